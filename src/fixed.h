@@ -1,0 +1,27 @@
+/*
+ * fixed.h
+ *	  Exact passage between numeric and scaled 64-bit integers.
+ *
+ * Never goes through floating point and never wraps: what does not fit is said.
+ */
+#ifndef LOYALTY_FIXED_H
+#define LOYALTY_FIXED_H
+
+#include "postgres.h"
+#include "utils/numeric.h"
+
+typedef enum FixedStatus
+{
+	FIXED_OK,					/* exact */
+	FIXED_INEXACT,				/* digits beyond the scale were cut off, towards zero */
+	FIXED_NOT_FINITE,			/* NaN or infinity */
+	FIXED_OVERFLOW				/* beyond int64 */
+} FixedStatus;
+
+/* *result = trunc(value * 10^scale), 0 <= scale <= 8.  *result is set for OK and INEXACT only. */
+extern FixedStatus fixed_from_numeric(Numeric value, int scale, int64 *result);
+
+/* value / 10^scale, without trailing zeros; palloc'd */
+extern Numeric fixed_to_numeric(int64 value, int scale);
+
+#endif
