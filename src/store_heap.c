@@ -890,6 +890,6 @@ update_row(Store *store, StoreTable *table, ItemPointer tid, const Datum *values
 				 errhint("Something writes to the ledger beside the extension; call SELECT * FROM loyalty.verify().")));
 	if (update_indexes != TU_None)
 		ExecInsertIndexTuples(table->rri, slot, store->estate, true, false, NULL, NIL,
-							  update_indexes_summarizing(update_indexes));
+							  update_indexes == TU_Summarizing);
 	*tid = slot->tts_tid;
 }
