@@ -57,9 +57,11 @@
 #if PG_VERSION_NUM < 160000
 typedef bool TU_UpdateIndexes;
 #define TU_None false
-#define TU_Summarizing 2		/* never */
+#define only_summarizing(update_indexes) false
 #define ExecInsertIndexTuples(rri, slot, estate, update, nodup, conflict, arbiters, summarizing) \
 	((void) (summarizing), ExecInsertIndexTuples(rri, slot, estate, update, nodup, conflict, arbiters))
+#else
+#define only_summarizing(update_indexes) ((update_indexes) == TU_Summarizing)
 #endif
 
 /* 16 (2023): arrays of the built-in types without saying how they are laid out */

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "calendar.h"
+#include "compat.h"
 #include "config.h"
 #include "errcodes.h"
 #include "fixed.h"

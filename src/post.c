@@ -29,12 +29,13 @@
 #include "store.h"
 
 #define BATCH_ROWS	1000
+#define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
 
 /* part = award number * LOTS_AN_AWARD + lot: awards of one key are its first and what it grew by later */
 #define LOTS_AN_AWARD	64
 #define AWARDS_A_KEY	500
 
-typedef struct Item
+typedef struct PostItem
 {
 	int64		member;
 	HeapTuple	row;			/* NULL when gone */
@@ -43,7 +44,7 @@ typedef struct Item
 	bool		changed;		/* the row was there before, or has gone: its key may come twice */
 	Purchase	purchase;
 	KeyLots		lots;
-} Item;
+} PostItem;
 
 typedef struct Pass
 {
@@ -51,15 +52,16 @@ typedef struct Pass
 	const Source *source;
 	Mapping    *mapping;
 	Store	   *store;
+	bool		hoping;
 	TimestampTz statement_at;
 	MemoryContext context;		/* of one batch */
-	Item	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
+	PostItem	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
 	int			nitems;
 	int64	   *members;		/* distinct, ascending */
 	TimestampTz *enrolled_at;
 	Account   **accounts;
 	int			naccounts;
-	Item	   *working;		/* for error messages */
+	PostItem	   *working;		/* for error messages */
 	int64		posted;
 
 	/* of the award being worked */
@@ -69,12 +71,12 @@ typedef struct Pass
 	Award		award;
 } Pass;
 
-static void map_batch(Pass *pass, PostNext next, void *rows);
+static void map_batch(Pass *pass, PostRows *rows);
 static void map_row(Pass *pass, PostRow *row);
 static void lock_batch(Pass *pass);
 static void probe_batch(Pass *pass);
 static void work_batch(Pass *pass);
-static void work_item(Pass *pass, Account *account, Item *item);
+static void work_item(Pass *pass, Account *account, PostItem *item);
 
 /* ---- the settings that rules are evaluated under ---- */
 
@@ -111,10 +113,11 @@ error_context(void *arg)
 		errcontext("source \"%s\" of program \"%s\"", pass->source->name, pass->source->program->name);
 }
 
-int64
-post_rows(const Attached *attached, const Source *source, PostNext next, void *rows)
+/* One pass.  hoping: that no key has earned before; if one has, the pass ends in unique_violation. */
+static int64
+post_pass(const Attached *attached, const Source *source, PostRows *rows, bool hoping)
 {
-	Pass		pass = {.attached = attached, .source = source};
+	Pass		pass = {.attached = attached, .source = source, .hoping = hoping};
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = &pass};
 	MemoryContext outer = CurrentMemoryContext;
 	int			nest = settings_enter(source->program);
@@ -124,10 +127,12 @@ post_rows(const Attached *attached, const Source *source, PostNext next, void *r
 	pass.context = AllocSetContextCreate(outer, "loyalty batch", ALLOCSET_DEFAULT_SIZES);
 	pass.mapping = mapping_create(attached);
 	pass.store = store_open(pass.statement_at);
+	if (hoping)
+		store_defer_keys(pass.store);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
-		map_batch(&pass, next, rows);
+		map_batch(&pass, rows);
 		if (pass.nitems > 0)
 		{
 			lock_batch(&pass);
@@ -145,33 +150,80 @@ post_rows(const Attached *attached, const Source *source, PostNext next, void *r
 	return pass.posted;
 }
 
+/*
+ * The usual load brings keys that have never earned, and asking for each costs a third of it.  So hope; when a key
+ * is there after all (a replay), all is undone and done again with asking.
+ */
+static bool
+post_hoping(const Attached *attached, const Source *source, PostRows *rows, int64 *posted)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool good = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*posted = post_pass(attached, source, rows, true);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		good = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return good;
+}
+
+int64
+post_rows(const Attached *attached, const Source *source, PostRows *rows)
+{
+	int64		posted;
+
+	if (rows->all_new && rows->count >= HOPE_ROWS)
+	{
+		if (post_hoping(attached, source, rows, &posted))
+			return posted;
+		rows->rewind(rows);
+	}
+	return post_pass(attached, source, rows, false);
+}
+
 /* ---- reading ---- */
 
 static void
-map_batch(Pass *pass, PostNext next, void *rows)
+map_batch(Pass *pass, PostRows *rows)
 {
 	PostRow		row;
 	int			room = 16;
 
 	pass->nitems = 0;
-	pass->items = palloc(room * sizeof(Item));
-	while (pass->nitems < BATCH_ROWS && next(rows, &row))
+	pass->items = palloc(room * sizeof(PostItem));
+	while (pass->nitems < BATCH_ROWS && rows->next(rows, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pass->nitems + 2 > room)
-			pass->items = repalloc(pass->items, (room *= 2) * sizeof(Item));
+			pass->items = repalloc(pass->items, (room *= 2) * sizeof(PostItem));
 		if (!config_member_excluded(row.member))
 			map_row(pass, &row);
 	}
 	pass->working = NULL;
 }
 
-static Item *
+static PostItem *
 add_item(Pass *pass, int64 member, HeapTuple row)
 {
-	Item	   *item = &pass->items[pass->nitems++];
+	PostItem	   *item = &pass->items[pass->nitems++];
 
-	*item = (Item) {.member = member, .row = row};
+	*item = (PostItem) {.member = member, .row = row};
 	pass->working = item;
 	return item;
 }
@@ -181,7 +233,7 @@ static void
 map_present(void *arg, void *work)
 {
 	Pass	   *pass = arg;
-	Item	   *item = work;
+	PostItem	   *item = work;
 	const Source *source = pass->source;
 
 	item->purchase.key = MemoryContextStrdup(pass->context, mapping_key(pass->mapping, source));
@@ -200,7 +252,7 @@ map_present(void *arg, void *work)
 
 /* Evaluate for one item in short-lived memory; false when it failed and the source skips errors. */
 static bool
-evaluate(Pass *pass, Item *item, ReviewWork work)
+evaluate(Pass *pass, PostItem *item, ReviewWork work)
 {
 	MemoryContext old = MemoryContextSwitchTo(pass->mapping->context->ecxt_per_tuple_memory);
 	ErrorData  *error = NULL;
@@ -223,8 +275,8 @@ static void
 map_row(Pass *pass, PostRow *row)
 {
 	const char *former_key = NULL;
-	Item	   *gone = NULL;
-	Item	   *item;
+	PostItem	   *gone = NULL;
+	PostItem	   *item;
 
 	if (row->former)
 	{
@@ -260,7 +312,7 @@ lock_batch(Pass *pass)
 	pass->naccounts = 0;
 	for (int i = 0; i < pass->nitems; i++)
 	{
-		Item	   *item = &pass->items[i];
+		PostItem	   *item = &pass->items[i];
 		int			n = pass->naccounts;
 
 		if (item->skip)
@@ -291,6 +343,8 @@ probe_batch(Pass *pass)
 	const char *high = NULL;
 	int			n = 0;
 
+	if (pass->hoping)
+		return;
 	for (int i = 0; i < pass->nitems; i++)
 	{
 		char	   *key = pass->items[i].purchase.key;
@@ -335,7 +389,7 @@ join_moves(Pass *pass, int first, int end)
 static void
 probe_again(Pass *pass, Account *account, int first, int at)
 {
-	Item	   *item = &pass->items[at];
+	PostItem	   *item = &pass->items[at];
 
 	for (int i = first; i < at; i++)
 		if (!pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0)
@@ -385,7 +439,7 @@ static void
 earn_item(void *arg, void *work)
 {
 	Pass	   *pass = arg;
-	Item	   *item = work;
+	PostItem	   *item = work;
 
 	earn_evaluate(pass->source, pass->account, pass->mapping->context, &item->purchase, pass->at, pass->stored,
 				  &pass->award, NULL);
@@ -393,7 +447,7 @@ earn_item(void *arg, void *work)
 
 /* A first award, or a further one for what a purchase grew by (`amount`) beyond what is stored. */
 static void
-award_item(Pass *pass, Account *account, Item *item, int award_no, const Breakdown *stored, Numeric amount)
+award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Breakdown *stored, Numeric amount)
 {
 	if (award_no >= AWARDS_A_KEY)
 		ereport(ERROR,
@@ -444,7 +498,7 @@ add_stored(Breakdown *stored, const Lot *first)
  * lies above all of them earns anew.
  */
 static void
-keep_item(Pass *pass, Account *account, Item *item, Lot **lots, int nlots, int award_no)
+keep_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, int award_no)
 {
 	Numeric		left = item->counts ? item->purchase.amount : money_zero();
 	Breakdown	stored = {0};
@@ -474,7 +528,7 @@ keep_item(Pass *pass, Account *account, Item *item, Lot **lots, int nlots, int a
 }
 
 static void
-work_item(Pass *pass, Account *account, Item *item)
+work_item(Pass *pass, Account *account, PostItem *item)
 {
 	Lot		  **own = item->lots.nlots ? palloc(item->lots.nlots * sizeof(Lot *)) : NULL;
 	int			nown = 0;

@@ -17,10 +17,16 @@ typedef struct PostRow
 	HeapTuple	row;			/* NULL: the row is gone from this member */
 } PostRow;
 
-/* The next row by (member, arrival); false at the end.  Tuples live until the next call. */
-typedef bool (*PostNext) (void *rows, PostRow *row);
+/* The rows of one source by (member, arrival). */
+typedef struct PostRows
+{
+	bool		(*next) (struct PostRows *rows, PostRow *row);	/* false at the end; tuples live until the next call */
+	void		(*rewind) (struct PostRows *rows);
+	int64		count;
+	bool		all_new;		/* no row has a former state */
+} PostRows;
 
-/* Post rows of one source; returns how many awards were made or changed. */
-extern int64 post_rows(const Attached *attached, const Source *source, PostNext next, void *rows);
+/* Post them; returns how many awards were made or changed. */
+extern int64 post_rows(const Attached *attached, const Source *source, PostRows *rows);
 
 #endif

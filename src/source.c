@@ -30,6 +30,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplesort.h"
+#include "utils/typcache.h"
 
 #include "compat.h"
 #include "errcodes.h"
@@ -50,6 +51,7 @@ typedef struct LaneRow
 /* The rows of one statement for one source, on their way into (member, arrival) order. */
 typedef struct Lane
 {
+	PostRows	post;			/* how the pass reads it */
 	const Source *source;
 	LaneRow    *rows;
 	int			nrows;
@@ -96,7 +98,8 @@ static void level_work(Level *level);
 static void level_add(Level *level, TriggerData *trigger);
 static void lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row);
 static void lane_begin(Level *level, Lane *lane);
-static bool lane_next(void *arg, PostRow *row);
+static bool lane_next(PostRows *post, PostRow *row);
+static void lane_rewind(PostRows *post);
 static Oid	attached_root(Relation relation);
 
 PG_FUNCTION_INFO_V1(source_open);
@@ -373,7 +376,7 @@ level_work(Level *level)
 		if (lane->nrows == 0 && lane->sort == NULL)
 			continue;
 		lane_begin(level, lane);
-		post_rows(level->attached, lane->source, lane_next, lane);
+		post_rows(level->attached, lane->source, &lane->post);
 		if (lane->sort)
 			tuplesort_end(lane->sort);
 	}
@@ -441,13 +444,14 @@ level_spill(Level *level)
 		if (lane->sort == NULL)
 		{
 			AttrNumber	columns[] = {SORT_MEMBER + 1, SORT_ARRIVAL + 1};
-			Oid			operators[] = {Int8LessOperator, Int8LessOperator};
+			Oid			less = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR)->lt_opr;
+			Oid			operators[] = {less, less};
 			Oid			collations[] = {InvalidOid, InvalidOid};
 			bool		nulls_first[] = {false, false};
 			TupleDesc	desc = sort_desc();
 
 			lane->sort = tuplesort_begin_heap(desc, 2, columns, operators, collations, nulls_first, work_mem, NULL,
-											  TUPLESORT_NONE);
+											  TUPLESORT_RANDOMACCESS);
 			lane->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 		}
 		for (int j = 0; j < lane->nrows; j++)
@@ -471,6 +475,8 @@ lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row
 		lane->rows = lane->rows == NULL ? MemoryContextAlloc(level->context, lane->max_rows * sizeof(LaneRow))
 			: repalloc_huge(lane->rows, mul_size(lane->max_rows, sizeof(LaneRow)));
 	}
+	lane->post.all_new = former == NULL && (lane->post.all_new || lane->post.count == 0);
+	lane->post.count++;
 	entry = &lane->rows[lane->nrows++];
 	entry->member = member;
 	entry->arrival = level->arrival++;
@@ -505,6 +511,8 @@ lane_begin(Level *level, Lane *lane)
 	else if (lane->nrows > 1)
 		qsort(lane->rows, lane->nrows, sizeof(LaneRow), compare_rows);
 	lane->next = 0;
+	lane->post.next = lane_next;
+	lane->post.rewind = lane_rewind;
 }
 
 static HeapTuple
@@ -522,10 +530,20 @@ datum_tuple(TupleTableSlot *slot, int column, HeapTuple tuple)
 	return tuple;
 }
 
-static bool
-lane_next(void *arg, PostRow *row)
+static void
+lane_rewind(PostRows *post)
 {
-	Lane	   *lane = arg;
+	Lane	   *lane = (Lane *) post;
+
+	lane->next = 0;
+	if (lane->sort)
+		tuplesort_rescan(lane->sort);
+}
+
+static bool
+lane_next(PostRows *post, PostRow *row)
+{
+	Lane	   *lane = (Lane *) post;
 	bool		isnull;
 
 	if (lane->sort == NULL)

@@ -28,7 +28,7 @@ extern void store_close(Store *store);
 
 /*
  * Lock and read the accounts of `members` (ascending, distinct) in one program.  Unknown ones are enrolled when
- * enrolled_at is given (the enrolment instants), else accounts[i] is NULL.  Allocates in `context`.
+ * enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in `context`.
  */
 extern void store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,
 								const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
@@ -45,6 +45,12 @@ extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, 
 
 /* true when no lot of the source has a key in [low, high] ("C" order): then nothing needs probing */
 extern bool store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
+
+/*
+ * From here on the keys of new lots may be indexed late, at the latest by store_close(): for statements whose keys
+ * nobody asks for before.  A key that is there already is then found out late, as unique_violation.
+ */
+extern void store_defer_keys(Store *store);
 
 extern void store_insert_lots(Account *account, Lot **lots, int n);
 extern void store_change_lots(Account *account, Lot **lots, int n);

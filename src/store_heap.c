@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -92,10 +93,28 @@ struct Store
 	bool		reader;
 	TimestampTz posted_at;
 	StoreTable	tables[STORE_TABLES];
-	Relation	key_index;		/* lot_source_key */
+	/*
+	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
+	 * inserted in key order, a work_mem of them at a time, which costs a third.
+	 */
+	Relation	key_index;
+	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
-	Oid			owner;
+	bool		defer_keys;
+	MemoryContext key_context;
+	struct KeyEntry *keys;
+	int			nkeys;
+	int			max_keys;
+	Size		key_bytes;
 };
+
+typedef struct KeyEntry
+{
+	text	   *key;
+	int32		source_id;
+	int16		part;
+	ItemPointerData tid;
+} KeyEntry;
 
 static StoreTable *open_table(Store *store, StoreTableId id);
 static void refresh_snapshot(Store *store);
@@ -103,6 +122,9 @@ static bool lock_account(Store *store, const Program *program, int64 member, Acc
 static bool enroll_account(Store *store, Account *account);
 static void insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nulls);
 static void flush_table(Store *store, StoreTable *table);
+static void take_key_index(Store *store, StoreTable *table);
+static void insert_key(Store *store, TupleTableSlot *slot);
+static void flush_keys(Store *store);
 static void update_row(Store *store, StoreTable *table, ItemPointer tid, const Datum *values, const bool *nulls);
 
 static Store *
@@ -143,7 +165,10 @@ void
 store_close(Store *store)
 {
 	if (!store->reader)
+	{
 		store_flush(store);
+		flush_keys(store);
+	}
 	if (store->key_scan)
 		index_endscan(store->key_scan);
 	if (store->key_index)
@@ -210,6 +235,8 @@ open_table(Store *store, StoreTableId id)
 		table->rri = makeNode(ResultRelInfo);
 		InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
 		ExecOpenIndices(table->rri, id == STORE_ACCOUNT);
+		if (id == STORE_LOT)
+			take_key_index(store, table);
 	}
 	MemoryContextSwitchTo(old);
 	return table;
@@ -368,7 +395,7 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 		accounts[i] = new_account(store, program, members[i], context);
 		while (!lock_account(store, program, members[i], &accounts[i]))
 		{
-			if (enrolled_at == NULL)
+			if (enrolled_at == NULL || enrolled_at[i] == DT_NOEND)
 			{
 				accounts[i] = NULL;
 				break;
@@ -644,6 +671,7 @@ key_scan(Store *store, int nkeys)
 {
 	StoreTable *table = open_table(store, STORE_LOT);
 
+	flush_keys(store);
 	if (store->snapshot == NULL)
 		refresh_snapshot(store);
 	if (store->key_index == NULL)
@@ -718,6 +746,123 @@ store_keys_fresh(Store *store, int32 source_id, const char *low, const char *hig
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	ExecClearTuple(slot);
 	return !found;
+}
+
+/* Of the lots' indexes all are PostgreSQL's to fill but this one. */
+static void
+take_key_index(Store *store, StoreTable *table)
+{
+	ResultRelInfo *rri = table->rri;
+	Oid			key_index = table_oid("lot_source_key");
+	int			kept = 0;
+
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		if (RelationGetRelid(rri->ri_IndexRelationDescs[i]) == key_index)
+		{
+			store->key_index = rri->ri_IndexRelationDescs[i];
+			store->key_info = rri->ri_IndexRelationInfo[i];
+			continue;
+		}
+		rri->ri_IndexRelationDescs[kept] = rri->ri_IndexRelationDescs[i];
+		rri->ri_IndexRelationInfo[kept++] = rri->ri_IndexRelationInfo[i];
+	}
+	rri->ri_NumIndices = kept;
+	if (store->key_index == NULL)
+		elog(ERROR, "index lot_source_key is not an index of loyalty.lot");
+}
+
+void
+store_defer_keys(Store *store)
+{
+	store->defer_keys = true;
+}
+
+static void
+insert_key_entry(Store *store, Datum source_id, Datum key, Datum part, bool isnull, ItemPointer tid)
+{
+	Datum		values[3] = {source_id, key, part};
+	bool		nulls[3] = {isnull, isnull, false};
+
+	index_insert(store->key_index, values, nulls, tid, store->tables[STORE_LOT].rel, UNIQUE_CHECK_YES, false,
+				 store->key_info);
+}
+
+static void
+insert_key(Store *store, TupleTableSlot *slot)
+{
+	KeyEntry   *entry;
+	bool		isnull;
+	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &isnull);
+	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
+	Datum		part = slot_getattr(slot, L_PART + 1, &(bool) {false});
+	MemoryContext old;
+
+	if (!store->defer_keys || isnull)
+	{
+		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
+		return;
+	}
+	if (store->key_context == NULL)
+		store->key_context = GenerationContextCreate(store->context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
+	if (store->nkeys == store->max_keys)
+	{
+		store->max_keys = Max(1024, store->max_keys * 2);
+		store->keys = store->keys == NULL ? MemoryContextAlloc(store->context, store->max_keys * sizeof(KeyEntry))
+			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
+	}
+	old = MemoryContextSwitchTo(store->key_context);
+	entry = &store->keys[store->nkeys++];
+	entry->key = DatumGetTextPP(datumCopy(key, false, -1));
+	entry->source_id = DatumGetInt32(source_id);
+	entry->part = DatumGetInt16(part);
+	entry->tid = slot->tts_tid;
+	MemoryContextSwitchTo(old);
+	store->key_bytes += sizeof(KeyEntry) + VARSIZE_ANY(entry->key) + 16;
+	if (store->key_bytes > (Size) work_mem * 1024)
+		flush_keys(store);
+}
+
+static int
+compare_keys(const void *a, const void *b)
+{
+	const KeyEntry *x = a;
+	const KeyEntry *y = b;
+	int			xlen = VARSIZE_ANY_EXHDR(x->key);
+	int			ylen = VARSIZE_ANY_EXHDR(y->key);
+	int			c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+
+	if (c != 0)
+		return c;
+	if (xlen != ylen)
+		return xlen - ylen;
+	return x->part - y->part;
+}
+
+static void
+flush_keys(Store *store)
+{
+	MemoryContext old;
+
+	if (store->nkeys == 0)
+		return;
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	qsort(store->keys, store->nkeys, sizeof(KeyEntry), compare_keys);
+	for (int i = 0; i < store->nkeys; i++)
+	{
+		KeyEntry   *entry = &store->keys[i];
+
+		CHECK_FOR_INTERRUPTS();
+		insert_key_entry(store, Int32GetDatum(entry->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
+						 false, &entry->tid);
+		if (i % 1000 == 0)
+			ResetPerTupleExprContext(store->estate);
+	}
+	store->nkeys = 0;
+	store->key_bytes = 0;
+	MemoryContextReset(store->key_context);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
 }
 
 /* ---- movements, tier changes ---- */
@@ -843,6 +988,8 @@ flush_table(Store *store, StoreTable *table)
 	for (int i = 0; i < n; i++)
 	{
 		ExecInsertIndexTuples(table->rri, table->batch[i], store->estate, false, false, NULL, NIL, false);
+		if (table == &store->tables[STORE_LOT])
+			insert_key(store, table->batch[i]);
 		ExecClearTuple(table->batch[i]);
 	}
 	MemoryContextSwitchTo(old);
@@ -888,8 +1035,10 @@ update_row(Store *store, StoreTable *table, ItemPointer tid, const Datum *values
 				 errdetail("The update of row (%u,%u) gave result %d.",
 						   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid), (int) result),
 				 errhint("Something writes to the ledger beside the extension; call SELECT * FROM loyalty.verify().")));
+	if (update_indexes != TU_None && table == &store->tables[STORE_LOT])
+		insert_key(store, slot);
 	if (update_indexes != TU_None)
 		ExecInsertIndexTuples(table->rri, slot, store->estate, true, false, NULL, NIL,
-							  update_indexes == TU_Summarizing);
+							  only_summarizing(update_indexes));
 	*tid = slot->tts_tid;
 }
