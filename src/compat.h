@@ -20,9 +20,6 @@
 		ereport(ERROR, __VA_ARGS__); \
 		return dummy_value; \
 	} while (0)
-#define SOFT_ERROR_OCCURRED(context) ((void) (context), false)
-#else
-#include "nodes/miscnodes.h"
 #endif
 
 #endif
