@@ -138,3 +138,14 @@ CREATE TABLE public.points_parallel AS SELECT points_from_ledger(i - 3000) AS p 
 EXPLAIN (COSTS OFF) SELECT sum(p), avg(p) FROM points_parallel;
 SELECT sum(p), avg(p), min(p), max(p) FROM points_parallel;
 DROP TABLE public.points_parallel;
+
+-- the types as the catalog sees them: nothing half made, nothing without a comment, nothing leakproof
+SELECT o.oid::regoperator AS half_made FROM pg_operator o JOIN pg_namespace s ON s.oid = o.oprnamespace WHERE s.nspname = 'loyalty' AND (o.oprcode = 0
+  OR o.oprcom <> 0 AND NOT EXISTS (SELECT FROM pg_operator c WHERE c.oid = o.oprcom AND c.oprcom = o.oid)
+  OR o.oprnegate <> 0 AND NOT EXISTS (SELECT FROM pg_operator c WHERE c.oid = o.oprnegate AND c.oprnegate = o.oid));
+SELECT p.oid::regprocedure AS unsafe_or_uncommented FROM pg_proc p WHERE p.pronamespace = 'loyalty'::regnamespace
+  AND (EXISTS (SELECT FROM pg_operator o WHERE o.oprcode = p.oid) OR EXISTS (SELECT FROM pg_cast c WHERE c.castfunc = p.oid)
+    OR EXISTS (SELECT FROM pg_amproc a WHERE a.amproc = p.oid) OR EXISTS (SELECT FROM pg_aggregate g WHERE p.oid IN (g.aggtransfn, g.aggcombinefn, g.aggfinalfn))
+    OR EXISTS (SELECT FROM pg_type t WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend)))
+  AND (obj_description(p.oid, 'pg_proc') IS NULL OR provolatile <> 'i' OR proparallel <> 's' OR NOT proisstrict OR proleakproof OR prosecdef);
+SELECT count(*) AS uncommented FROM pg_operator o JOIN pg_proc p ON p.oid = o.oprcode WHERE p.pronamespace = 'loyalty'::regnamespace AND obj_description(o.oid, 'pg_operator') IS NULL;
