@@ -307,12 +307,19 @@ calendar_last_day(TimestampTz expires_at, pg_tz *zone)
 pg_tz *
 calendar_zone(const char *name)
 {
-	pg_tz	   *zone = pg_tzset(name);
+	static char last_name[TZ_STRLEN_MAX + 1];
+	static pg_tz *last_zone = NULL;
+	pg_tz	   *zone;
 
+	if (last_zone != NULL && strcmp(name, last_name) == 0)
+		return last_zone;
+	zone = pg_tzset(name);
 	if (zone == NULL || !pg_tz_acceptable(zone))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" not recognized", name),
 				 errhint("The view pg_timezone_names lists the names, for example Europe/Istanbul.")));
+	strlcpy(last_name, name, sizeof(last_name));
+	last_zone = zone;
 	return zone;
 }

@@ -81,9 +81,6 @@ typedef bool TU_UpdateIndexes;
 		ereport(ERROR, __VA_ARGS__); \
 		return dummy_value; \
 	} while (0)
-#define SOFT_ERROR_OCCURRED(context) ((void) (context), false)
-#else
-#include "nodes/miscnodes.h"
 #endif
 
 /* 16 (2023): memory of settings is PostgreSQL's own, and date parsing names the bad field */

@@ -39,7 +39,7 @@ typedef struct Digits
 	bool		finite;
 } Digits;
 
-static const int64 power_of_ten[] = {1, 10, 100, 1000, 10000};
+static const int power_of_ten[] = {1, 10, 100, 1000, 10000};
 
 static void
 read_digits(const struct varlena *value, Digits *digits)
@@ -103,13 +103,30 @@ signed_result(uint128 magnitude, bool negative, bool exact, int64 *result)
 	return exact ? FIXED_OK : FIXED_INEXACT;
 }
 
+/* The first `count` digits as a whole number; 64 bits hold 4, seldom more are needed.  At most 7 are. */
+static uint128
+leading_digits(const Digits *digits, int count)
+{
+	uint64		narrow = 0;
+	uint128		wide;
+	int			i;
+
+	for (i = 0; i < Min(count, 4); i++)
+		narrow = narrow * BASE + digit_at(digits, i);
+	wide = narrow;
+	for (; i < Min(count, 7); i++)
+		wide = wide * BASE + digit_at(digits, i);
+	return wide;
+}
+
 FixedStatus
 fixed_from_numeric(Numeric value, int scale, int64 *result)
 {
 	struct varlena *stored = (struct varlena *) value;
 	Digits		digits;
+	uint128		magnitude;
 	int			whole;			/* digits that count in full */
-	int			part = scale % BASE_DIGITS;
+	int			part = scale % BASE_DIGITS; /* decimal digits that count of the next */
 	bool		exact;
 
 	Assert(scale >= 0 && scale <= 8);
@@ -120,40 +137,19 @@ fixed_from_numeric(Numeric value, int scale, int64 *result)
 		return FIXED_NOT_FINITE;
 
 	whole = digits.weight + scale / BASE_DIGITS + 1;
+	if (whole > 7 && digit_at(&digits, 0) != 0)
+		return FIXED_OVERFLOW;
+	magnitude = leading_digits(&digits, whole);
 	exact = !any_digit_from(&digits, whole + (part > 0 ? 1 : 0));
-	if (whole > 4)
+	if (part > 0)
 	{
-		uint128		wide = 0;
+		int			next = digit_at(&digits, whole);
+		int			cut = power_of_ten[BASE_DIGITS - part];
 
-		/* 7 digits and a part stay below 10^31 */
-		if (whole > 7 && digit_at(&digits, 0) != 0)
-			return FIXED_OVERFLOW;
-		for (int i = 0; i < Min(whole, 7); i++)
-			wide = wide * BASE + digit_at(&digits, i);
-		if (part > 0)
-		{
-			int			next = digit_at(&digits, whole);
-
-			wide = wide * power_of_ten[part] + next / power_of_ten[BASE_DIGITS - part];
-			exact = exact && next % power_of_ten[BASE_DIGITS - part] == 0;
-		}
-		return signed_result(wide, digits.negative, exact, result);
+		magnitude = magnitude * power_of_ten[part] + next / cut;
+		exact = exact && next % cut == 0;
 	}
-	else
-	{
-		uint64		narrow = 0; /* 4 digits and a part stay below 10^19 */
-
-		for (int i = 0; i < whole; i++)
-			narrow = narrow * BASE + digit_at(&digits, i);
-		if (part > 0)
-		{
-			int			next = digit_at(&digits, whole);
-
-			narrow = narrow * power_of_ten[part] + next / power_of_ten[BASE_DIGITS - part];
-			exact = exact && next % power_of_ten[BASE_DIGITS - part] == 0;
-		}
-		return signed_result(narrow, digits.negative, exact, result);
-	}
+	return signed_result(magnitude, digits.negative, exact, result);
 }
 
 Numeric

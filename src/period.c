@@ -247,7 +247,7 @@ period_recv(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("invalid binary form of type loyalty.period"),
-				 errhint("Send it as out. %s", forms)));
+				 errhint("Send it as text. %s", forms)));
 	PG_RETURN_POINTER(period);
 }
 

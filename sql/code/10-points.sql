@@ -17,7 +17,7 @@ COMMENT ON FUNCTION loyalty.points_send(loyalty.points) IS 'binary form of point
 
 CREATE TYPE loyalty.points (
   INPUT = loyalty.points_in, OUTPUT = loyalty.points_out, RECEIVE = loyalty.points_recv, SEND = loyalty.points_send,
-  LIKE = pg_catalog.int8
+  LIKE = pg_catalog.int8, CATEGORY = 'N'
 );
 COMMENT ON TYPE loyalty.points IS 'points, exact to 1/10,000, from -922337203685477.5808 to 922337203685477.5807; 22003 beyond';
 
