@@ -1,7 +1,8 @@
 #!/bin/bash
 # run.sh [PART …]: measure, check that the results are equal, print one table.  Parts: copy single batch redeem
-# old_lots memory update; all of them unless named.  "make bench" runs it in a throw-away server; elsewhere it needs
-# a superuser's connection (PG* variables) to a server on this machine.  How to read it: bench/README.md.
+# old_lots memory update; all of them unless named.  "make bench [PARTS='copy update']" runs it in a throw-away server;
+# elsewhere it needs a superuser's connection (PG* variables) to a server on this machine, and makes and drops the
+# databases bench_base and bench_run.  How to read it: bench/README.md.
 #   ROWS=1000000  MEMBERS=100000  RUNS=5  SECONDS_EACH=5   size and length
 #   WORK_MEM=64MB         for every contestant alike
 #   ENGINE=off            floors and hand-written contestants alone, without the extension
@@ -13,12 +14,13 @@ rows=${ROWS:-1000000} members=${MEMBERS:-100000} runs=${RUNS:-5} seconds=${SECON
 work_mem=${WORK_MEM:-64MB} engine=${ENGINE:-on}
 columns='order_id, customer_id, total, ordered_at, status, category'
 all_parts='copy single batch redeem old_lots memory update'
-parts=${*:-$all_parts}
+parts=${*:-${PARTS:-$all_parts}}
 
 work=$(mktemp -d -t loyalty_bench.XXXXXX); chmod 755 "$work"
+ours=''   # databases that this run made
 clean() {
   rm -rf "$work"
-  for database in bench_run bench_base; do dropdb --if-exists --force "$database" >/dev/null 2>&1 || true; done
+  for database in $ours; do dropdb --if-exists --force "$database" >/dev/null 2>&1 || true; done
 }
 trap clean EXIT
 trap 'exit 130' INT TERM HUP
@@ -83,7 +85,8 @@ timed_pgbench() {
 # measure WHAT WHO command …: what the command prints is a figure.
 measure() {
   local what=$1 who=$2 figure; shift 2
-  figure=$("$@") && [ -n "$figure" ] || die "no figure for $what $who"
+  figure=$("$@") || exit 1
+  [ -n "$figure" ] || die "no figure for $what $who"
   printf '%s %s %s\n' "$what" "$who" "$figure" >> "$work/figures"
   say "  $what $who: $figure ms"
 }
@@ -324,16 +327,19 @@ part_update() {
 
 # ---- ----
 
+for database in bench_run bench_base; do
+  [ -z "$(value postgres "SELECT 1 FROM pg_database WHERE datname = '$database'")" ] || die "database $database is there already; if it is of an earlier run: dropdb $database"
+done
+ours='bench_run bench_base'
 touch "$work/figures" "$work/table"
-dropdb --if-exists --force bench_run; dropdb --if-exists --force bench_base
 make_base
 for part in $parts; do
   say "part $part"
   "part_$part"
 done
 
-printf 'PostgreSQL %s, %s cores, %s MB of memory; shared_buffers %s, work_mem %s, autovacuum %s; %s rounds, alternating; results equal.\n\n' \
-  "$(value postgres 'SHOW server_version')" "$(nproc)" "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" \
+printf 'PostgreSQL %s, %s cores (%s), %s MB of memory; shared_buffers %s, work_mem %s, autovacuum %s; %s rounds, alternating; results equal.\n\n' \
+  "$(value postgres 'SHOW server_version')" "$(nproc)" "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" \
   "$(value postgres 'SHOW shared_buffers')" "$work_mem" "$(value postgres 'SHOW autovacuum')" "$runs"
 printf '| work | must | aim | measured | spread |\n|---|---|---|---|---|\n'
 cat "$work/table"

@@ -99,7 +99,8 @@ nothing_differs(q{
 	  FULL JOIN (SELECT p.name AS program, l.source_key::bigint AS line_no, sum(l.points) / 10000 AS points,
 	                    max(l.expires_at) AS expires_at
 	               FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id GROUP BY 1, 2) l USING (program, line_no)
-	 WHERE e.points IS DISTINCT FROM l.points OR e.expires_at IS DISTINCT FROM l.expires_at
+	 WHERE e.points IS DISTINCT FROM l.points
+	    OR (e.expires_at IS DISTINCT FROM l.expires_at AND e.points > 0)    -- an award of no points has nothing to expire
 	 ORDER BY 1, 2}, 'every line has its award, with its points and its expiry, and no other line has one');
 
 nothing_differs(q{
