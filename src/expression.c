@@ -68,6 +68,7 @@ typedef enum VirtualRow
 
 static const char *const virtual_names[VIRTUAL_ROWS] = {"earn", "account", "member"};
 
+static int	trimmed(const char *string, int start, int end);
 static void refuse_other_author(Oid author);
 static void compile(Compilation *c);
 static Node *parse(const char *string, ParseState *pstate);
@@ -89,6 +90,7 @@ static bool note_column(Node *node, void *context);
 static int	plain_column(Expr *expr);
 static Datum eval_as_author(Expression *expression, ExprContext *context, bool *isnull);
 static void compile_context(void *argument);
+static void split_context(void *argument);
 static void eval_context(void *argument);
 static void eval_context_built_in(void *argument);
 static void set_error_code(void);
@@ -257,7 +259,7 @@ loyalty_split_expressions(PG_FUNCTION_ARGS)
 {
 	char	   *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Compilation c = {string, EXPRESSION_KEY, NULL, "list of expressions", NULL};
-	ErrorContextCallback callback = {error_context_stack, compile_context, &c};
+	ErrorContextCallback callback = {error_context_stack, split_context, &c};
 	SelectStmt *select;
 	Datum	   *parts;
 	int			count;
@@ -274,13 +276,21 @@ loyalty_split_expressions(PG_FUNCTION_ARGS)
 
 		if (i + 1 < count)
 			end = list_nth_node(ResTarget, select->targetList, i + 1)->location;
-		while (end > start && isspace((unsigned char) string[end - 1]))
-			end--;
+		end = trimmed(string, start, end);
 		if (i + 1 < count && string[end - 1] == ',')
-			end--;
+			end = trimmed(string, start, end - 1);
 		parts[i] = PointerGetDatum(cstring_to_text_with_len(string + start, end - start));
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_array(parts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* where string[start..end) ends without white space */
+static int
+trimmed(const char *string, int start, int end)
+{
+	while (end > start && isspace((unsigned char) string[end - 1]))
+		end--;
+	return end;
 }
 
 static void
@@ -681,6 +691,14 @@ compile_context(void *argument)
 		internalerrquery(c->string);
 	}
 	errcontext("%s", c->what);
+}
+
+/* only the parser runs inside */
+static void
+split_context(void *argument)
+{
+	set_error_code();
+	compile_context(argument);
 }
 
 static void

@@ -39,7 +39,7 @@ BEGIN
        WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
        WHEN 'tier_requirement' THEN true
-       WHEN 'attach' THEN value IN ('refund_of', 'points_spent', 'revenue', 'visit')
+       WHEN 'argument' THEN value IN ('refund_of', 'points_spent', 'revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
@@ -343,7 +343,7 @@ BEGIN
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
   IF NEW.kind NOT IN ('base', 'bonus') THEN
-    RETURN NEW;  -- the table's own check refuses it
+    RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;
 
   IF TG_OP = 'UPDATE' THEN

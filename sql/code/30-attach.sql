@@ -178,7 +178,7 @@ DECLARE
   other record;
   source_id integer;
 BEGIN
-  PERFORM loyalty.refuse_unavailable('attach', a.argument)
+  PERFORM loyalty.refuse_unavailable('argument', a.argument)
   FROM (VALUES ('refund_of', refund_of), ('points_spent', points_spent), ('revenue', revenue), ('visit', visit)) a (argument, value)
   WHERE a.value IS NOT NULL;
   IF attach.member IS NULL OR attach.amount IS NULL OR attach.occurred_at IS NULL THEN

@@ -5,11 +5,10 @@ CREATE OR REPLACE FUNCTION loyalty.access_list() RETURNS TABLE (kind text, objec
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- an application: the entry functions, and the views
-  ('app', 'function', 'EXECUTE', 'enroll member_id balance award why_not redeem capture release reverse transfer quote version'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id balance award why_not redeem capture release reverse transfer quote'),
   ('app', 'view', 'SELECT', 'member_balance statement award_share expiring tier_standing'),
   -- reports: views, nothing else
   ('report', 'view', 'SELECT', 'member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
-  ('report', 'function', 'EXECUTE', 'version'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
@@ -39,6 +38,7 @@ AS $$
   FROM loyalty.access_list() l
   JOIN pg_proc p ON l.object = 'function' AND p.pronamespace = 'loyalty'::regnamespace
     AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.prokind IN ('f', 'p')
+    AND p.proacl IS NOT NULL  -- else it is PUBLIC's already
   WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
 $$;
 COMMENT ON FUNCTION loyalty.access_commands(text, text, text, name) IS 'the commands behind grant_access() and revoke_access()';

@@ -20,7 +20,7 @@ BEGIN
   WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     AND NOT pg_has_role(current_user, c.relowner, 'USAGE') LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION '% in schema loyalty belongs to %', o.relname, o.owner
+    RAISE EXCEPTION 'loyalty.% belongs to %', o.relname, o.owner
       USING ERRCODE = 'LY016', HINT = format('Call install as that role: SELECT loyalty.install(owner => %L).', o.owner);
   END IF;
   SELECT p.oid::regprocedure AS name INTO o FROM pg_proc p
@@ -35,6 +35,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.check_install() IS 'raise LY016 unless the current role can install here, and nobody else has put something there';
 REVOKE ALL ON FUNCTION loyalty.check_install() FROM PUBLIC;
+
+-- For sql/data.  The values are gone: say so.
+CREATE OR REPLACE FUNCTION loyalty.restore_column(config text, column_name text, definition text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = format('loyalty.%I', config)::regclass
+                 AND a.attname = column_name AND NOT a.attisdropped) THEN
+    EXECUTE format('ALTER TABLE loyalty.%I ADD COLUMN %I %s', config, column_name, definition);
+    RAISE WARNING 'column % of loyalty.% was dropped with the extension', column_name, config
+      USING HINT = 'It has its default in every row: set what it was.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.restore_column(text, text, text) IS 'add a column again that went with the extension';
+REVOKE ALL ON FUNCTION loyalty.restore_column(text, text, text) FROM PUBLIC;
 
 -- As the role that will own the tables.  The lock makes a second install() wait until the first has committed.
 CREATE OR REPLACE FUNCTION loyalty.install_as_owner() RETURNS integer

@@ -55,4 +55,7 @@ COMMENT ON COLUMN loyalty.program.sandbox IS 'true: loyalty.now counts for writi
 COMMENT ON COLUMN loyalty.program.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay
+-- DROP EXTENSION … CASCADE takes the columns of its types along.
+SELECT loyalty.restore_column('program', 'expiry', 'loyalty.expiry NOT NULL DEFAULT ''never''');
+SELECT loyalty.restore_column('program', 'tier_period', 'loyalty.period NOT NULL DEFAULT ''calendar year''');
 SELECT loyalty.watch_config('program');

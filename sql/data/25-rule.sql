@@ -41,4 +41,6 @@ COMMENT ON COLUMN loyalty.rule.author IS 'whose rights the expressions have: who
 COMMENT ON COLUMN loyalty.rule.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay
+-- DROP EXTENSION … CASCADE takes the columns of its types along.
+SELECT loyalty.restore_column('rule', 'expiry', 'loyalty.expiry');
 SELECT loyalty.watch_config('rule');
