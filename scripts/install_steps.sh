@@ -18,5 +18,4 @@ for file in "$@"; do
   comma=", "
 done
 printf '%s\n' "\$install_steps\$;" \
-  "COMMENT ON FUNCTION loyalty.install_steps() IS 'the SQL that loyalty.install() runs, one row a step: once, and at every call';" \
-  "REVOKE ALL ON FUNCTION loyalty.install_steps() FROM PUBLIC;"
+  "COMMENT ON FUNCTION loyalty.install_steps() IS 'the SQL that loyalty.install() runs, one row a step: once, and at every call';"

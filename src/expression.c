@@ -28,6 +28,7 @@
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -67,6 +68,8 @@ typedef enum VirtualRow
 
 static const char *const virtual_names[VIRTUAL_ROWS] = {"earn", "account", "member"};
 
+static int	trimmed(const char *string, int start, int end);
+static void refuse_other_author(Oid author);
 static void compile(Compilation *c);
 static Node *parse(const char *string, ParseState *pstate);
 static Node *analyze(Compilation *c, ParseState *pstate, Node *raw);
@@ -87,6 +90,7 @@ static bool note_column(Node *node, void *context);
 static int	plain_column(Expr *expr);
 static Datum eval_as_author(Expression *expression, ExprContext *context, bool *isnull);
 static void compile_context(void *argument);
+static void split_context(void *argument);
 static void eval_context(void *argument);
 static void eval_context_built_in(void *argument);
 static void set_error_code(void);
@@ -219,11 +223,7 @@ loyalty_check_expression(PG_FUNCTION_ARGS)
 		i++;
 	if (i == lengthof(names))
 		elog(ERROR, "unknown role of an expression: %s", role);
-	if (!has_privs_of_role(GetUserId(), author))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_NOT_PERMITTED),
-				 errmsg("permission denied to act as role %s", GetUserNameFromId(author, false))));
-
+	refuse_other_author(author);
 	base_condition = i > EXPRESSION_BONUS_POINTS;
 	relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
 	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)),
@@ -233,6 +233,73 @@ loyalty_check_expression(PG_FUNCTION_ARGS)
 		refuse_base(NULL, -1);
 	relation_close(relation, NoLock);
 	PG_RETURN_VOID();
+}
+
+/* loyalty.key_column(text, relation, author, what): checks, and says which column it is; 0: none */
+PG_FUNCTION_INFO_V1(loyalty_key_column);
+Datum
+loyalty_key_column(PG_FUNCTION_ARGS)
+{
+	Oid			author = PG_GETARG_OID(2);
+	Relation	relation;
+	Expression *expression;
+
+	refuse_other_author(author);
+	relation = relation_open(PG_GETARG_OID(1), AccessShareLock);
+	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)), EXPRESSION_KEY, relation, author,
+									text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	relation_close(relation, NoLock);
+	PG_RETURN_INT32(expression->plain_column);
+}
+
+/* loyalty.split_expressions(text): cut where PostgreSQL's parser sees the next expression begin */
+PG_FUNCTION_INFO_V1(loyalty_split_expressions);
+Datum
+loyalty_split_expressions(PG_FUNCTION_ARGS)
+{
+	char	   *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Compilation c = {string, EXPRESSION_KEY, NULL, "list of expressions", NULL};
+	ErrorContextCallback callback = {error_context_stack, split_context, &c};
+	SelectStmt *select;
+	Datum	   *parts;
+	int			count;
+
+	error_context_stack = &callback;
+	select = castNode(SelectStmt, linitial_node(RawStmt, raw_parser(string, RAW_PARSE_PLPGSQL_EXPR))->stmt);
+	error_context_stack = callback.previous;
+	count = list_length(select->targetList);
+	parts = palloc_array(Datum, count);
+	for (int i = 0; i < count; i++)
+	{
+		int			start = list_nth_node(ResTarget, select->targetList, i)->location;
+		int			end = strlen(string);
+
+		if (i + 1 < count)
+			end = list_nth_node(ResTarget, select->targetList, i + 1)->location;
+		end = trimmed(string, start, end);
+		if (i + 1 < count && string[end - 1] == ',')
+			end = trimmed(string, start, end - 1);
+		parts[i] = PointerGetDatum(cstring_to_text_with_len(string + start, end - start));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(parts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* where string[start..end) ends without white space */
+static int
+trimmed(const char *string, int start, int end)
+{
+	while (end > start && isspace((unsigned char) string[end - 1]))
+		end--;
+	return end;
+}
+
+static void
+refuse_other_author(Oid author)
+{
+	if (!has_privs_of_role(GetUserId(), author))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_NOT_PERMITTED),
+				 errmsg("permission denied to act as role %s", GetUserNameFromId(author, true))));
 }
 
 /* What parsing leaves behind goes with a context of its own; the planned expression stays. */
@@ -624,6 +691,14 @@ compile_context(void *argument)
 		internalerrquery(c->string);
 	}
 	errcontext("%s", c->what);
+}
+
+/* only the parser runs inside */
+static void
+split_context(void *argument)
+{
+	set_error_code();
+	compile_context(argument);
 }
 
 static void

@@ -43,7 +43,6 @@ static bool check_now(char **value, void **extra, GucSource source);
 static void assign_now(const char *value, void *extra);
 static bool read_now(const char *value, TimestampTz *result);
 static bool is_relative(const char *word);
-static Oid	ledger_owner(void);
 
 void
 guc_init(void)
@@ -83,6 +82,30 @@ guc_now(TimestampTz *now)
 	return now_is_set;
 }
 
+Oid
+guc_ledger_owner(void)
+{
+	return guc_table_owner("account");
+}
+
+Oid
+guc_table_owner(const char *table)
+{
+	Oid			schema = get_namespace_oid("loyalty", true);
+	Oid			owner = InvalidOid;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(get_relname_relid(table, schema)));
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
 bool
 guc_has_owner_rights(void)
 {
@@ -90,7 +113,7 @@ guc_has_owner_rights(void)
 
 	if (superuser())
 		return true;
-	owner = ledger_owner();
+	owner = guc_ledger_owner();
 	return OidIsValid(owner) && has_privs_of_role(GetUserId(), owner);
 }
 
@@ -195,24 +218,4 @@ is_relative(const char *word)
 			return true;
 	}
 	return false;
-}
-
-static Oid
-ledger_owner(void)
-{
-	Oid			schema = get_namespace_oid("loyalty", true);
-	Oid			relation;
-	Oid			owner = InvalidOid;
-	HeapTuple	tuple;
-
-	if (!OidIsValid(schema))
-		return InvalidOid;
-	relation = get_relname_relid("account", schema);
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
 }

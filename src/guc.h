@@ -13,6 +13,12 @@ extern void guc_init(void);
 /* loyalty.now; false when it is not set.  Honoured for reading, and for writing in sandbox programs only. */
 extern bool guc_now(TimestampTz *now);
 
+/* who owns loyalty.account; InvalidOid without tables */
+extern Oid	guc_ledger_owner(void);
+
+/* the same of any table in schema loyalty */
+extern Oid	guc_table_owner(const char *table);
+
 /* superuser, or a member of the role that owns loyalty.account; false without tables */
 extern bool guc_has_owner_rights(void);
 

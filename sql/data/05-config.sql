@@ -21,4 +21,18 @@ CREATE TABLE loyalty.config_history (
 );
 COMMENT ON TABLE loyalty.config_history IS 'former states of configuration rows, valid from (inclusive) to (exclusive)';
 
+COMMENT ON COLUMN loyalty.installed.step IS 'number of the piece of sql/data';
+COMMENT ON COLUMN loyalty.installed.word IS 'its name';
+COMMENT ON COLUMN loyalty.installed.at IS 'when it ran';
+COMMENT ON COLUMN loyalty.installed.by IS 'who ran it (session_user)';
+COMMENT ON COLUMN loyalty.installed.extension_version IS 'the code that ran it';
+
+COMMENT ON COLUMN loyalty.config_history.config IS 'table of the row, without schema';
+COMMENT ON COLUMN loyalty.config_history.id IS 'its id';
+COMMENT ON COLUMN loyalty.config_history.valid_from IS 'first instant of this state';
+COMMENT ON COLUMN loyalty.config_history.valid_to IS 'first instant after it';
+COMMENT ON COLUMN loyalty.config_history.former IS 'the row as it was';
+COMMENT ON COLUMN loyalty.config_history.changed_by IS 'who changed it (session_user)';
+COMMENT ON COLUMN loyalty.config_history.set_role IS 'as which role (current_user)';
+
 -- replay

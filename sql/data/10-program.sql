@@ -28,4 +28,34 @@ CREATE TABLE loyalty.program (
 );
 CREATE UNIQUE INDEX program_default ON loyalty.program (is_default) WHERE is_default;
 
+COMMENT ON TABLE loyalty.program IS 'loyalty programmes: each a currency of points, a time zone, an expiry and a ladder of tiers';
+COMMENT ON COLUMN loyalty.program.name IS 'what people type';
+COMMENT ON COLUMN loyalty.program.id IS 'what the ledger stores; never changes';
+COMMENT ON COLUMN loyalty.program.timezone IS 'full name of the time zone of all calendar arithmetic; default UTC';
+COMMENT ON COLUMN loyalty.program.decimals IS 'decimals of a point, 0 to 4; awards are rounded to them once; may only grow once points exist; default 0';
+COMMENT ON COLUMN loyalty.program.rounding IS 'of an award: down (default), half_up, half_even, up';
+COMMENT ON COLUMN loyalty.program.expiry IS 'how long points live; default never';
+COMMENT ON COLUMN loyalty.program.expiry_from IS 'earned (default): expiry counts from the purchase; available: from when the points can be spent';
+COMMENT ON COLUMN loyalty.program.pending IS 'how long an award waits before it can be spent; default 0';
+COMMENT ON COLUMN loyalty.program.enrollment IS 'automatic (default): the first purchase enrols; explicit: only loyalty.enroll() does';
+COMMENT ON COLUMN loyalty.program.clawback IS 'when returned points were spent: pending_only takes pending points alone, to_zero (default) other points down to 0, debt leaves a debt';
+COMMENT ON COLUMN loyalty.program.on_return IS 'what a return does to the tier it had earned: fall (default), keep, grace';
+COMMENT ON COLUMN loyalty.program.earn_on_points_paid IS 'does the part of a purchase that was paid with points earn; default true';
+COMMENT ON COLUMN loyalty.program.point_value IS 'money that one point buys; NULL: not said';
+COMMENT ON COLUMN loyalty.program.money IS 'name of the money, for reports';
+COMMENT ON COLUMN loyalty.program.expected_redemption IS 'share of points that will be spent, 0 to 1, for reports; NULL: not said';
+COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default) or points';
+COMMENT ON COLUMN loyalty.program.tier_period IS 'over which period they count; default calendar year';
+COMMENT ON COLUMN loyalty.program.tier_validity IS 'how long a tier is kept after the period in which it was reached; default 12 months';
+COMMENT ON COLUMN loyalty.program.downgrade IS 'after that: requalify (default) to what the last full period gives, one_level down, never';
+COMMENT ON COLUMN loyalty.program.grace IS 'how much longer a tier is kept; default 0';
+COMMENT ON COLUMN loyalty.program.is_default IS 'is it meant when a call names no program; at most one is, and the first one is';
+COMMENT ON COLUMN loyalty.program.enabled IS 'false: purchases earn nothing';
+COMMENT ON COLUMN loyalty.program.sandbox IS 'true: loyalty.now counts for writing too';
+COMMENT ON COLUMN loyalty.program.valid_from IS 'since when the row is what it is now; former states are in config_history';
+
 -- replay
+-- DROP EXTENSION … CASCADE takes the columns of its types along.
+SELECT loyalty.restore_column('program', 'expiry', 'loyalty.expiry NOT NULL DEFAULT ''never''');
+SELECT loyalty.restore_column('program', 'tier_period', 'loyalty.period NOT NULL DEFAULT ''calendar year''');
+SELECT loyalty.watch_config('program');

@@ -16,10 +16,29 @@ CREATE TABLE loyalty.source (
   on_error text NOT NULL DEFAULT 'fail' CHECK (on_error IN ('fail', 'skip')),
   replicated boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
-  author regrole NOT NULL DEFAULT current_user::regrole,
+  author regrole NOT NULL,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name)
 );
 CREATE UNIQUE INDEX source_relation ON loyalty.source (relation, program) WHERE attached;
 
+COMMENT ON TABLE loyalty.source IS 'tables of the application that were attached to a program, and how their rows read as purchases';
+COMMENT ON COLUMN loyalty.source.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.source.name IS 'what people type; the tables name unless given';
+COMMENT ON COLUMN loyalty.source.id IS 'what the ledger stores; never changes';
+COMMENT ON COLUMN loyalty.source.relation IS 'the table';
+COMMENT ON COLUMN loyalty.source.attached IS 'does it have our triggers; set by attach() and detach()';
+COMMENT ON COLUMN loyalty.source.member IS 'SQL expression over the row: bigint, or the text of an external id';
+COMMENT ON COLUMN loyalty.source.amount IS 'SQL expression over the row: numeric';
+COMMENT ON COLUMN loyalty.source.occurred_at IS 'SQL expression over the row: timestamptz; timestamp and date are read in the programs time zone';
+COMMENT ON COLUMN loyalty.source.key IS 'SQL expressions over the row that name a purchase for ever; they are unique in the table';
+COMMENT ON COLUMN loyalty.source.condition IS 'SQL expression over the row: is it a purchase; NULL: always';
+COMMENT ON COLUMN loyalty.source.on_delete IS 'deleting a row takes its points back (clawback, default) or not (keep)';
+COMMENT ON COLUMN loyalty.source.on_error IS 'a rule that fails stops the sale (fail, default), or the row goes to loyalty.review (skip)';
+COMMENT ON COLUMN loyalty.source.replicated IS 'do its triggers fire for rows that replication brings; default false';
+COMMENT ON COLUMN loyalty.source.enabled IS 'the kill switch: false, and its rows earn nothing';
+COMMENT ON COLUMN loyalty.source.author IS 'whose rights the expressions have: who wrote them last; set by the server';
+COMMENT ON COLUMN loyalty.source.valid_from IS 'since when the row is what it is now; former states are in config_history';
+
 -- replay
+SELECT loyalty.watch_config('source');

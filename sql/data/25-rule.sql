@@ -15,11 +15,32 @@ CREATE TABLE loyalty.rule (
   expiry loyalty.expiry,
   pending interval,
   enabled boolean NOT NULL DEFAULT true,
-  author regrole NOT NULL DEFAULT current_user::regrole,
+  author regrole NOT NULL,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
   FOREIGN KEY (program, source) REFERENCES loyalty.source ON UPDATE CASCADE,
   CHECK (starts_at < ends_at)
 );
 
+COMMENT ON TABLE loyalty.rule IS 'how rows of a source earn';
+COMMENT ON COLUMN loyalty.rule.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.rule.source IS 'loyalty.source.name';
+COMMENT ON COLUMN loyalty.rule.name IS 'what people type, and what members see';
+COMMENT ON COLUMN loyalty.rule.id IS 'what the ledger stores; never changes';
+COMMENT ON COLUMN loyalty.rule.kind IS 'base (default), or bonus, which sees earn.base, the sum of the base rules';
+COMMENT ON COLUMN loyalty.rule.points IS 'SQL expression: points of a row, numeric';
+COMMENT ON COLUMN loyalty.rule.condition IS 'SQL expression: does the row earn; NULL: always';
+COMMENT ON COLUMN loyalty.rule.starts_at IS 'first instant, on occurred_at; default -infinity';
+COMMENT ON COLUMN loyalty.rule.ends_at IS 'first instant after, on occurred_at; default infinity';
+COMMENT ON COLUMN loyalty.rule.priority IS 'order inside base and bonus, higher first; default 0';
+COMMENT ON COLUMN loyalty.rule.exclusive_group IS 'of the rules of one group the one that gives most counts; NULL: in no group';
+COMMENT ON COLUMN loyalty.rule.expiry IS 'how long its points live; NULL: as the program says';
+COMMENT ON COLUMN loyalty.rule.pending IS 'how long its points wait; NULL: as the program says';
+COMMENT ON COLUMN loyalty.rule.enabled IS 'false: it earns nothing';
+COMMENT ON COLUMN loyalty.rule.author IS 'whose rights the expressions have: who wrote them last; set by the server';
+COMMENT ON COLUMN loyalty.rule.valid_from IS 'since when the row is what it is now; former states are in config_history';
+
 -- replay
+-- DROP EXTENSION … CASCADE takes the columns of its types along.
+SELECT loyalty.restore_column('rule', 'expiry', 'loyalty.expiry');
+SELECT loyalty.watch_config('rule');

@@ -27,4 +27,17 @@ COMMENT ON COLUMN loyalty.reward_stock.reward_id IS 'loyalty.reward.id';
 COMMENT ON COLUMN loyalty.reward_stock.slot IS '0 to 15';
 COMMENT ON COLUMN loyalty.reward_stock.left_over IS 'pieces left in this slot';
 
+COMMENT ON TABLE loyalty.reward IS 'what points buy';
+COMMENT ON COLUMN loyalty.reward.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.reward.name IS 'what people type';
+COMMENT ON COLUMN loyalty.reward.id IS 'what the ledger stores; never changes';
+COMMENT ON COLUMN loyalty.reward.kind IS 'product (default), or a word of the application';
+COMMENT ON COLUMN loyalty.reward.cost IS 'points, above 0, at most 4 decimals';
+COMMENT ON COLUMN loyalty.reward.stock IS 'pieces at the start; NULL: without end; what is left is in reward_stock';
+COMMENT ON COLUMN loyalty.reward.starts_at IS 'first instant at which it can be had; default -infinity';
+COMMENT ON COLUMN loyalty.reward.ends_at IS 'first instant after; default infinity';
+COMMENT ON COLUMN loyalty.reward.enabled IS 'false: it cannot be had';
+COMMENT ON COLUMN loyalty.reward.valid_from IS 'since when the row is what it is now; former states are in config_history';
+
 -- replay
+SELECT loyalty.watch_config('reward');

@@ -45,4 +45,55 @@ CREATE TABLE loyalty.account (
   PRIMARY KEY (member_id, program_id)
 ) WITH (fillfactor = 70);
 
+COMMENT ON TABLE loyalty.member IS 'persons and firms';
+COMMENT ON COLUMN loyalty.member.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.member.attributes IS 'what rules may ask: member.attributes';
+COMMENT ON COLUMN loyalty.member.birth_date IS 'member.birth_date in rules';
+COMMENT ON COLUMN loyalty.member.status IS 'active (default); excluded: earns nothing, the walk-in customer of a till; erased: personal data is gone';
+COMMENT ON COLUMN loyalty.member.erased_at IS 'when it was erased';
+
+COMMENT ON TABLE loyalty.member_alias IS 'other names of members';
+COMMENT ON COLUMN loyalty.member_alias.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.member_alias.external_id IS 'card number, e-mail hash, id in another system';
+
+COMMENT ON TABLE loyalty.account IS 'a members standing in one program at settled_at; the row is the lock of all that is the accounts';
+COMMENT ON COLUMN loyalty.account.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.account.enrolled_at IS 'when the membership began';
+COMMENT ON COLUMN loyalty.account.settled_at IS 'the instant to which the account was brought forward; never goes back';
+COMMENT ON COLUMN loyalty.account.next_change_at IS 'until then the figures below are exact';
+COMMENT ON COLUMN loyalty.account.available IS 'count of 1/10,000 point: can be spent';
+COMMENT ON COLUMN loyalty.account.pending IS 'count of 1/10,000 point: granted, cannot be spent yet';
+COMMENT ON COLUMN loyalty.account.held IS 'count of 1/10,000 point: reserved by redemptions';
+COMMENT ON COLUMN loyalty.account.debt IS 'count of 1/10,000 point: owed to the program';
+COMMENT ON COLUMN loyalty.account.next_entry IS 'number of the next lot or movement';
+COMMENT ON COLUMN loyalty.account.open_from_expires_at IS 'with open_from_entry_no: lots before this one in burn order are closed';
+COMMENT ON COLUMN loyalty.account.open_from_entry_no IS 'see open_from_expires_at';
+COMMENT ON COLUMN loyalty.account.tier_until IS 'until when the tier is held; infinity without end';
+COMMENT ON COLUMN loyalty.account.period_start IS 'first instant of the counters period';
+COMMENT ON COLUMN loyalty.account.period_end IS 'first instant after it';
+COMMENT ON COLUMN loyalty.account.previous_start IS 'first instant of the period before';
+COMMENT ON COLUMN loyalty.account.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.account.tier_id IS 'loyalty.tier.id; NULL: none';
+COMMENT ON COLUMN loyalty.account.visits IS 'days with a purchase, this period';
+COMMENT ON COLUMN loyalty.account.visits_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.account.earned IS 'count of 1/10,000 point: awarded this period, net of returns';
+COMMENT ON COLUMN loyalty.account.earned_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.account.spend IS 'amount of this periods purchases, net of returns, in the applications money';
+COMMENT ON COLUMN loyalty.account.spend_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing';
+
 -- replay
+-- Who is excluded is cached, too.  Ordinary members cost nothing here.
+CREATE OR REPLACE TRIGGER config_changed_insert AFTER INSERT ON loyalty.member
+  FOR EACH ROW WHEN (NEW.status <> 'active') EXECUTE FUNCTION loyalty.config_changed();
+CREATE OR REPLACE TRIGGER config_changed_update AFTER UPDATE ON loyalty.member
+  FOR EACH ROW WHEN (NEW.status <> OLD.status) EXECUTE FUNCTION loyalty.config_changed();
+CREATE OR REPLACE TRIGGER config_changed_delete AFTER DELETE ON loyalty.member
+  FOR EACH ROW WHEN (OLD.status <> 'active') EXECUTE FUNCTION loyalty.config_changed();
+CREATE OR REPLACE TRIGGER config_changed_truncate AFTER TRUNCATE ON loyalty.member
+  FOR EACH STATEMENT EXECUTE FUNCTION loyalty.config_changed();
+ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_insert;
+ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_update;
+ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_delete;
+ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_truncate;
+SELECT loyalty.watch_ledger('account');

@@ -76,4 +76,70 @@ CREATE TABLE loyalty.review (
   PRIMARY KEY (source_id, source_key, posted_at)
 );
 
+COMMENT ON TABLE loyalty.lot IS 'grants of points, in the order in which they are spent';
+COMMENT ON COLUMN loyalty.lot.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.lot.expires_at IS 'first instant at which the points are dead; infinity: never; -infinity: granted nothing, kept for returns and counters';
+COMMENT ON COLUMN loyalty.lot.entry_no IS 'number of the entry in its account';
+COMMENT ON COLUMN loyalty.lot.points IS 'count of 1/10,000 point: granted';
+COMMENT ON COLUMN loyalty.lot.remaining IS 'count of 1/10,000 point: not yet spent, held, moved or taken back; counts while expires_at lies ahead';
+COMMENT ON COLUMN loyalty.lot.owed IS 'count of 1/10,000 point: clawed back but not found anywhere; paid by what is restored to this lot';
+COMMENT ON COLUMN loyalty.lot.earned_at IS 'when they were earned: the purchases occurred_at';
+COMMENT ON COLUMN loyalty.lot.available_at IS 'from when they can be spent';
+COMMENT ON COLUMN loyalty.lot.at IS 'the instant of the account at which they were granted';
+COMMENT ON COLUMN loyalty.lot.posted_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.lot.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.lot.source_id IS 'loyalty.source.id; NULL: no purchase';
+COMMENT ON COLUMN loyalty.lot.unit IS '0: points';
+COMMENT ON COLUMN loyalty.lot.part IS 'number of the lot among those of its purchase';
+COMMENT ON COLUMN loyalty.lot.kind IS 'a award, j adjustment, t transfer';
+COMMENT ON COLUMN loyalty.lot.source_key IS 'key of the purchase, in canonical form';
+COMMENT ON COLUMN loyalty.lot.amount IS 'of the purchase when it was awarded';
+COMMENT ON COLUMN loyalty.lot.kept_amount IS 'of it, what was not returned';
+COMMENT ON COLUMN loyalty.lot.breakdown IS 'which rule gave how much; see the view award_share';
+COMMENT ON COLUMN loyalty.lot.origin IS 'where transferred and adjusted points come from';
+
+COMMENT ON TABLE loyalty.movement IS 'what happened to a lot after it was granted; append-only';
+COMMENT ON COLUMN loyalty.movement.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.movement.entry_no IS 'number of the entry in its account';
+COMMENT ON COLUMN loyalty.movement.lot_expires_at IS 'with lot_entry_no: the lot';
+COMMENT ON COLUMN loyalty.movement.lot_entry_no IS 'see lot_expires_at';
+COMMENT ON COLUMN loyalty.movement.points IS 'count of 1/10,000 point, signed: what the lot gained';
+COMMENT ON COLUMN loyalty.movement.at IS 'the instant at which it became true';
+COMMENT ON COLUMN loyalty.movement.posted_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.movement.redemption_id IS 'loyalty.redemption.redemption_id; NULL: none';
+COMMENT ON COLUMN loyalty.movement.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.movement.kind IS 'redeem, hold, restore, expire, clawback, transfer, repay, adjust';
+COMMENT ON COLUMN loyalty.movement.reason IS 'what the caller said';
+
+COMMENT ON TABLE loyalty.debt IS 'points that members owe their program after returns';
+COMMENT ON COLUMN loyalty.debt.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.debt.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.debt.entry_no IS 'number of the entry in its account';
+COMMENT ON COLUMN loyalty.debt.amount IS 'count of 1/10,000 point: at first';
+COMMENT ON COLUMN loyalty.debt.left_over IS 'count of 1/10,000 point: not yet repaid';
+
+COMMENT ON TABLE loyalty.tier_change IS 'when members rose and fell';
+COMMENT ON COLUMN loyalty.tier_change.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.tier_change.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.tier_change.at IS 'the instant at which it became true';
+COMMENT ON COLUMN loyalty.tier_change.change_no IS 'order among changes of the same instant';
+COMMENT ON COLUMN loyalty.tier_change.posted_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.tier_change.from_tier_id IS 'loyalty.tier.id; NULL: none';
+COMMENT ON COLUMN loyalty.tier_change.to_tier_id IS 'loyalty.tier.id; NULL: none';
+COMMENT ON COLUMN loyalty.tier_change.held_until IS 'until when the new tier is held';
+COMMENT ON COLUMN loyalty.tier_change.reason IS 'why';
+
+COMMENT ON TABLE loyalty.review IS 'rows that a source with on_error = skip let pass without points';
+COMMENT ON COLUMN loyalty.review.member_id IS 'loyalty.member.member_id; NULL: not known';
+COMMENT ON COLUMN loyalty.review.source_id IS 'loyalty.source.id';
+COMMENT ON COLUMN loyalty.review.source_key IS 'key of the purchase, in canonical form';
+COMMENT ON COLUMN loyalty.review.posted_at IS 'when it was passed';
+COMMENT ON COLUMN loyalty.review.error IS 'the message';
+COMMENT ON COLUMN loyalty.review.sqlstate IS 'its code';
+COMMENT ON COLUMN loyalty.review.settled_at IS 'when it was posted after all; NULL: open';
+
 -- replay
+SELECT loyalty.watch_ledger('lot');
+SELECT loyalty.watch_ledger('movement');
+SELECT loyalty.watch_ledger('debt');
+SELECT loyalty.watch_ledger('tier_change');

@@ -33,4 +33,34 @@ CREATE TABLE loyalty.request (
   PRIMARY KEY (member_id, program_id, key)
 );
 
+COMMENT ON TABLE loyalty.redemption IS 'burns of points';
+COMMENT ON COLUMN loyalty.redemption.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.redemption.redemption_id IS 'its number';
+COMMENT ON COLUMN loyalty.redemption.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.redemption.reward_id IS 'loyalty.reward.id; NULL: points without a reward';
+COMMENT ON COLUMN loyalty.redemption.quantity IS 'pieces; default 1';
+COMMENT ON COLUMN loyalty.redemption.points IS 'count of 1/10,000 point: taken';
+COMMENT ON COLUMN loyalty.redemption.state IS 'held, captured, released, reversed';
+COMMENT ON COLUMN loyalty.redemption.key IS 'the callers key; see request';
+COMMENT ON COLUMN loyalty.redemption.reason IS 'what the caller said';
+COMMENT ON COLUMN loyalty.redemption.voucher IS 'code that was given out';
+COMMENT ON COLUMN loyalty.redemption.held_until IS 'when a hold lapses; NULL: no hold';
+COMMENT ON COLUMN loyalty.redemption.first_entry IS 'first of its movements';
+COMMENT ON COLUMN loyalty.redemption.last_entry IS 'last of its movements';
+COMMENT ON COLUMN loyalty.redemption.at IS 'the instant at which points were taken';
+COMMENT ON COLUMN loyalty.redemption.posted_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.redemption.by IS 'who called (session_user)';
+
+COMMENT ON TABLE loyalty.request IS 'keys of calls: one key, one effect, for ever';
+COMMENT ON COLUMN loyalty.request.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.request.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.request.key IS 'the callers key';
+COMMENT ON COLUMN loyalty.request.call IS 'the function';
+COMMENT ON COLUMN loyalty.request.arguments IS 'its arguments, compared when the key comes again';
+COMMENT ON COLUMN loyalty.request.redemption_id IS 'what it made; NULL: no redemption';
+COMMENT ON COLUMN loyalty.request.entry_no IS 'what it made; NULL: no entry';
+COMMENT ON COLUMN loyalty.request.at IS 'when';
+
 -- replay
+SELECT loyalty.watch_ledger('redemption');
+SELECT loyalty.watch_ledger('request');

@@ -1,0 +1,254 @@
+-- attach() and detach(): a table of the application becomes a source, and stops being one.
+
+CREATE OR REPLACE FUNCTION loyalty.key_column(expression text, relation regclass, author regrole, what text)
+RETURNS integer LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'loyalty_key_column';
+COMMENT ON FUNCTION loyalty.key_column(text, regclass, regrole, text) IS
+  'check an expression of a key; the number of the column that it is, 0 for anything else';
+REVOKE ALL ON FUNCTION loyalty.key_column(text, regclass, regrole, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.split_expressions(list text) RETURNS text[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_split_expressions';
+COMMENT ON FUNCTION loyalty.split_expressions(text) IS 'the expressions of a comma-separated list';
+REVOKE ALL ON FUNCTION loyalty.split_expressions(text) FROM PUBLIC;
+
+-- NULL means the default program; the same answer as config_program() in C.
+CREATE OR REPLACE FUNCTION loyalty.program_name(program text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found_name text;
+BEGIN
+  IF program IS NOT NULL THEN
+    PERFORM loyalty.check_program(program);
+    RETURN program;
+  END IF;
+  SELECT p.name INTO found_name FROM loyalty.program p WHERE p.is_default;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'no program is the default'
+      USING ERRCODE = 'LY003', HINT = 'Name the program, or UPDATE loyalty.program SET is_default = true for one.';
+  END IF;
+  RETURN found_name;
+END $$;
+COMMENT ON FUNCTION loyalty.program_name(text) IS 'the program, or the default one for NULL; raises LY003 when there is none';
+REVOKE ALL ON FUNCTION loyalty.program_name(text) FROM PUBLIC;
+
+-- Row triggers must see every row that comes and goes, and the caller must be allowed to put them there.
+CREATE OR REPLACE FUNCTION loyalty.check_relation(relation regclass) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  c record;
+BEGIN
+  SELECT r.oid, r.relkind, r.relpersistence, r.relispartition, r.relowner, n.nspname INTO c
+  FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace WHERE r.oid = relation;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no table %', relation
+      USING ERRCODE = 'LY015', HINT = 'Name it with its schema.';
+  ELSIF c.nspname = 'loyalty' OR c.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') THEN
+    RAISE EXCEPTION '% cannot be attached', relation
+      USING ERRCODE = 'LY015', HINT = 'Attach a table of the application.';
+  ELSIF c.relkind NOT IN ('r', 'p') THEN
+    RAISE EXCEPTION '% is not a table', relation
+      USING ERRCODE = 'LY015', HINT = 'Attach the table into which its rows are written: row triggers do not fire here.';
+  ELSIF c.relpersistence = 't' THEN
+    RAISE EXCEPTION '% is a temporary table', relation
+      USING ERRCODE = 'LY015', HINT = 'Its purchases would be gone with the session.';
+  ELSIF c.relispartition THEN
+    RAISE EXCEPTION '% is a partition', relation
+      USING ERRCODE = 'LY015', HINT = format('Attach the partitioned table %s.', pg_partition_root(relation));
+  ELSIF EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = relation OR (i.inhparent = relation AND c.relkind = 'r')) THEN
+    RAISE EXCEPTION '% has parents or children by inheritance', relation
+      USING ERRCODE = 'LY015', HINT = 'Rows of the children would be missed: use partitions.';
+  ELSIF NOT pg_has_role(current_user, c.relowner, 'USAGE') THEN
+    RAISE EXCEPTION 'must be owner of table %', relation
+      USING ERRCODE = 'LY016', HINT = 'Its triggers act on every row: only the owner can attach it.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_relation(regclass) IS 'raise LY015 or LY016 unless the current role can attach this table';
+REVOKE ALL ON FUNCTION loyalty.check_relation(regclass) FROM PUBLIC;
+
+-- Unique indexes that name a row for ever: whole table, plain columns that are never NULL, checked at once.
+CREATE OR REPLACE FUNCTION loyalty.unique_keys(relation regclass) RETURNS TABLE (index_oid oid, is_primary boolean, columns integer[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT i.indexrelid, i.indisprimary, k.columns
+  FROM pg_index i
+  CROSS JOIN LATERAL (
+    SELECT array_agg(u.n::integer ORDER BY u.place) AS columns, bool_and(coalesce(a.attnotnull, false)) AS usable
+    FROM unnest(i.indkey::int2[]) WITH ORDINALITY u (n, place)
+    LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.n AND u.n > 0
+    WHERE u.place <= i.indnkeyatts) k
+  WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND k.usable
+$$;
+COMMENT ON FUNCTION loyalty.unique_keys(regclass) IS 'the indexes of a table that can name its purchases';
+REVOKE ALL ON FUNCTION loyalty.unique_keys(regclass) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.default_key(relation regclass) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key text[];
+BEGIN
+  SELECT (SELECT array_agg(quote_ident(a.attname) ORDER BY u.place)
+          FROM unnest(k.columns) WITH ORDINALITY u (n, place)
+          JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = u.n)
+  INTO key FROM loyalty.unique_keys(relation) k ORDER BY k.is_primary DESC, k.index_oid LIMIT 1;
+  IF key IS NULL THEN
+    RAISE EXCEPTION '% has no key', relation
+      USING ERRCODE = 'LY015', HINT = 'A purchase earns once because its key is unique: add a primary key, or a unique index over NOT NULL columns.';
+  END IF;
+  RETURN key;
+END $$;
+COMMENT ON FUNCTION loyalty.default_key(regclass) IS 'the columns that name a row of this table: the primary key, else the first unique one; raises LY015';
+REVOKE ALL ON FUNCTION loyalty.default_key(regclass) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.check_key(relation regclass, key text[], author regrole, what text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key_columns integer[];
+BEGIN
+  IF coalesce(cardinality(key), 0) NOT BETWEEN 1 AND 32 OR array_position(key, NULL) IS NOT NULL THEN
+    RAISE EXCEPTION 'a key has 1 to 32 expressions'
+      USING ERRCODE = 'LY017', HINT = 'Leave key out to use the primary key.';
+  END IF;
+  SELECT array_agg(loyalty.key_column(k.expression, relation, author, what)) INTO key_columns FROM unnest(key) k (expression);
+  IF NOT EXISTS (SELECT FROM loyalty.unique_keys(relation) u WHERE u.columns <@ key_columns) THEN
+    RAISE EXCEPTION 'the key (%) is not unique in %', array_to_string(key, ', '), relation
+      USING ERRCODE = 'LY015', HINT = 'Make a unique index over these columns, all NOT NULL, without WHERE and not deferrable.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_key(regclass, text[], regrole, text) IS 'raise LY007 or LY015 unless these expressions name a row of the table';
+REVOKE ALL ON FUNCTION loyalty.check_key(regclass, text[], regrole, text) FROM PUBLIC;
+
+-- One set of triggers, however many programs use the table.
+CREATE OR REPLACE FUNCTION loyalty.attach_triggers(relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  t record;
+  mode text := 'ENABLE';
+BEGIN
+  IF EXISTS (SELECT FROM loyalty.source s WHERE s.relation = attach_triggers.relation AND s.attached AND s.replicated) THEN
+    mode := 'ENABLE ALWAYS';
+  END IF;
+  FOR t IN
+    SELECT * FROM (VALUES
+      ('loyalty_level_open', 'BEFORE INSERT OR UPDATE OR DELETE', 'STATEMENT', 'source_open'),
+      ('loyalty_row', 'AFTER INSERT OR UPDATE OR DELETE', 'ROW', 'source_row'),
+      ('loyalty_level_close', 'AFTER INSERT OR UPDATE OR DELETE', 'STATEMENT', 'source_close'),
+      ('loyalty_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'source_truncate')) v (name, event, level, function)
+  LOOP
+    IF NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = relation AND g.tgname = t.name
+                   AND g.tgfoid = format('loyalty.%I()', t.function)::regprocedure) THEN
+      EXECUTE format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION loyalty.%I()',
+                     t.name, t.event, relation, t.level, t.function);
+    END IF;
+    EXECUTE format('ALTER TABLE %s %s TRIGGER %I', relation, mode, t.name);
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.attach_triggers(regclass) IS 'create or complete the triggers of an attached table';
+REVOKE ALL ON FUNCTION loyalty.attach_triggers(regclass) FROM PUBLIC;
+
+-- The name that a table's source has, or had when it was detached.
+CREATE OR REPLACE FUNCTION loyalty.source_name(program text, relation regclass, name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+    source_name.name,
+    (SELECT s.name FROM loyalty.source s WHERE s.program = source_name.program AND s.relation = source_name.relation
+     ORDER BY s.attached DESC, s.id LIMIT 1),
+    (SELECT c.relname::text FROM pg_class c WHERE c.oid = source_name.relation))
+$$;
+COMMENT ON FUNCTION loyalty.source_name(text, regclass, text) IS 'the name of a table''s source: as given, as it was, or the table''s';
+REVOKE ALL ON FUNCTION loyalty.source_name(text, regclass, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.attach(
+  relation regclass, program text DEFAULT NULL, member text DEFAULT NULL, amount text DEFAULT NULL,
+  occurred_at text DEFAULT NULL, key text DEFAULT NULL, condition text DEFAULT NULL, name text DEFAULT NULL,
+  refund_of text DEFAULT NULL, points_spent text DEFAULT NULL, revenue text DEFAULT NULL, visit text DEFAULT NULL,
+  on_delete text DEFAULT 'clawback', on_error text DEFAULT 'fail', backfill boolean DEFAULT false, replicated boolean DEFAULT false)
+RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  in_program text := loyalty.program_name(attach.program);
+  source_name text;
+  keys text[];
+  other record;
+  source_id integer;
+BEGIN
+  PERFORM loyalty.refuse_unavailable('argument', a.argument)
+  FROM (VALUES ('refund_of', refund_of), ('points_spent', points_spent), ('revenue', revenue), ('visit', visit)) a (argument, value)
+  WHERE a.value IS NOT NULL;
+  IF attach.member IS NULL OR attach.amount IS NULL OR attach.occurred_at IS NULL THEN
+    RAISE EXCEPTION '% is missing', CASE WHEN attach.member IS NULL THEN 'member' WHEN attach.amount IS NULL THEN 'amount' ELSE 'occurred_at' END
+      USING ERRCODE = 'LY017', HINT = 'It is an SQL expression over the row, mostly the name of a column.';
+  END IF;
+  IF on_delete NOT IN ('clawback', 'keep') OR on_error NOT IN ('fail', 'skip') THEN
+    RAISE EXCEPTION 'on_delete "%" or on_error "%" is not known', on_delete, on_error
+      USING ERRCODE = 'LY017', HINT = 'on_delete is clawback or keep, on_error is fail or skip.';
+  END IF;
+
+  PERFORM loyalty.check_relation(attach.relation);
+  EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', attach.relation);
+  keys := coalesce(loyalty.split_expressions(attach.key), loyalty.default_key(attach.relation));
+  source_name := loyalty.source_name(in_program, attach.relation, attach.name);
+
+  SELECT s.name, s.relation INTO other FROM loyalty.source s
+  WHERE s.program = in_program AND s.attached
+    AND (s.relation = attach.relation OR s.name = source_name AND EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation));
+  IF FOUND THEN
+    RAISE EXCEPTION 'source "%" of program "%" is attached to % already', other.name, in_program, other.relation
+      USING ERRCODE = 'LY015', HINT = 'To change the mapping UPDATE loyalty.source, or call loyalty.detach() first. Another table needs another name.';
+  END IF;
+
+  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, on_delete, on_error, replicated)
+  VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys,
+          attach.condition, attach.on_delete, attach.on_error, attach.replicated)
+  ON CONFLICT (program, name) DO UPDATE
+  SET (relation, attached, member, amount, occurred_at, key, condition, on_delete, on_error, replicated, enabled) =
+      (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
+       excluded.on_delete, excluded.on_error, excluded.replicated, true)
+  RETURNING s.id INTO source_id;
+  PERFORM loyalty.attach_triggers(attach.relation);
+
+  IF backfill THEN
+    EXECUTE 'SELECT loyalty.backfill($1, $2)' USING attach.relation, in_program;
+  END IF;
+  RETURN source_id;
+END $$;
+COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) IS
+  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key and condition are SQL expressions over the row; returns the source''s id';
+REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.detach(relation regclass, program text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  sources text[];
+  t text;
+BEGIN
+  SELECT array_agg(s.program ORDER BY s.program) INTO sources FROM loyalty.source s
+  WHERE s.relation = detach.relation AND s.attached AND s.program = coalesce(detach.program, s.program);
+  IF sources IS NULL THEN
+    RAISE EXCEPTION '% is not attached', detach.relation
+      USING ERRCODE = 'LY015', HINT = 'SELECT * FROM loyalty.source WHERE attached lists what is.';
+  ELSIF cardinality(sources) > 1 THEN
+    RAISE EXCEPTION '% is attached to several programs', detach.relation
+      USING ERRCODE = 'LY003', HINT = 'Name one of: ' || array_to_string(sources, ', ') || '.';
+  END IF;
+
+  UPDATE loyalty.source s SET attached = false WHERE s.relation = detach.relation AND s.program = sources[1] AND s.attached;
+  IF EXISTS (SELECT FROM loyalty.source s WHERE s.relation = detach.relation AND s.attached) THEN
+    PERFORM loyalty.attach_triggers(detach.relation);
+  ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = detach.relation) THEN
+    FOREACH t IN ARRAY '{loyalty_level_open, loyalty_row, loyalty_level_close, loyalty_truncate}'::text[] LOOP
+      EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', t, detach.relation);
+    END LOOP;
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.detach(regclass, text) IS
+  'rows of this table earn no more: its triggers go, the source and all that was earned stay';
+REVOKE ALL ON FUNCTION loyalty.detach(regclass, text) FROM PUBLIC;

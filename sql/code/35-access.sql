@@ -1,0 +1,93 @@
+-- Who may do what.  The one list, by name; what does not exist (yet) is passed over, so that a new function
+-- needs one line here.  Run grant_access() again after an upgrade.
+
+CREATE OR REPLACE FUNCTION loyalty.access_list() RETURNS TABLE (kind text, object text, privileges text, names text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$ VALUES
+  -- an application: the entry functions, and the views
+  ('app', 'function', 'EXECUTE', 'enroll member_id balance award why_not redeem capture release reverse transfer quote'),
+  ('app', 'view', 'SELECT', 'member_balance statement award_share expiring tier_standing'),
+  -- reports: views, nothing else
+  ('report', 'view', 'SELECT', 'member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
+  -- whoever configures: the configuration tables with what their triggers call, attach(), operations
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
+  ('admin', 'table', 'SELECT, INSERT', 'config_history'),
+  ('admin', 'table', 'SELECT', 'installed review'),
+  ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_interval check_finite check_name current_author'),
+  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key attach_triggers source_name backfill'),
+  ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
+  ('admin', 'function', 'EXECUTE', 'adjust reconcile run_maintenance verify status export_member erase_member apply_tiers preview_tiers')
+$$;
+COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
+REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;
+
+-- The commands that give a role (or take from it) a kind of access.  admin holds what app does.
+CREATE OR REPLACE FUNCTION loyalty.access_commands(kind text, verb text, preposition text, role_name name) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s USAGE ON SCHEMA loyalty %s %I', verb, preposition, role_name)
+  UNION ALL
+  SELECT format('%s %s ON TABLE loyalty.%I %s %I', verb, l.privileges, c.relname, preposition, role_name)
+  FROM loyalty.access_list() l
+  JOIN pg_class c ON c.relnamespace = 'loyalty'::regnamespace AND c.relname = ANY (string_to_array(l.names, ' '))
+    AND CASE l.object WHEN 'table' THEN c.relkind IN ('r', 'p') WHEN 'view' THEN c.relkind IN ('v', 'm') END
+  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  UNION ALL
+  SELECT format('%s %s ON ROUTINE %s %s %I', verb, l.privileges, p.oid::regprocedure, preposition, role_name)
+  FROM loyalty.access_list() l
+  JOIN pg_proc p ON l.object = 'function' AND p.pronamespace = 'loyalty'::regnamespace
+    AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.prokind IN ('f', 'p')
+    AND p.proacl IS NOT NULL  -- else it is PUBLIC's already
+  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+$$;
+COMMENT ON FUNCTION loyalty.access_commands(text, text, text, name) IS 'the commands behind grant_access() and revoke_access()';
+REVOKE ALL ON FUNCTION loyalty.access_commands(text, text, text, name) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.check_access(kind text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM loyalty.refuse_unavailable('access', kind);
+  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'report') THEN
+    RAISE EXCEPTION 'access "%" is not known', kind
+      USING ERRCODE = 'LY017', HINT = 'It is admin, app or report.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_access(text) IS 'raise LY017 unless grant_access() knows this kind';
+REVOKE ALL ON FUNCTION loyalty.check_access(text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.grant_access(role regrole, kind text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  command text;
+BEGIN
+  PERFORM loyalty.check_access(kind);
+  FOR command IN
+    SELECT c.command FROM loyalty.access_commands(kind, 'GRANT', 'TO', pg_get_userbyid(role)) c (command)
+  LOOP
+    EXECUTE command;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.grant_access(regrole, text) IS
+  'give a role what it needs: admin configures, app calls the entry functions and reads views, report reads views; again after an upgrade';
+REVOKE ALL ON FUNCTION loyalty.grant_access(regrole, text) FROM PUBLIC;
+
+-- Kinds overlap: what this one takes, another may have given too.
+CREATE OR REPLACE FUNCTION loyalty.revoke_access(role regrole, kind text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  command text;
+BEGIN
+  PERFORM loyalty.check_access(kind);
+  FOR command IN
+    SELECT c.command FROM loyalty.access_commands(kind, 'REVOKE', 'FROM', pg_get_userbyid(role)) c (command)
+  LOOP
+    EXECUTE command;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.revoke_access(regrole, text) IS
+  'take back what grant_access() gave for this kind; a role that has two kinds gets the other one again by grant_access()';
+REVOKE ALL ON FUNCTION loyalty.revoke_access(regrole, text) FROM PUBLIC;

@@ -1,0 +1,113 @@
+/*
+ * configure.c
+ *	  What the triggers on configuration tables need from C.
+ *
+ * Rules for whoever maintains this:
+ * - config_changed is ENABLE ALWAYS and does nothing but invalidate: it must work while logical replication
+ *   applies rows (row triggers only, session_replication_role = replica) and in a data-only restore.
+ * - Whoever configures need not be able to read the ledger: in_ledger looks as the ledger's owner and says
+ *   yes or no.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "configure.h"
+#include "errcodes.h"
+#include "guc.h"
+
+static bool finds_row(const char *table, const char *query, int32 argument);
+
+/* Every backend forgets what it knows of this table when the transaction commits. */
+PG_FUNCTION_INFO_V1(loyalty_config_changed);
+Datum
+loyalty_config_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("loyalty.config_changed was not called by a trigger")));
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
+	return PointerGetDatum(NULL);
+}
+
+/* loyalty.check_timezone(text): a full name or a POSIX zone, no abbreviation */
+PG_FUNCTION_INFO_V1(loyalty_check_timezone);
+Datum
+loyalty_check_timezone(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pg_tz	   *zone = strlen(name) > TZ_STRLEN_MAX ? NULL : pg_tzset(name);
+
+	if (zone == NULL || !pg_tz_acceptable(zone))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("time zone \"%s\" is not known", name),
+				 errhint("Write a name such as Europe/Istanbul; the view pg_timezone_names lists them.")));
+	PG_RETURN_VOID();
+}
+
+/* loyalty.in_ledger(what, id): does the ledger name it? */
+PG_FUNCTION_INFO_V1(loyalty_in_ledger);
+Datum
+loyalty_in_ledger(PG_FUNCTION_ARGS)
+{
+	static const char *const queries[][2] = {
+		{"program", "SELECT FROM loyalty.account WHERE program_id OPERATOR(pg_catalog.=) $1"},
+		{"points of program", "SELECT FROM loyalty.lot WHERE program_id OPERATOR(pg_catalog.=) $1"},
+		{"source", "SELECT FROM loyalty.lot WHERE source_id OPERATOR(pg_catalog.=) $1"},
+		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
+			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
+		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},
+		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
+		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
+	};
+	char	   *what = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			i = 0;
+
+	while (i < lengthof(queries) && strcmp(queries[i][0], what) != 0)
+		i++;
+	if (i == lengthof(queries))
+		elog(ERROR, "the ledger does not name a %s", what);
+	PG_RETURN_BOOL(finds_row("account", queries[i][1], PG_GETARG_INT32(1)));
+}
+
+bool
+configure_holds_points(void)
+{
+	return finds_row("lot", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL", 0);
+}
+
+/* Does this query over the ledger give a row?  No, where `table` is not there. */
+static bool
+finds_row(const char *table, const char *query, int32 argument)
+{
+	Oid			types[1] = {INT4OID};
+	Datum		values[1] = {Int32GetDatum(argument)};
+	Oid			schema = get_namespace_oid("loyalty", true);
+	Oid			user;
+	int			security;
+	bool		found;
+
+	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid(table, schema)))
+		return false;
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(guc_table_owner(table), security | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	if (SPI_execute_with_args(query, 1, types, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the ledger");
+	found = SPI_processed > 0;
+	SPI_finish();
+	SetUserIdAndSecContext(user, security);
+	return found;
+}
