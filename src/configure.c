@@ -11,12 +11,14 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -54,6 +56,15 @@ loyalty_check_timezone(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("time zone \"%s\" is not known", name),
 				 errhint("Write a name such as Europe/Istanbul; the view pg_timezone_names lists them.")));
+	PG_RETURN_VOID();
+}
+
+/* loyalty.lock_install(): one install() until the transaction ends.  Any role could hold an advisory lock. */
+PG_FUNCTION_INFO_V1(loyalty_lock_install);
+Datum
+loyalty_lock_install(PG_FUNCTION_ARGS)
+{
+	LockDatabaseObject(NamespaceRelationId, get_namespace_oid("loyalty", false), 0, ShareUpdateExclusiveLock);
 	PG_RETURN_VOID();
 }
 

@@ -36,6 +36,11 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_install() IS 'raise LY016 unless the current role can install here, and nobody else has put something there';
 REVOKE ALL ON FUNCTION loyalty.check_install() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION loyalty.lock_install() RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_lock_install';
+COMMENT ON FUNCTION loyalty.lock_install() IS 'wait until no other transaction is in install()';
+REVOKE ALL ON FUNCTION loyalty.lock_install() FROM PUBLIC;
+
 -- For sql/data.  The values are gone: say so.
 CREATE OR REPLACE FUNCTION loyalty.restore_column(config text, column_name text, definition text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -61,8 +66,8 @@ DECLARE
   s record;
 BEGIN
   PERFORM loyalty.check_install();
+  PERFORM loyalty.lock_install();
   IF to_regclass('loyalty.installed') IS NOT NULL THEN
-    LOCK TABLE loyalty.installed IN EXCLUSIVE MODE;
     SELECT coalesce(array_agg(d.step), former) INTO former FROM loyalty.installed d;
   END IF;
   FOR s IN SELECT i.* FROM loyalty.install_steps() i ORDER BY i.step LOOP
