@@ -17,6 +17,9 @@
 /* The tier's earn bonus is a share of no rule: TIER_RULE + tier id. */
 #define BREAKDOWN_TIER_RULE		(INT64CONST(1) << 32)
 
+/* Rules that can pay on one purchase; LY008 beyond. */
+#define BREAKDOWN_MAX_ENTRIES	10000
+
 typedef struct BreakdownEntry
 {
 	int64		rule;			/* rule id, or BREAKDOWN_TIER_RULE + tier id */

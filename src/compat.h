@@ -1,14 +1,50 @@
 /*
  * compat.h
- *	  Differences between PostgreSQL 15 and 18: the only file that looks at PG_VERSION_NUM.
+ *	  Differences between PostgreSQL 15, 16, 17 and 18: the only file that asks for PG_VERSION_NUM.
+ *
+ * Code outside is written for the newest; each entry says since when and what an older server has instead.
  */
 #ifndef LOYALTY_COMPAT_H
 #define LOYALTY_COMPAT_H
 
 #include "postgres.h"
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "utils/array.h"
 #include "utils/datetime.h"
 
-/* SQL/JSON: constructors came with 16, JSON_VALUE and its like with 17 (May 2023, September 2024). */
+#if PG_VERSION_NUM < 150000
+#error "loyalty needs PostgreSQL 15 or later"
+#endif
+
+/* 18 (2025): tuple descriptors carry a compact copy of each attribute, which must follow a change */
+#if PG_VERSION_NUM >= 180000
+#define TupleDescSetStorage(desc, i, storage) \
+	(TupleDescAttr(desc, i)->attstorage = (storage), populate_compact_attribute(desc, i))
+#else
+#define TupleDescSetStorage(desc, i, storage)	(TupleDescAttr(desc, i)->attstorage = (storage))
+#endif
+
+/* 18 (2025): index scans count their searches for EXPLAIN */
+#if PG_VERSION_NUM < 180000
+#define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
+/* 18 (2025): the tuple that is being replaced goes before the arbiters */
+#if PG_VERSION_NUM < 180000
+#define ExecCheckIndexConstraints(rri, slot, estate, conflict, tupleid, arbiters) \
+	((void) (tupleid), ExecCheckIndexConstraints(rri, slot, estate, conflict, arbiters))
+#endif
+
+/* 18 (2025): virtual generated columns; before, no column is one */
+#ifndef ATTRIBUTE_GENERATED_VIRTUAL
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
+/* SQL/JSON: constructors came with 16 (2023), JSON_VALUE and its like with 17 (2024) */
 #if PG_VERSION_NUM >= 170000
 #define IS_SQL_JSON(node)	(IsA(node, JsonConstructorExpr) || IsA(node, JsonExpr))
 #elif PG_VERSION_NUM >= 160000
@@ -17,7 +53,37 @@
 #define IS_SQL_JSON(node)	false
 #endif
 
-/* 16: memory of settings is PostgreSQL's own, and date parsing names the bad field (2022) */
+/* 16 (2023): an update says which indexes need the new row, summarizing ones alone or all */
+#if PG_VERSION_NUM < 160000
+typedef bool TU_UpdateIndexes;
+#define TU_None false
+#define only_summarizing(update_indexes) false
+#define ExecInsertIndexTuples(rri, slot, estate, update, nodup, conflict, arbiters, summarizing) \
+	((void) (summarizing), ExecInsertIndexTuples(rri, slot, estate, update, nodup, conflict, arbiters))
+#else
+#define only_summarizing(update_indexes) ((update_indexes) == TU_Summarizing)
+#endif
+
+/* 16 (2023): arrays of the built-in types without saying how they are laid out */
+#if PG_VERSION_NUM < 160000
+#define deconstruct_array_builtin(array, type, elements, nulls, n) \
+	deconstruct_array(array, type, -1, false, TYPALIGN_INT, elements, nulls, n)	/* text is all that we read */
+#endif
+
+/*
+ * 16 (2023): input functions can report bad text without throwing (pg_input_is_valid, COPY … ON_ERROR).
+ * Before, every error is thrown.
+ */
+#if PG_VERSION_NUM < 160000
+#define ereturn(context, dummy_value, ...) \
+	do { \
+		(void) (context); \
+		ereport(ERROR, __VA_ARGS__); \
+		return dummy_value; \
+	} while (0)
+#endif
+
+/* 16 (2023): memory of settings is PostgreSQL's own, and date parsing names the bad field */
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(elevel, size)	malloc(size)
 #define guc_free(pointer)	free(pointer)
@@ -27,11 +93,6 @@ typedef struct DateTimeErrorExtra
 } DateTimeErrorExtra;
 #define DecodeDateTime(field, type, n, kind, tm, fraction, zone, extra) \
 	((void) (extra), DecodeDateTime(field, type, n, kind, tm, fraction, zone))
-#endif
-
-/* Virtual generated columns came with 18; before, no column is one. */
-#ifndef ATTRIBUTE_GENERATED_VIRTUAL
-#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
 #endif

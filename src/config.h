@@ -1,14 +1,153 @@
 /*
  * config.h
  *	  Configuration rows as C structs, cached per backend.
+ *
+ * A generation of the cache is built when first needed and never changed.  An invalidation makes it stale; it is
+ * freed at the end of the transaction, so pointers into it stay good for the whole of a statement.
  */
 #ifndef LOYALTY_CONFIG_H
 #define LOYALTY_CONFIG_H
 
 #include "postgres.h"
+#include "access/tupdesc.h"
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+#include "utils/numeric.h"
+
+#include "expiry.h"
+#include "expression.h"
+#include "period.h"
+#include "points.h"
+
+typedef enum TierMetric
+{
+	METRIC_SPEND,
+	METRIC_POINTS,
+	METRIC_VISITS
+} TierMetric;
+
+typedef enum ClawbackPolicy
+{
+	CLAWBACK_PENDING_ONLY,
+	CLAWBACK_TO_ZERO,
+	CLAWBACK_DEBT
+} ClawbackPolicy;
+
+typedef enum OnReturn
+{
+	ON_RETURN_FALL,
+	ON_RETURN_KEEP,
+	ON_RETURN_GRACE
+} OnReturn;
+
+typedef enum Downgrade
+{
+	DOWNGRADE_REQUALIFY,
+	DOWNGRADE_ONE_LEVEL,
+	DOWNGRADE_NEVER
+} Downgrade;
+
+typedef struct Tier
+{
+	int32		id;
+	char	   *name;
+	int32		rank;
+	Numeric		threshold;		/* NULL: not reached by figures */
+	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+} Tier;
+
+typedef struct Program
+{
+	int32		id;
+	char	   *name;
+	char	   *timezone;
+	pg_tz	   *zone;
+	int			decimals;
+	Rounding	rounding;
+	Expiry		expiry;
+	bool		expiry_from_available;
+	Interval	pending;
+	bool		automatic;		/* enrolment */
+	ClawbackPolicy clawback;
+	OnReturn	on_return;
+	TierMetric	metric;
+	Period		period;
+	Interval	validity;
+	Interval	grace;
+	Downgrade	downgrade;
+	bool		is_default;
+	bool		enabled;
+	bool		sandbox;
+	int			ntiers;
+	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+} Program;
+
+typedef struct Rule
+{
+	int32		id;
+	char	   *name;
+	bool		bonus;
+	Expression *points;
+	Expression *condition;		/* NULL: always */
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	int32		priority;
+	int			group;			/* exclusive group, numbered from 0; -1 none */
+	Expiry	   *expiry;			/* NULL: the program's */
+	Interval   *pending;
+} Rule;
+
+typedef struct Source
+{
+	int32		id;
+	char	   *name;
+	Program    *program;
+	Oid			relid;
+	bool		enabled;
+	bool		keep_deleted;
+	bool		skip_errors;
+	Expression *member;
+	Expression *amount;
+	Expression *occurred_at;
+	Expression *condition;		/* NULL: every row */
+	int			nkeys;
+	Expression **keys;
+	int			nrules;
+	Rule	   *rules;			/* enabled ones in award order: base, bonus; priority, id */
+	int			ngroups;
+	bool		uses_base;
+	bool		uses_local_time;
+	bool		uses_account;
+	bool		uses_member;
+	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
+	bool		mapped_whole_row;
+} Source;
+
+/* The sources of one attached table, by program id: the order in which accounts are locked. */
+typedef struct Attached
+{
+	Oid			relid;
+	TupleDesc	desc;
+	int			nsources;
+	Source	  **sources;
+} Attached;
 
 extern void config_init(void);
-/* For triggers on configuration tables: every backend reloads after this transaction commits. */
-extern void config_invalidate(void);
+
+/* NULL when the table is not attached.  Compiles what is not compiled yet. */
+extern const Attached *config_attached(Oid relid);
+
+extern const Program *config_program_by_id(int32 id);	/* LY003 when unknown */
+
+/* NULL: the default program; LY003 when unknown, or when there is none by default */
+extern const Program *config_program(const char *name);
+
+/* LY003 when the program has no such source; looked up by id: NULL */
+extern const Source *config_source_by_id(int32 id);
+
+extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
+
+/* members that no till should earn for (member.status) */
+extern bool config_member_excluded(int64 member_id);
 
 #endif

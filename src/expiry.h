@@ -35,4 +35,7 @@ typedef struct Expiry
  */
 extern TimestampTz expiry_instant(const Expiry *expiry, TimestampTz from, pg_tz *zone);
 
+/* INACTIVE: when an account last active at `last_activity` loses its points; infinity for the other kinds */
+extern TimestampTz expiry_inactive_at(const Expiry *expiry, TimestampTz last_activity, pg_tz *zone);
+
 #endif

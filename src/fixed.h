@@ -1,6 +1,6 @@
 /*
  * fixed.h
- *	  Exact passage between numeric and scaled 64-bit integers.
+ *	  Exact passage between numeric, text and scaled 64-bit integers.
  *
  * Never goes through floating point and never wraps: what does not fit is said.
  */
@@ -23,5 +23,17 @@ extern FixedStatus fixed_from_numeric(Numeric value, int scale, int64 *result);
 
 /* value / 10^scale, without trailing zeros; palloc'd */
 extern Numeric fixed_to_numeric(int64 value, int scale);
+
+/* the same for 128 bits */
+extern Numeric fixed_to_numeric_wide(int128 value, int scale);
+
+/*
+ * "-3.25": [sign] digits [. digits], nothing around.  NOT_FINITE stands for text that is no such number.
+ * INEXACT: digits other than 0 beyond the scale.
+ */
+extern FixedStatus fixed_from_text(const char *at, int length, int scale, int64 *result);
+
+/* "-3.25", without trailing zeros; palloc'd */
+extern char *fixed_to_text(int64 value, int scale);
 
 #endif

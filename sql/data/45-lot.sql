@@ -36,6 +36,7 @@ CREATE TABLE loyalty.movement (
   at timestamptz NOT NULL,
   posted_at timestamptz NOT NULL,
   redemption_id bigint,
+  origin_entry_no bigint,
   program_id integer NOT NULL,
   kind text NOT NULL,
   reason text,

@@ -1,0 +1,1 @@
+INSERT INTO shop.:table (customer_id, total, ordered_at, status, category) SELECT floor(power(:members, random()))::bigint, round((1 + random() * 120)::numeric, 2), now(), 'paid', CASE WHEN random() < 0.1 THEN 'coffee' ELSE 'food' END FROM generate_series(1, 100);

@@ -1,0 +1,648 @@
+/*
+ * config.c
+ *	  Per-backend cache of programs, tiers, sources and rules.
+ *
+ * Rules:
+ * - A generation is built whole, from one snapshot newer than any invalidation seen, and never changed after;
+ *	 only expressions are compiled later, when a statement first needs their table.
+ * - Invalidation only marks: by relcache messages for the configuration tables (sent by their triggers) and for the
+ *	 attached tables (sent by DDL), by any change to functions or roles, because expressions are planned.
+ * - A generation that was in use is freed at the end of the transaction, never earlier.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "calendar.h"
+#include "compat.h"
+#include "config.h"
+#include "errcodes.h"
+#include "fixed.h"
+#include "owner.h"
+
+/* A rule or source as its row says it, before its expressions are compiled. */
+typedef struct RuleRow
+{
+	Rule		rule;
+	char	   *program;
+	char	   *source;
+	char	   *points;
+	char	   *condition;
+	char	   *group;
+	Oid			author;
+} RuleRow;
+
+typedef struct SourceRow
+{
+	Source		source;
+	char	   *member;
+	char	   *amount;
+	char	   *occurred_at;
+	char	   *condition;
+	char	  **keys;
+	Oid			author;
+	bool		attached;
+	bool		compiled;
+} SourceRow;
+
+typedef struct Config
+{
+	MemoryContext context;
+	int			nprograms;
+	Program    *programs;
+	int			nsources;
+	SourceRow  *sources;
+	int			nrules;
+	RuleRow    *rules;
+	int			nexcluded;
+	int64	   *excluded;		/* ascending */
+	List	   *attached;		/* of Attached */
+	int			nwatched;
+	Oid		   *watched;		/* relations whose invalidation makes this stale */
+} Config;
+
+static Config *current;			/* may be stale */
+static bool stale;
+static List *retired;			/* contexts, in TopMemoryContext */
+
+static Config *config_build(void);
+static void load_programs(Config *config);
+static void load_tiers(Config *config);
+static void load_sources(Config *config);
+static void load_rules(Config *config);
+static void load_excluded(Config *config);
+static void watch(Config *config);
+static void compile_source(Config *config, SourceRow *row, Relation relation);
+
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "member"};
+
+/* ---- invalidation ---- */
+
+static void
+on_relcache(Datum arg, Oid relid)
+{
+	if (current == NULL || stale)
+		return;
+	if (!OidIsValid(relid))
+		stale = true;
+	for (int i = 0; i < current->nwatched && !stale; i++)
+		stale = current->watched[i] == relid;
+}
+
+static void
+on_syscache(Datum arg, int cacheid, uint32 hashvalue)
+{
+	stale = true;
+}
+
+static void
+on_transaction(XactEvent event, void *arg)
+{
+	ListCell   *cell;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	foreach(cell, retired)
+		MemoryContextDelete(lfirst(cell));
+	list_free(retired);
+	retired = NIL;
+}
+
+void
+config_init(void)
+{
+	CacheRegisterRelcacheCallback(on_relcache, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, on_syscache, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, on_syscache, (Datum) 0);
+	RegisterXactCallback(on_transaction, NULL);
+}
+
+static Config *
+config_get(void)
+{
+	if (current && stale)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		retired = lappend(retired, current->context);
+		current = NULL;
+		MemoryContextSwitchTo(old);
+	}
+	if (current == NULL)
+	{
+		stale = false;			/* what arrives while we build makes it stale again */
+		current = config_build();
+	}
+	return current;
+}
+
+/* ---- loading ---- */
+
+static Config *
+config_build(void)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "loyalty configuration", ALLOCSET_SMALL_SIZES);
+	Config	   *config = MemoryContextAllocZero(context, sizeof(Config));
+	OwnerSwitch owner;
+
+	config->context = context;
+	owner_become(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PushActiveSnapshot(GetLatestSnapshot());
+	load_programs(config);
+	load_tiers(config);
+	load_sources(config);
+	load_rules(config);
+	load_excluded(config);
+	PopActiveSnapshot();
+	SPI_finish();
+	owner_restore(&owner);
+	watch(config);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return config;
+}
+
+/* A row of the last query, read column by column in the order of its SELECT. */
+typedef struct RowReader
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	int			column;
+	MemoryContext context;
+	bool		isnull;
+} RowReader;
+
+static uint64
+query(const char *sql)
+{
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read configuration: %s", sql);
+	return SPI_processed;
+}
+
+static RowReader
+row_reader(Config *config, uint64 row)
+{
+	return (RowReader) {.tuple = SPI_tuptable->vals[row], .desc = SPI_tuptable->tupdesc, .context = config->context};
+}
+
+static Datum
+next_datum(RowReader *reader)
+{
+	return SPI_getbinval(reader->tuple, reader->desc, ++reader->column, &reader->isnull);
+}
+
+static char *
+next_text(RowReader *reader)
+{
+	Datum		value = next_datum(reader);
+
+	return reader->isnull ? NULL : MemoryContextStrdup(reader->context, TextDatumGetCString(value));
+}
+
+static void *
+next_bytes(RowReader *reader, size_t size)
+{
+	Datum		value = next_datum(reader);
+	void	   *copy;
+
+	if (reader->isnull)
+		return NULL;
+	copy = MemoryContextAlloc(reader->context, size);
+	memcpy(copy, DatumGetPointer(value), size);
+	return copy;
+}
+
+static int
+choice(const char *value, const char *const *choices, const char *column)
+{
+	for (int i = 0; choices[i]; i++)
+		if (strcmp(value, choices[i]) == 0)
+			return i;
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_VERSION_MISMATCH),
+			 errmsg("column %s holds \"%s\", which this version does not know", column, value),
+			 errhint("Bring the extension and its tables to the same version: ALTER EXTENSION loyalty UPDATE, SELECT loyalty.install().")));
+}
+
+static void
+load_programs(Config *config)
+{
+	static const char *const clawbacks[] = {"pending_only", "to_zero", "debt", NULL};
+	static const char *const on_returns[] = {"fall", "keep", "grace", NULL};
+	static const char *const metrics[] = {"spend", "points", "visits", NULL};
+	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
+	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
+						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox"
+						  " FROM loyalty.program");
+
+	config->nprograms = n;
+	config->programs = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(Program));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = &config->programs[i];
+
+		p->id = DatumGetInt32(next_datum(&r));
+		p->name = next_text(&r);
+		p->timezone = next_text(&r);
+		p->zone = calendar_zone(p->timezone);
+		p->decimals = DatumGetInt16(next_datum(&r));
+		p->rounding = rounding_from_text(next_text(&r));
+		p->expiry = *(Expiry *) next_bytes(&r, sizeof(Expiry));
+		p->expiry_from_available = strcmp(next_text(&r), "available") == 0;
+		p->pending = *(Interval *) next_bytes(&r, sizeof(Interval));
+		p->automatic = strcmp(next_text(&r), "automatic") == 0;
+		p->clawback = choice(next_text(&r), clawbacks, "program.clawback");
+		p->on_return = choice(next_text(&r), on_returns, "program.on_return");
+		p->metric = choice(next_text(&r), metrics, "program.tier_metric");
+		p->period = *(Period *) next_bytes(&r, sizeof(Period));
+		p->validity = *(Interval *) next_bytes(&r, sizeof(Interval));
+		p->downgrade = choice(next_text(&r), downgrades, "program.downgrade");
+		p->grace = *(Interval *) next_bytes(&r, sizeof(Interval));
+		p->is_default = DatumGetBool(next_datum(&r));
+		p->enabled = DatumGetBool(next_datum(&r));
+		p->sandbox = DatumGetBool(next_datum(&r));
+	}
+}
+
+static Program *
+program_named(Config *config, const char *name)
+{
+	for (int i = 0; i < config->nprograms; i++)
+		if (strcmp(config->programs[i].name, name) == 0)
+			return &config->programs[i];
+	return NULL;
+}
+
+static void
+load_tiers(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus FROM loyalty.tier"
+						  " WHERE enabled ORDER BY rank");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		Tier	   *tier;
+		Datum		value;
+
+		if (p == NULL)
+			continue;
+		p->tiers = p->tiers ? repalloc(p->tiers, (p->ntiers + 1) * sizeof(Tier))
+			: MemoryContextAlloc(config->context, sizeof(Tier));
+		tier = &p->tiers[p->ntiers++];
+		tier->id = DatumGetInt32(next_datum(&r));
+		tier->name = next_text(&r);
+		tier->rank = DatumGetInt32(next_datum(&r));
+		value = next_datum(&r);
+		tier->threshold = NULL;
+		if (!r.isnull)
+		{
+			MemoryContext old = MemoryContextSwitchTo(config->context);
+
+			tier->threshold = DatumGetNumericCopy(value);
+			MemoryContextSwitchTo(old);
+		}
+		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
+			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+	}
+}
+
+static void
+load_sources(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, on_delete,"
+						  " on_error, enabled, author FROM loyalty.source");
+
+	config->nsources = 0;
+	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		SourceRow  *row = &config->sources[config->nsources++];
+		Source	   *s = &row->source;
+		Datum	   *keys;
+
+		s->program = program_named(config, next_text(&r));
+		s->id = DatumGetInt32(next_datum(&r));
+		s->name = next_text(&r);
+		s->relid = DatumGetObjectId(next_datum(&r));
+		row->attached = DatumGetBool(next_datum(&r));
+		row->member = next_text(&r);
+		row->amount = next_text(&r);
+		row->occurred_at = next_text(&r);
+		deconstruct_array_builtin(DatumGetArrayTypeP(next_datum(&r)), TEXTOID, &keys, NULL, &s->nkeys);
+		row->keys = MemoryContextAlloc(config->context, Max(s->nkeys, 1) * sizeof(char *));
+		for (int k = 0; k < s->nkeys; k++)
+			row->keys[k] = MemoryContextStrdup(config->context, TextDatumGetCString(keys[k]));
+		row->condition = next_text(&r);
+		s->keep_deleted = strcmp(next_text(&r), "keep") == 0;
+		s->skip_errors = strcmp(next_text(&r), "skip") == 0;
+		s->enabled = DatumGetBool(next_datum(&r)) && s->program && s->program->enabled;
+		row->author = DatumGetObjectId(next_datum(&r));
+		if (s->program == NULL)
+			config->nsources--;
+	}
+}
+
+static int
+compare_rules(const void *a, const void *b)
+{
+	const Rule *x = &((const RuleRow *) a)->rule;
+	const Rule *y = &((const RuleRow *) b)->rule;
+
+	if (x->bonus != y->bonus)
+		return x->bonus - y->bonus;
+	if (x->priority != y->priority)
+		return x->priority > y->priority ? -1 : 1;
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static void
+load_rules(Config *config)
+{
+	uint64		n = query("SELECT program, source, id, name, kind, points, condition, starts_at, ends_at, priority,"
+						  " exclusive_group, expiry, pending, author FROM loyalty.rule WHERE enabled");
+
+	config->nrules = n;
+	config->rules = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(RuleRow));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		RuleRow    *row = &config->rules[i];
+
+		row->program = next_text(&r);
+		row->source = next_text(&r);
+		row->rule.id = DatumGetInt32(next_datum(&r));
+		row->rule.name = next_text(&r);
+		row->rule.bonus = strcmp(next_text(&r), "bonus") == 0;
+		row->points = next_text(&r);
+		row->condition = next_text(&r);
+		row->rule.starts_at = DatumGetTimestampTz(next_datum(&r));
+		row->rule.ends_at = DatumGetTimestampTz(next_datum(&r));
+		row->rule.priority = DatumGetInt32(next_datum(&r));
+		row->group = next_text(&r);
+		row->rule.expiry = next_bytes(&r, sizeof(Expiry));
+		row->rule.pending = next_bytes(&r, sizeof(Interval));
+		row->author = DatumGetObjectId(next_datum(&r));
+	}
+	qsort(config->rules, n, sizeof(RuleRow), compare_rules);
+}
+
+static void
+load_excluded(Config *config)
+{
+	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'excluded'"
+						  " AND status OPERATOR(pg_catalog.<>) 'active' ORDER BY member_id");
+
+	config->nexcluded = n;
+	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+
+		config->excluded[i] = DatumGetInt64(next_datum(&r));
+	}
+}
+
+static void
+watch(Config *config)
+{
+	Oid			schema = get_namespace_oid("loyalty", false);
+
+	config->watched = MemoryContextAlloc(config->context, (lengthof(config_tables) + config->nsources) * sizeof(Oid));
+	for (int i = 0; i < lengthof(config_tables); i++)
+		config->watched[config->nwatched++] = get_relname_relid(config_tables[i], schema);
+	for (int i = 0; i < config->nsources; i++)
+		config->watched[config->nwatched++] = config->sources[i].source.relid;
+}
+
+/* ---- attached tables ---- */
+
+static int
+compare_sources(const void *a, const void *b)
+{
+	int32		x = (*(Source *const *) a)->program->id;
+	int32		y = (*(Source *const *) b)->program->id;
+
+	return (x > y) - (x < y);
+}
+
+const Attached *
+config_attached(Oid relid)
+{
+	Config	   *config = config_get();
+	ListCell   *cell;
+	Attached   *attached;
+	Relation	relation;
+	MemoryContext old;
+	int			n = 0;
+
+	foreach(cell, config->attached)
+		if (((Attached *) lfirst(cell))->relid == relid)
+			return lfirst(cell);
+	for (int i = 0; i < config->nsources; i++)
+		n += config->sources[i].attached && config->sources[i].source.relid == relid;
+	if (n == 0)
+		return NULL;
+	relation = table_open(relid, AccessShareLock);
+	old = MemoryContextSwitchTo(config->context);
+	attached = palloc0(sizeof(Attached));
+	attached->relid = relid;
+	attached->desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
+	attached->sources = palloc(n * sizeof(Source *));
+	for (int i = 0; i < config->nsources; i++)
+	{
+		SourceRow  *row = &config->sources[i];
+
+		if (!row->attached || row->source.relid != relid)
+			continue;
+		if (row->source.enabled)
+			compile_source(config, row, relation);
+		attached->sources[attached->nsources++] = &row->source;
+	}
+	qsort(attached->sources, attached->nsources, sizeof(Source *), compare_sources);
+	config->attached = lappend(config->attached, attached);
+	MemoryContextSwitchTo(old);
+	table_close(relation, NoLock);
+	return attached;
+}
+
+static Expression *
+compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation relation, const char *what)
+{
+	Source	   *s = &row->source;
+	Expression *e;
+
+	if (text == NULL)
+		return NULL;
+	e = expression_compile(text, role, relation, row->author,
+						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
+	if (role != EXPRESSION_OCCURRED_AT)
+	{
+		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
+		s->mapped_whole_row |= bms_is_member(0, e->columns);
+	}
+	return e;
+}
+
+/* The exclusive groups of a source's rules, numbered. */
+static int
+group_number(Config *config, SourceRow *row, List **groups, const char *group)
+{
+	ListCell   *cell;
+
+	if (group == NULL)
+		return -1;
+	foreach(cell, *groups)
+		if (strcmp(lfirst(cell), group) == 0)
+			return foreach_current_index(cell);
+	*groups = lappend(*groups, (void *) group);
+	return list_length(*groups) - 1;
+}
+
+static void
+compile_source(Config *config, SourceRow *row, Relation relation)
+{
+	Source	   *s = &row->source;
+	List	   *groups = NIL;
+
+	s->mapped_columns = NULL;
+	s->mapped_whole_row = false;
+	s->member = compile_mapping(row, row->member, EXPRESSION_MEMBER, relation, "member");
+	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
+	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
+	s->condition = compile_mapping(row, row->condition, EXPRESSION_SOURCE_CONDITION, relation, "condition");
+	s->keys = palloc(s->nkeys * sizeof(Expression *));
+	for (int i = 0; i < s->nkeys; i++)
+		s->keys[i] = compile_mapping(row, row->keys[i], EXPRESSION_KEY, relation, "key");
+	s->rules = palloc0(Max(config->nrules, 1) * sizeof(Rule));
+	s->nrules = 0;
+	for (int i = 0; i < config->nrules; i++)
+	{
+		RuleRow    *r = &config->rules[i];
+		Rule	   *rule;
+
+		if (strcmp(r->program, s->program->name) != 0 || strcmp(r->source, s->name) != 0)
+			continue;
+		rule = &s->rules[s->nrules++];
+		*rule = r->rule;
+		rule->group = group_number(config, row, &groups, r->group);
+		if (r->condition)
+			rule->condition = expression_compile(r->condition, EXPRESSION_RULE_CONDITION, relation, r->author,
+												 psprintf("condition of rule \"%s\" of program \"%s\"", rule->name, r->program));
+		rule->points = expression_compile(r->points, rule->bonus ? EXPRESSION_BONUS_POINTS : EXPRESSION_BASE_POINTS,
+										  relation, r->author,
+										  psprintf("points of rule \"%s\" of program \"%s\"", rule->name, r->program));
+		for (int e = 0; e < 2; e++)
+		{
+			Expression *x = e == 0 ? rule->condition : rule->points;
+
+			if (x == NULL)
+				continue;
+			s->uses_base |= x->uses_base;
+			s->uses_local_time |= x->uses_local_time;
+			s->uses_account |= x->uses_account;
+			s->uses_member |= x->uses_member;
+		}
+	}
+	s->ngroups = list_length(groups);
+	row->compiled = true;
+}
+
+/* ---- look-ups ---- */
+
+const Program *
+config_program_by_id(int32 id)
+{
+	Config	   *config = config_get();
+
+	for (int i = 0; i < config->nprograms; i++)
+		if (config->programs[i].id == id)
+			return &config->programs[i];
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_UNKNOWN_PROGRAM),
+			 errmsg("program number %d does not exist", id)));
+}
+
+const Program *
+config_program(const char *name)
+{
+	Config	   *config = config_get();
+
+	if (name)
+	{
+		const Program *program = program_named(config, name);
+
+		if (program)
+			return program;
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_UNKNOWN_PROGRAM),
+				 errmsg("program \"%s\" does not exist", name),
+				 errhint("SELECT name FROM loyalty.program lists the programs.")));
+	}
+	for (int i = 0; i < config->nprograms; i++)
+		if (config->programs[i].is_default)
+			return &config->programs[i];
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_UNKNOWN_PROGRAM),
+			 errmsg("no program is the default"),
+			 errdetail("There are %d programs.", config->nprograms),
+			 errhint("Name the program, or set is_default of one in loyalty.program.")));
+}
+
+const Source *
+config_source_by_id(int32 id)
+{
+	Config	   *config = config_get();
+
+	for (int i = 0; i < config->nsources; i++)
+		if (config->sources[i].source.id == id)
+			return &config->sources[i].source;
+	return NULL;
+}
+
+const Tier *
+config_tier(const Program *program, int32 id)
+{
+	for (int i = 0; id != 0 && i < program->ntiers; i++)
+		if (program->tiers[i].id == id)
+			return &program->tiers[i];
+	return NULL;
+}
+
+bool
+config_member_excluded(int64 member_id)
+{
+	Config	   *config = config_get();
+	int			low = 0;
+	int			high = config->nexcluded;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (config->excluded[middle] < member_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < config->nexcluded && config->excluded[low] == member_id;
+}

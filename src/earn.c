@@ -1,0 +1,281 @@
+/*
+ * earn.c
+ *	  Rules to award: base, groups, bonuses, tier bonus, one rounding.
+ *
+ * Rules:
+ * - Evaluated in numeric, each result cut to 8 decimals; NULL is 0; negative, not finite or >= 10^10 is LY007.
+ * - All bonuses see the same earn.base and not each other.
+ * - The award is rounded once; a rule's share is the difference of two rounded prefix sums in award order.
+ * - Nothing here reads or writes a relation.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "calendar.h"
+#include "earn.h"
+#include "errcodes.h"
+#include "fixed.h"
+
+static Units evaluate_rule(const Source *source, const Rule *rule, ExprContext *context, TimestampTz occurred_at,
+						   EarnVerdict *verdict);
+static void keep_best_of_groups(const Source *source, Units *units, EarnVerdict *verdicts, int first, int end);
+static void fill_slots(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase);
+static void build_award(const Source *source, const Purchase *purchase, TimestampTz at, Breakdown *breakdown,
+						const int *rule_of, Award *award);
+
+static Units
+tier_bonus(const Tier *tier, int128 base)
+{
+	int128		units = base * tier->earn_bonus / 100000000;
+
+	if (units >= UNITS_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("bonus of tier \"%s\" is out of range", tier->name),
+				 errdetail("A share of an award is less than 10,000,000,000 points.")));
+	return (Units) units;
+}
+
+/* What a rule (or any tier) gives beyond what it has given before. */
+static Units
+beyond_stored(Units units, const Breakdown *stored, int64 first_rule, int64 last_rule)
+{
+	for (int i = 0; stored && i < stored->count; i++)
+		if (stored->entries[i].rule >= first_rule && stored->entries[i].rule <= last_rule)
+			units -= Min(units, stored->entries[i].units);
+	return units;
+}
+
+void
+earn_evaluate(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase,
+			  TimestampTz at, const Breakdown *stored, Award *award, EarnVerdict *verdicts)
+{
+	const Program *program = source->program;
+	const Tier *tier = config_tier(program, account->tier_id);
+	Units	   *units = palloc(Max(source->nrules, 1) * sizeof(Units));
+	EarnVerdict *ours = verdicts ? verdicts : palloc(Max(source->nrules, 1) * sizeof(EarnVerdict));
+	int		   *rule_of = palloc((source->nrules + 1) * sizeof(int));
+	Breakdown	breakdown = {.rounding = program->rounding, .decimals = program->decimals};
+	int128		base = 0;
+	int			i;
+
+	fill_slots(source, account, context, purchase);
+	for (i = 0; i < source->nrules && !source->rules[i].bonus; i++)
+		units[i] = evaluate_rule(source, &source->rules[i], context, purchase->occurred_at, &ours[i]);
+	keep_best_of_groups(source, units, ours, 0, i);
+	for (int j = 0; j < i; j++)
+		base += units[j];
+	if (source->uses_base)
+	{
+		if (base > PG_INT64_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+					 errmsg("earn.base is out of range"),
+					 errdetail("The base rules of source \"%s\" give more than 92,233,720,368 points.", source->name)));
+		context->ecxt_innertuple->tts_values[EARN_BASE] = NumericGetDatum(fixed_to_numeric((int64) base, UNITS_SCALE));
+		context->ecxt_innertuple->tts_isnull[EARN_BASE] = false;
+	}
+	for (; i < source->nrules; i++)
+		units[i] = evaluate_rule(source, &source->rules[i], context, purchase->occurred_at, &ours[i]);
+	keep_best_of_groups(source, units, ours, 0, source->nrules);
+
+	breakdown.entries = palloc((source->nrules + 1) * sizeof(BreakdownEntry));
+	for (i = 0; i < source->nrules; i++)
+	{
+		units[i] = beyond_stored(units[i], stored, source->rules[i].id, source->rules[i].id);
+		if (units[i] == 0)
+			continue;
+		rule_of[breakdown.count] = i;
+		breakdown.entries[breakdown.count++] = (BreakdownEntry) {.rule = source->rules[i].id, .units = units[i]};
+	}
+	if (tier && tier->earn_bonus > 0 && base > 0)
+	{
+		Units		bonus = beyond_stored(tier_bonus(tier, base), stored, BREAKDOWN_TIER_RULE, PG_INT64_MAX);
+
+		if (bonus > 0)
+		{
+			rule_of[breakdown.count] = -1;
+			breakdown.entries[breakdown.count++] = (BreakdownEntry) {.rule = BREAKDOWN_TIER_RULE + tier->id, .units = bonus};
+		}
+	}
+	build_award(source, purchase, at, &breakdown, rule_of, award);
+}
+
+/* The virtual rows that expressions see as earn.*, account.* and member.*. */
+static void
+fill_slots(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase)
+{
+	TupleTableSlot *earn = context->ecxt_innertuple;
+	TupleTableSlot *outer = context->ecxt_outertuple;
+
+	ExecClearTuple(earn);
+	earn->tts_values[EARN_AMOUNT] = NumericGetDatum(purchase->amount);
+	earn->tts_values[EARN_OCCURRED_AT] = TimestampTzGetDatum(purchase->occurred_at);
+	earn->tts_values[EARN_LOCAL_TIME] = source->uses_local_time
+		? TimestampGetDatum(calendar_local(purchase->occurred_at, source->program->zone)) : (Datum) 0;
+	memset(earn->tts_isnull, false, EARN_COLUMNS * sizeof(bool));
+	earn->tts_isnull[EARN_LOCAL_TIME] = !source->uses_local_time;
+	earn->tts_isnull[EARN_BASE] = true;
+	ExecStoreVirtualTuple(earn);
+
+	ExecClearTuple(outer);
+	memset(outer->tts_isnull, true, ACCOUNT_COLUMNS * sizeof(bool));
+	outer->tts_values[ACCOUNT_MEMBER_ID] = Int64GetDatum(account->member_id);
+	outer->tts_isnull[ACCOUNT_MEMBER_ID] = false;
+	if (source->uses_account)
+	{
+		const Tier *tier = config_tier(source->program, account->tier_id);
+
+		if (tier)
+		{
+			outer->tts_values[ACCOUNT_TIER] = CStringGetTextDatum(tier->name);
+			outer->tts_values[ACCOUNT_TIER_RANK] = Int32GetDatum(tier->rank);
+			outer->tts_isnull[ACCOUNT_TIER] = outer->tts_isnull[ACCOUNT_TIER_RANK] = false;
+		}
+		outer->tts_values[ACCOUNT_BALANCE] = NumericGetDatum(points_to_numeric(account->available));
+		outer->tts_values[ACCOUNT_SPEND] = NumericGetDatum(account->spend);
+		outer->tts_values[ACCOUNT_VISITS] = Int32GetDatum(account->visits);
+		outer->tts_values[ACCOUNT_EARNED] = NumericGetDatum(points_to_numeric(account->earned));
+		outer->tts_values[ACCOUNT_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
+		for (int i = ACCOUNT_BALANCE; i <= ACCOUNT_ENROLLED_AT; i++)
+			outer->tts_isnull[i] = false;
+	}
+	if (source->uses_member && account->attributes)
+	{
+		outer->tts_values[MEMBER_ATTRIBUTES] = PointerGetDatum(account->attributes);
+		outer->tts_isnull[MEMBER_ATTRIBUTES] = false;
+		outer->tts_values[MEMBER_BIRTH_DATE] = DateADTGetDatum(account->birth_date);
+		outer->tts_isnull[MEMBER_BIRTH_DATE] = !account->has_birth_date;
+	}
+	ExecStoreVirtualTuple(outer);
+}
+
+static Units
+evaluate_rule(const Source *source, const Rule *rule, ExprContext *context, TimestampTz occurred_at,
+			  EarnVerdict *verdict)
+{
+	Datum		value;
+	bool		isnull;
+	Units		units = 0;
+	FixedStatus status;
+
+	*verdict = EARN_OUTSIDE_WINDOW;
+	if (occurred_at < rule->starts_at || occurred_at >= rule->ends_at)
+		return 0;
+	*verdict = EARN_CONDITION_FALSE;
+	if (rule->condition)
+	{
+		value = expression_eval(rule->condition, context, &isnull);
+		if (isnull || !DatumGetBool(value))
+			return 0;
+	}
+	*verdict = EARN_NOTHING;
+	value = expression_eval(rule->points, context, &isnull);
+	if (isnull)
+		return 0;
+	status = fixed_from_numeric(DatumGetNumeric(value), UNITS_SCALE, &units);
+	if (status == FIXED_NOT_FINITE || status == FIXED_OVERFLOW || units < 0 || units >= UNITS_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("rule \"%s\" of program \"%s\" gives %s points", rule->name, source->program->name,
+						DatumGetCString(DirectFunctionCall1(numeric_out, value))),
+				 errdetail("The points of a rule are at least 0 and less than 10,000,000,000."),
+				 errhint("Bound the rule's expression, with greatest() or least() for instance.")));
+	if (units > 0)
+		*verdict = EARN_PAID;
+	return units;
+}
+
+/* Of the rules of one exclusive group the one that gives most stays; ties go to the first in priority, then id. */
+static void
+keep_best_of_groups(const Source *source, Units *units, EarnVerdict *verdicts, int first, int end)
+{
+	for (int group = 0; group < source->ngroups; group++)
+	{
+		int			best = -1;
+
+		for (int i = first; i < end; i++)
+		{
+			const Rule *rule = &source->rules[i];
+
+			if (rule->group != group || units[i] == 0)
+				continue;
+			if (best < 0 || units[i] > units[best] ||
+				(units[i] == units[best] && (rule->priority > source->rules[best].priority ||
+											 (rule->priority == source->rules[best].priority && rule->id < source->rules[best].id))))
+				best = i;
+		}
+		for (int i = first; i < end; i++)
+			if (source->rules[i].group == group && i != best && units[i] > 0)
+			{
+				units[i] = 0;
+				verdicts[i] = EARN_EXCLUDED_BY_GROUP;
+			}
+	}
+}
+
+static TimestampTz
+add_pending(TimestampTz from, const Interval *pending, pg_tz *zone)
+{
+	if (pending->month != 0 || pending->day != 0)
+		from = calendar_add(from, pending->month, pending->day, zone);
+	return from + pending->time;
+}
+
+/* When a rule's points (NULL: those of the program's own rules) become available and die. */
+static void
+lot_dates(const Source *source, const Rule *rule, TimestampTz occurred_at, TimestampTz at, AwardLot *lot)
+{
+	const Program *program = source->program;
+	const Interval *pending = rule && rule->pending ? rule->pending : &program->pending;
+	const Expiry *expiry = rule && rule->expiry ? rule->expiry : &program->expiry;
+
+	if (pending->time == 0 && pending->day == 0 && pending->month == 0)
+		lot->available_at = Min(occurred_at, at);	/* at once, also when clocks differ */
+	else
+		lot->available_at = add_pending(occurred_at, pending, program->zone);
+	lot->expires_at = expiry_instant(expiry, program->expiry_from_available ? lot->available_at : occurred_at,
+									 program->zone);
+}
+
+/* Lots of equal dates are one lot; the entries of a lot are marked as its own. */
+static void
+build_award(const Source *source, const Purchase *purchase, TimestampTz at, Breakdown *breakdown, const int *rule_of,
+			Award *award)
+{
+	int		   *lot_of = palloc((breakdown->count + 1) * sizeof(int));
+
+	award->points = 0;
+	award->nlots = 1;
+	award->lots = palloc0((breakdown->count + 1) * sizeof(AwardLot));
+	lot_dates(source, NULL, purchase->occurred_at, at, &award->lots[0]);
+	for (int i = 0; i < breakdown->count; i++)
+	{
+		const Rule *rule = rule_of[i] < 0 ? NULL : &source->rules[rule_of[i]];
+		AwardLot	dates = award->lots[0];
+		int			n = 0;
+
+		if (rule && (rule->expiry || rule->pending))
+		{
+			lot_dates(source, rule, purchase->occurred_at, at, &dates);
+			for (n = 0; n < award->nlots; n++)
+				if (award->lots[n].available_at == dates.available_at && award->lots[n].expires_at == dates.expires_at)
+					break;
+			if (n == award->nlots)
+				award->lots[award->nlots++] = dates;
+		}
+		lot_of[i] = n;
+	}
+	for (int n = 0; n < award->nlots && breakdown->count > 0; n++)
+	{
+		AwardLot   *lot = &award->lots[n];
+
+		for (int i = 0; i < breakdown->count; i++)
+			breakdown->entries[i].own = lot_of[i] == n;
+		lot->breakdown = breakdown_encode(breakdown);
+		lot->points = breakdown_points(breakdown, NULL, NULL);
+		award->points = points_add(award->points, lot->points);
+	}
+}

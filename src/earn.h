@@ -1,0 +1,38 @@
+/*
+ * earn.h
+ *	  What one purchase earns.  Pure: expressions in, award out.
+ */
+#ifndef LOYALTY_EARN_H
+#define LOYALTY_EARN_H
+
+#include "ledger.h"
+
+/* One purchase as the mapping reads it. */
+typedef struct Purchase
+{
+	char	   *key;
+	Numeric		amount;
+	TimestampTz occurred_at;
+} Purchase;
+
+/* Why a rule paid or not, for award(), why_not() and quote(). */
+typedef enum EarnVerdict
+{
+	EARN_PAID,
+	EARN_OUTSIDE_WINDOW,
+	EARN_CONDITION_FALSE,
+	EARN_NOTHING,				/* condition true, points 0 or NULL */
+	EARN_EXCLUDED_BY_GROUP
+} EarnVerdict;
+
+/*
+ * Evaluate the source's rules.  context->ecxt_scantuple holds the source row; the inner and outer slots (virtual, of
+ * expression_earn_desc() and expression_account_desc()) are filled here.  `at` is the account's instant.
+ * Allocates in CurrentMemoryContext.  stored: NULL, or what the purchase has earned before; then the award is what
+ * each rule gives beyond that.  verdicts: NULL, or one per source->rules.
+ */
+extern void earn_evaluate(const Source *source, const Account *account, ExprContext *context,
+						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
+						  EarnVerdict *verdicts);
+
+#endif

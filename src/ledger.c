@@ -1,0 +1,513 @@
+/*
+ * ledger.c
+ *	  The only room that changes points.
+ *
+ * Rules:
+ * - Whoever calls anything here but a reader holds the account's row lock.
+ * - ledger_settle() is pure: it changes the account in memory and notes movements; writers store them,
+ *	 readers throw them away.  Both see the same figures at the same instant.
+ * - An account's time never runs backwards: every change is at or after settled_at.
+ * - Until next_change_at the cached figures are exact.  It may be too early (a lot was emptied), never too late.
+ * - A lot that is alive counts in `available` or `pending` with what remains of it; a dead one's remaining is
+ *	 what died, and equals its expire movements.
+ * - open_from is the place in burn order before which nothing is open.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "ledger.h"
+#include "money.h"
+#include "store.h"
+#include "tier.h"
+
+#define LOTS_A_READ 32
+
+const char *const entry_kind_names[] = {
+	[ENTRY_REDEEM] = "redeem",
+	[ENTRY_HOLD] = "hold",
+	[ENTRY_RESTORE] = "restore",
+	[ENTRY_EXPIRE] = "expire",
+	[ENTRY_CLAWBACK] = "clawback",
+	[ENTRY_TRANSFER] = "transfer",
+	[ENTRY_REPAY] = "repay",
+	[ENTRY_ADJUST] = "adjust",
+};
+
+static void settle_lots(Account *account, TimestampTz at);
+static void move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at, int64 redemption_id,
+				 int64 origin);
+static void change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
+static void open_lot(Account *account, const Lot *lot, TimestampTz at);
+static void take_back(Account *account, Lot *lot, Points points, TimestampTz at);
+static void give_back(Account *account, Lot *lot, Points points, TimestampTz at);
+
+/* ---- accounts in memory ---- */
+
+void
+ledger_enroll(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	account->enrolled_at = account->settled_at = at;
+	account->available = account->pending = account->held = account->debt = 0;
+	account->next_entry = 1;
+	account->open_from_expires_at = DT_NOEND;
+	account->open_from_entry_no = PG_INT64_MAX;
+	account->status = "active";
+	tier_begin(account);
+	account->next_change_at = tier_next_change(account);
+	MemoryContextSwitchTo(old);
+}
+
+static int
+lot_compare(const Lot *a, TimestampTz expires_at, int64 entry_no)
+{
+	if (a->expires_at != expires_at)
+		return a->expires_at < expires_at ? -1 : 1;
+	return a->entry_no < entry_no ? -1 : a->entry_no > entry_no;
+}
+
+static void
+append_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
+{
+	if (*n == *max)
+	{
+		*max = Max(8, *max * 2);
+		*lots = *lots == NULL ? MemoryContextAlloc(context, *max * sizeof(Lot *))
+			: repalloc(*lots, mul_size(*max, sizeof(Lot *)));
+	}
+	(*lots)[(*n)++] = lot;
+}
+
+void
+ledger_take_lot(Account *account, Lot *lot)
+{
+	for (int i = 0; i < account->nnamed; i++)
+		if (account->named[i]->entry_no == lot->entry_no)
+			lot = account->named[i];
+	append_lot(account->context, &account->lots, &account->nlots, &account->max_lots, lot);
+}
+
+Lot *
+ledger_named_lot(Account *account, Lot *lot)
+{
+	Assert(lot->member_id == account->member_id && lot->program_id == account->program->id);
+	for (int i = 0; i < account->nfresh; i++)
+		if (account->fresh[i]->entry_no == lot->entry_no)
+			return account->fresh[i];
+	for (int i = 0; i < account->nlots; i++)
+		if (account->lots[i]->entry_no == lot->entry_no)
+			return account->lots[i];
+	for (int i = 0; i < account->nnamed; i++)
+		if (account->named[i]->entry_no == lot->entry_no)
+			return account->named[i];
+	append_lot(account->context, &account->named, &account->nnamed, &account->max_named, lot);
+	return lot;
+}
+
+/* Stored and fresh lots are each in burn order: the smaller of the two heads is next. */
+Lot *
+ledger_next_lot(Account *account, LotCursor *cursor)
+{
+	Lot		   *stored = NULL;
+	Lot		   *fresh = cursor->fresh < account->nfresh ? account->fresh[cursor->fresh] : NULL;
+
+	if (cursor->stored == account->nlots && !account->all_read && account->stored)
+		store_read_lots(account, LOTS_A_READ);
+	if (cursor->stored < account->nlots)
+		stored = account->lots[cursor->stored];
+	if (stored && (fresh == NULL || lot_compare(stored, fresh->expires_at, fresh->entry_no) < 0))
+	{
+		cursor->stored++;
+		return stored;
+	}
+	if (fresh)
+		cursor->fresh++;
+	return fresh;
+}
+
+/* ---- settle ---- */
+
+TimestampTz
+ledger_settle(Account *account, TimestampTz at)
+{
+	MemoryContext old;
+
+	if (at <= account->settled_at)
+		return account->settled_at;
+	if (at >= account->next_change_at)
+	{
+		old = MemoryContextSwitchTo(account->context);
+		tier_settle(account, at);
+		settle_lots(account, at);
+		MemoryContextSwitchTo(old);
+	}
+	account->settled_at = at;
+	account->changed = true;
+	return at;
+}
+
+/* Release what has become available, write down what has expired, find the next such instant. */
+static void
+settle_lots(Account *account, TimestampTz at)
+{
+	TimestampTz next = tier_next_change(account);
+	LotCursor	cursor = {0};
+	bool		found = false;
+	Lot		   *lot;
+
+	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		bool		was_pending = lot->available_at > account->settled_at;
+
+		CHECK_FOR_INTERRUPTS();
+		if (lot->remaining == 0 || lot->expires_at <= account->settled_at)
+			continue;
+		if (lot->expires_at <= at)
+		{
+			Points	   *part = was_pending ? &account->pending : &account->available;
+
+			*part = points_subtract(*part, lot->remaining);
+			move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+			continue;
+		}
+		if (!found)
+		{
+			account->open_from_expires_at = lot->expires_at;
+			account->open_from_entry_no = lot->entry_no;
+			next = Min(next, lot->expires_at);
+			found = true;
+		}
+		if (was_pending && lot->available_at <= at)
+		{
+			account->pending = points_subtract(account->pending, lot->remaining);
+			account->available = points_add(account->available, lot->remaining);
+		}
+		else if (was_pending)
+			next = Min(next, lot->available_at);
+		if (account->pending == 0)
+			break;
+	}
+	if (!found)
+	{
+		account->open_from_expires_at = DT_NOEND;
+		account->open_from_entry_no = PG_INT64_MAX;
+	}
+	account->next_change_at = next;
+}
+
+/* ---- entries ---- */
+
+static int64
+next_entry(Account *account)
+{
+	if (account->next_entry == PG_INT64_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
+				 errmsg("account of member " INT64_FORMAT " has no entry number left", account->member_id)));
+	return account->next_entry++;
+}
+
+/* Note a movement; what it does to the lot is the caller's. */
+static void
+move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at, int64 redemption_id, int64 origin)
+{
+	Movement   *m;
+
+	Assert(points != 0);
+	if (account->nmovements == account->max_movements)
+	{
+		account->max_movements = Max(8, account->max_movements * 2);
+		account->movements = account->movements == NULL
+			? MemoryContextAlloc(account->context, account->max_movements * sizeof(Movement))
+			: repalloc(account->movements, mul_size(account->max_movements, sizeof(Movement)));
+	}
+	m = &account->movements[account->nmovements++];
+	*m = (Movement) {.entry_no = next_entry(account), .kind = kind, .lot_expires_at = lot->expires_at,
+		.lot_entry_no = lot->entry_no, .points = points, .at = at, .redemption_id = redemption_id,
+		.origin_entry_no = origin};
+	account->changed = true;
+}
+
+/* A live lot gains or loses points, and the balance with it. */
+static void
+change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
+{
+	Points	   *part = lot->available_at > at ? &account->pending : &account->available;
+
+	Assert(lot->expires_at > at);
+	lot->remaining = points_add(lot->remaining, points);
+	*part = points_add(*part, points);
+	Assert(lot->remaining >= 0 && *part >= 0);
+	lot->changed = true;
+	if (points > 0)
+		open_lot(account, lot, at);
+}
+
+/* A lot holds live points: nothing open may lie before open_from, no change before next_change_at. */
+static void
+open_lot(Account *account, const Lot *lot, TimestampTz at)
+{
+	if (lot_compare(lot, account->open_from_expires_at, account->open_from_entry_no) < 0)
+	{
+		account->open_from_expires_at = lot->expires_at;
+		account->open_from_entry_no = lot->entry_no;
+	}
+	account->next_change_at = Min(account->next_change_at, lot->expires_at);
+	if (lot->available_at > at)
+		account->next_change_at = Min(account->next_change_at, lot->available_at);
+}
+
+Lot *
+ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+			 TimestampTz expires_at, TimestampTz at)
+{
+	Lot		   *lot = MemoryContextAllocZero(account->context, sizeof(Lot));
+	int			i;
+
+	Assert(at >= account->settled_at);
+	lot->member_id = account->member_id;
+	lot->program_id = account->program->id;
+	lot->entry_no = next_entry(account);
+	lot->points = points;
+	lot->kind = kind;
+	lot->earned_at = earned_at;
+	lot->available_at = available_at;
+	lot->expires_at = points == 0 ? DT_NOBEGIN : expires_at;
+	lot->at = at;
+	lot->posted_at = account->posted_at;
+	append_lot(account->context, &account->fresh, &account->nfresh, &account->max_fresh, lot);
+	for (i = account->nfresh - 1; i > 0 && lot_compare(account->fresh[i - 1], lot->expires_at, lot->entry_no) > 0; i--)
+		account->fresh[i] = account->fresh[i - 1];
+	account->fresh[i] = lot;
+	account->changed = true;
+	if (points > 0 && lot->expires_at > at)
+		change_lot(account, lot, points, at);
+	else if (points > 0)
+	{
+		lot->remaining = points;	/* dead on arrival */
+		move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+	}
+	return lot;
+}
+
+/* ---- purchases ---- */
+
+void
+ledger_award(Account *account, int32 source_id, const char *source_key, int first_part, const Award *award,
+			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	char	   *key = pstrdup(source_key);
+
+	if (amount)
+		amount = money_copy(amount);
+	for (int i = 0; i < award->nlots; i++)
+	{
+		const AwardLot *share = &award->lots[i];
+		Lot		   *lot = ledger_grant(account, share->points, LOT_AWARD, occurred_at, share->available_at,
+									   share->expires_at, at);
+
+		lot->source_id = source_id;
+		lot->source_key = key;
+		lot->part = first_part + i;
+		lot->amount = lot->kept_amount = amount;
+		lot->breakdown = share->breakdown ? DatumGetByteaPCopy(PointerGetDatum(share->breakdown)) : NULL;
+	}
+	tier_count(account, Min(occurred_at, at), amount, award->points, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	MemoryContextSwitchTo(old);
+}
+
+static Points
+kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
+{
+	if (breakdown == NULL || kept == NULL)
+		return 0;
+	if (money_compare(kept, lot->amount) == 0)
+		return breakdown_points(breakdown, NULL, NULL);
+	if (money_sign(kept) == 0)
+		return 0;
+	return breakdown_points(breakdown, kept, lot->amount);
+}
+
+void
+ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		former = lots[0]->kept_amount;
+	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Points		taken = 0;
+
+	kept = kept ? money_copy(kept) : NULL;
+	for (int i = 0; i < nlots; i++)
+	{
+		Lot		   *lot = lots[i];
+		Breakdown  *breakdown = lot->breakdown ? breakdown_decode(lot->breakdown) : NULL;
+		Points		take = points_subtract(kept_points(lot, breakdown, lot->kept_amount),
+										   kept_points(lot, breakdown, kept));
+
+		lot->kept_amount = kept;
+		lot->changed = true;
+		if (take > 0)
+			take_back(account, lot, take, at);
+		else if (take < 0)
+			give_back(account, lot, -take, at);
+		taken = points_add(taken, take);
+	}
+	account->changed = true;
+	tier_count(account, counted_at, difference, -taken, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	MemoryContextSwitchTo(old);
+}
+
+/* From the other available lots in burn order, for an award whose own points were spent. */
+static Points
+take_from_others(Account *account, Lot *award, Points points, TimestampTz at)
+{
+	LotCursor	cursor = {0};
+	Lot		   *lot;
+
+	while (points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		Points		part = Min(lot->remaining, points);
+
+		CHECK_FOR_INTERRUPTS();
+		if (lot == award || part == 0 || lot->expires_at <= at || lot->available_at > at)
+			continue;
+		change_lot(account, lot, -part, at);
+		move(account, lot, ENTRY_CLAWBACK, -part, at, 0, award->entry_no);
+		points -= part;
+	}
+	return points;
+}
+
+static void
+take_back(Account *account, Lot *lot, Points points, TimestampTz at)
+{
+	bool		pending_only = account->program->clawback == CLAWBACK_PENDING_ONLY;
+	Points		own = Min(lot->remaining, points);
+
+	if (own > 0 && lot->expires_at <= at)
+	{
+		/* what has expired counts as taken: the expiry becomes a clawback */
+		lot->remaining -= own;
+		lot->changed = true;
+		move(account, lot, ENTRY_EXPIRE, own, at, 0, 0);
+		move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
+		points -= own;
+	}
+	else if (own > 0 && !(pending_only && lot->available_at <= at))
+	{
+		change_lot(account, lot, -own, at);
+		move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
+		points -= own;
+	}
+	if (points > 0 && !pending_only)
+		points = take_from_others(account, lot, points, at);
+	lot->owed = points_add(lot->owed, points);
+}
+
+static void
+give_back(Account *account, Lot *lot, Points points, TimestampTz at)
+{
+	Points		owed = Min(lot->owed, points);
+
+	lot->owed -= owed;
+	lot->changed = true;
+	points -= owed;
+	if (points == 0)
+		return;
+	move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
+	if (lot->expires_at > at)
+		change_lot(account, lot, points, at);
+	else
+	{
+		lot->remaining = points_add(lot->remaining, points);
+		move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+	}
+}
+
+/* ---- burning ---- */
+
+void
+ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id, TimestampTz at,
+			int64 *first_entry, int64 *last_entry)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	LotCursor	cursor = {0};
+	bool		leading = true;
+	Lot		   *lot;
+
+	Assert(points > 0 && points <= account->available && at >= account->settled_at);
+	*first_entry = account->next_entry;
+	while (points > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		Points		part = Min(lot->remaining, points);
+
+		CHECK_FOR_INTERRUPTS();
+		if (part == 0 || lot->expires_at <= at)
+			continue;
+		if (lot->available_at > at)
+		{
+			leading = false;
+			continue;
+		}
+		change_lot(account, lot, -part, at);
+		move(account, lot, kind, -part, at, redemption_id, 0);
+		points -= part;
+		if (leading)
+		{
+			/* just behind an emptied lot, or at one that still holds points */
+			account->open_from_expires_at = lot->expires_at;
+			account->open_from_entry_no = lot->entry_no + (lot->remaining == 0 ? 1 : 0);
+		}
+	}
+	if (points > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
+				 errmsg("lots of member " INT64_FORMAT " hold less than the balance of the account", account->member_id),
+				 errdetail("%s points are missing.", points_to_text(points)),
+				 errhint("Call SELECT * FROM loyalty.verify().")));
+	*last_entry = account->next_entry - 1;
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- writing ---- */
+
+void
+ledger_write(Account *account)
+{
+	Lot		  **changed = NULL;
+	int			nchanged = 0;
+	int			max = 0;
+
+	if (!account->changed)
+		return;
+	for (int i = 0; i < account->nlots; i++)
+		if (account->lots[i]->changed)
+			append_lot(account->context, &changed, &nchanged, &max, account->lots[i]);
+	for (int i = 0; i < account->nnamed; i++)
+	{
+		bool		also_open = false;
+
+		for (int j = 0; j < account->nlots && !also_open; j++)
+			also_open = account->lots[j] == account->named[i];
+		if (account->named[i]->changed && !also_open)
+			append_lot(account->context, &changed, &nchanged, &max, account->named[i]);
+	}
+	store_change_lots(account, changed, nchanged);
+	store_insert_lots(account, account->fresh, account->nfresh);
+	store_insert_movements(account, account->movements, account->nmovements);
+	store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
+	store_change_account(account);
+	/* lots are read again when they are needed again */
+	account->nlots = account->nfresh = account->nnamed = account->nmovements = account->ntier_changes = 0;
+	account->all_read = false;
+	account->read_entry_no = 0;
+	account->changed = false;
+}

@@ -1,0 +1,214 @@
+/*
+ * ledger.h
+ *	  Accounts, lots and movements in memory, and the only functions that change points.
+ *
+ * The life of an Account here: store_lock_accounts() fills it under the row lock; ledger_settle() and the
+ * other functions below change it and note what is to be written; ledger_write() hands the notes to the store.
+ * Readers fill it without a lock, settle it and throw it away.
+ */
+#ifndef LOYALTY_LEDGER_H
+#define LOYALTY_LEDGER_H
+
+#include "postgres.h"
+#include "storage/itemptr.h"
+#include "utils/date.h"
+
+#include "breakdown.h"
+#include "config.h"
+
+typedef enum EntryKind
+{
+	ENTRY_REDEEM,
+	ENTRY_HOLD,
+	ENTRY_RESTORE,
+	ENTRY_EXPIRE,
+	ENTRY_CLAWBACK,
+	ENTRY_TRANSFER,
+	ENTRY_REPAY,
+	ENTRY_ADJUST
+} EntryKind;
+
+extern const char *const entry_kind_names[];	/* as movement.kind has them */
+
+/* lot.kind */
+#define LOT_AWARD		'a'
+#define LOT_ADJUST		'j'
+#define LOT_TRANSFER	't'
+
+typedef struct Lot
+{
+	/* as the columns of loyalty.lot */
+	TimestampTz expires_at;
+	int64		entry_no;
+	Points		points;
+	Points		remaining;
+	Points		owed;
+	TimestampTz earned_at;
+	TimestampTz available_at;
+	TimestampTz at;
+	TimestampTz posted_at;
+	int32		source_id;		/* 0: none */
+	int16		part;
+	char		kind;
+	char	   *source_key;
+	Numeric		amount;
+	Numeric		kept_amount;
+	bytea	   *breakdown;
+
+	/* of this copy */
+	int64		member_id;
+	int32		program_id;
+	ItemPointerData tid;		/* valid when stored */
+	bool		stored;
+	bool		changed;
+} Lot;
+
+typedef struct Movement
+{
+	int64		entry_no;
+	EntryKind	kind;
+	TimestampTz lot_expires_at;
+	int64		lot_entry_no;
+	Points		points;			/* signed: what the lot gains */
+	TimestampTz at;
+	int64		redemption_id;	/* 0: none */
+	int64		origin_entry_no;	/* clawback: the award's lot for which another lot paid; 0: none */
+	const char *reason;
+} Movement;
+
+typedef struct TierChange
+{
+	TimestampTz at;
+	int64		change_no;		/* an entry number of the account: the order of what happened */
+	int32		from_tier;		/* 0: none */
+	int32		to_tier;
+	TimestampTz held_until;
+	const char *reason;
+} TierChange;
+
+typedef struct Store Store;
+
+typedef struct Account
+{
+	int64		member_id;
+	const Program *program;
+
+	/* as the columns of loyalty.account */
+	TimestampTz enrolled_at;
+	TimestampTz settled_at;
+	TimestampTz next_change_at;
+	Points		available;
+	Points		pending;
+	Points		held;
+	Points		debt;
+	int64		next_entry;
+	TimestampTz open_from_expires_at;
+	int64		open_from_entry_no;
+	int32		tier_id;		/* 0: none */
+	TimestampTz tier_until;
+	TimestampTz period_start;
+	TimestampTz period_end;
+	TimestampTz previous_start;
+	int32		visits;
+	int32		visits_previous;
+	Points		earned;
+	Points		earned_previous;
+	Numeric		spend;
+	Numeric		spend_previous;
+	char	   *status;
+
+	/* of the member, read only where a rule asks for it */
+	void	   *attributes;		/* jsonb; NULL: nothing is known */
+	DateADT		birth_date;
+	bool		has_birth_date;
+
+	/* of this copy */
+	Store	   *store;			/* where lots are read from */
+	MemoryContext context;		/* of everything below */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+	TimestampTz posted_at;		/* statement time, for what is written */
+
+	Lot		  **lots;			/* open lots read so far, in burn order */
+	int			nlots;
+	int			max_lots;
+	bool		all_read;		/* the store has no more open lots */
+	TimestampTz read_expires_at;	/* position of the last one read */
+	int64		read_entry_no;
+	Lot		  **fresh;			/* lots granted since, in burn order */
+	int			nfresh;
+	int			max_fresh;
+	Lot		  **named;			/* lots read by key, maybe closed */
+	int			nnamed;
+	int			max_named;
+	Movement   *movements;
+	int			nmovements;
+	int			max_movements;
+	TierChange *tier_changes;
+	int			ntier_changes;
+	int			max_tier_changes;
+} Account;
+
+/* What one row earned, as the domain room says it. */
+typedef struct AwardLot
+{
+	Points		points;
+	TimestampTz available_at;
+	TimestampTz expires_at;
+	bytea	   *breakdown;		/* NULL: no rule paid */
+} AwardLot;
+
+typedef struct Award
+{
+	Points		points;			/* sum over lots */
+	int			nlots;
+	AwardLot   *lots;
+} Award;
+
+/* An account that does not exist yet, as enrolment at an instant makes it. */
+extern void ledger_enroll(Account *account, TimestampTz at);
+
+/* Bring the account forward to an instant; never backwards.  Returns the account's instant. */
+extern TimestampTz ledger_settle(Account *account, TimestampTz at);
+
+/* Grant an award for a purchase: lots, counters, promotion.  The account is settled to `at`. */
+extern void ledger_award(Account *account, int32 source_id, const char *source_key, int first_part,
+						 const Award *award, Numeric amount, TimestampTz occurred_at, TimestampTz at);
+
+/*
+ * A purchase's kept amount becomes `kept`; NULL: a purchase of amount 0 is taken back.  `lots` are one award's.
+ * Takes back or gives back the difference by the formula of SEMANTICS.md, counters and tier included.
+ */
+extern void ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at);
+
+/*
+ * Take `points` from available lots in burn order, as movements of `kind` that name the redemption.  The caller has
+ * settled the account and knows that enough is available.  Returns first and last entry.
+ */
+extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id,
+						TimestampTz at, int64 *first_entry, int64 *last_entry);
+
+/* Points for no purchase. */
+extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
+						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
+
+/* Write everything noted since the account was read. */
+extern void ledger_write(Account *account);
+
+/* Open lots in burn order, read as needed: start with *cursor zeroed; NULL at the end. */
+typedef struct LotCursor
+{
+	int			stored;
+	int			fresh;
+} LotCursor;
+
+extern Lot *ledger_next_lot(Account *account, LotCursor *cursor);
+
+/* the account's own copy of a lot that was read by key */
+extern Lot *ledger_named_lot(Account *account, Lot *lot);
+
+/* for the stores: append an open lot that was read in burn order */
+extern void ledger_take_lot(Account *account, Lot *lot);
+
+#endif

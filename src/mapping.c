@@ -1,0 +1,226 @@
+/*
+ * mapping.c
+ *	  A source row read as a purchase.
+ *
+ * Rules:
+ * - A key's text depends on its values alone, never on settings: it is the idempotency key for ever.
+ * - Errors name source, program and key.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "fixed.h"
+#include "mapping.h"
+
+#define KEY_LIMIT	500			/* bytes */
+#define AMOUNT_LIMIT INT64CONST(1000000000000000)	/* 10^15 */
+
+Mapping *
+mapping_create(const Attached *attached)
+{
+	Mapping    *mapping = palloc(sizeof(Mapping));
+
+	mapping->attached = attached;
+	mapping->context = CreateStandaloneExprContext();
+	mapping->row = MakeSingleTupleTableSlot(attached->desc, &TTSOpsHeapTuple);
+	mapping->earn = MakeSingleTupleTableSlot(expression_earn_desc(), &TTSOpsVirtual);
+	mapping->account = MakeSingleTupleTableSlot(expression_account_desc(), &TTSOpsVirtual);
+	mapping->context->ecxt_scantuple = mapping->row;
+	mapping->context->ecxt_innertuple = mapping->earn;
+	mapping->context->ecxt_outertuple = mapping->account;
+	return mapping;
+}
+
+void
+mapping_free(Mapping *mapping)
+{
+	ExecDropSingleTupleTableSlot(mapping->row);
+	ExecDropSingleTupleTableSlot(mapping->earn);
+	ExecDropSingleTupleTableSlot(mapping->account);
+	FreeExprContext(mapping->context, true);
+	pfree(mapping);
+}
+
+void
+mapping_set_row(Mapping *mapping, HeapTuple tuple)
+{
+	ResetExprContext(mapping->context);
+	ExecStoreHeapTuple(tuple, mapping->row, false);
+}
+
+bool
+mapping_member(Mapping *mapping, const Source *source, int64 *member)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (source->member->plain_column > 0)
+		value = slot_getattr(mapping->row, source->member->plain_column, &isnull);
+	else
+		value = expression_eval(source->member, mapping->context, &isnull);
+	if (isnull)
+		return false;
+	*member = DatumGetInt64(value);
+	return true;
+}
+
+bool
+mapping_counts(Mapping *mapping, const Source *source)
+{
+	bool		isnull;
+
+	return source->condition == NULL ||
+		(DatumGetBool(expression_eval(source->condition, mapping->context, &isnull)) && !isnull);
+}
+
+/* ---- keys ---- */
+
+char *
+mapping_canonical(Datum value, Oid type)
+{
+	Oid			output;
+	bool		varlena;
+
+	switch (type)
+	{
+		case INT2OID:
+			value = Int64GetDatum(DatumGetInt16(value));
+			break;
+		case INT4OID:
+			value = Int64GetDatum(DatumGetInt32(value));
+			break;
+		case INT8OID:
+			break;
+		case NUMERICOID:
+			value = DirectFunctionCall1(numeric_trim_scale, value);
+			return DatumGetCString(DirectFunctionCall1(numeric_out, value));
+		case TIMESTAMPTZOID:
+			value = DirectFunctionCall2(timestamptz_zone, CStringGetTextDatum("UTC"), value);
+			return psprintf("%s+00", DatumGetCString(DirectFunctionCall1(timestamp_out, value)));
+		case TEXTOID:
+		case VARCHAROID:
+			return TextDatumGetCString(value);
+		default:
+			getTypeOutputInfo(type, &output, &varlena);
+			return OidOutputFunctionCall(output, value);
+	}
+	{
+		char		text[MAXINT8LEN + 1];
+
+		pg_lltoa(DatumGetInt64(value), text);
+		return pstrdup(text);
+	}
+}
+
+char *
+mapping_key(Mapping *mapping, const Source *source)
+{
+	StringInfoData composite;
+	char	   *part = NULL;
+
+	for (int i = 0; i < source->nkeys; i++)
+	{
+		bool		isnull;
+		Datum		value = expression_eval(source->keys[i], mapping->context, &isnull);
+
+		if (isnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_SOURCE_ROW),
+					 errmsg("a row of source \"%s\" of program \"%s\" has no key", source->name, source->program->name),
+					 errdetail("Part %d of its key is null.", i + 1)));
+		part = mapping_canonical(value, source->keys[i]->type);
+		if (source->nkeys == 1)
+			break;
+		if (i == 0)
+			initStringInfo(&composite);
+		else
+			appendStringInfoChar(&composite, ',');
+		for (char *c = part; *c; c++)
+		{
+			if (*c == ',' || *c == '\\')
+				appendStringInfoChar(&composite, '\\');
+			appendStringInfoChar(&composite, *c);
+		}
+	}
+	if (source->nkeys > 1)
+		part = composite.data;
+	if (strlen(part) > KEY_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
+				 errmsg("key of source \"%s\" of program \"%s\" is too long", source->name, source->program->name),
+				 errdetail("It has %zu bytes, and at most %d are allowed.", strlen(part), KEY_LIMIT),
+				 errhint("Attach the table with a shorter unique key.")));
+	return part;
+}
+
+/* ---- amount and time ---- */
+
+static void
+refuse_row(const Source *source, const char *key, const char *what, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_SOURCE_ROW),
+			 errmsg("purchase \"%s\" of source \"%s\" of program \"%s\" has %s", key, source->name,
+					source->program->name, what),
+			 errdetail_internal("%s", detail),
+			 errhint("Correct the row, or leave it out by the source's condition.")));
+}
+
+void
+mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
+{
+	bool		isnull;
+	Datum		value;
+	int64		whole;
+	FixedStatus status;
+
+	value = expression_eval(source->amount, mapping->context, &isnull);
+	if (isnull)
+		refuse_row(source, purchase->key, "no amount", "The amount is null.");
+	purchase->amount = DatumGetNumeric(value);
+	status = fixed_from_numeric(purchase->amount, 0, &whole);
+	if (status == FIXED_NOT_FINITE || status == FIXED_OVERFLOW || whole >= AMOUNT_LIMIT || whole <= -AMOUNT_LIMIT)
+		refuse_row(source, purchase->key, "an impossible amount",
+				   psprintf("The amount is %s; its absolute value must be less than 1,000,000,000,000,000.",
+							DatumGetCString(DirectFunctionCall1(numeric_out, value))));
+	value = expression_eval(source->occurred_at, mapping->context, &isnull);
+	if (isnull)
+		refuse_row(source, purchase->key, "no time", "The time is null.");
+	purchase->occurred_at = DatumGetTimestampTz(value);
+	if (TIMESTAMP_NOT_FINITE(purchase->occurred_at))
+		refuse_row(source, purchase->key, "an impossible time", "The time is infinite.");
+}
+
+/* ---- changes ---- */
+
+bool
+mapping_changed(const Source *source, TupleDesc desc, HeapTuple old, HeapTuple new)
+{
+	int			attribute = -1;
+
+	if (source->mapped_whole_row)
+		return true;
+	while ((attribute = bms_next_member(source->mapped_columns, attribute)) >= 0)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, attribute - 1);
+		bool		old_null;
+		bool		new_null;
+		Datum		a = heap_getattr(old, attribute, desc, &old_null);
+		Datum		b = heap_getattr(new, attribute, desc, &new_null);
+
+		if (old_null != new_null || (!old_null && !datumIsEqual(a, b, att->attbyval, att->attlen)))
+			return true;
+	}
+	return false;
+}

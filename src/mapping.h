@@ -1,0 +1,47 @@
+/*
+ * mapping.h
+ *	  A source row read as a purchase: member, key, amount, time, condition.
+ */
+#ifndef LOYALTY_MAPPING_H
+#define LOYALTY_MAPPING_H
+
+#include "access/htup.h"
+
+#include "config.h"
+#include "earn.h"
+
+/* What expressions of one table are evaluated with.  Lives in the context it was made in. */
+typedef struct Mapping
+{
+	const Attached *attached;
+	ExprContext *context;
+	TupleTableSlot *row;
+	TupleTableSlot *earn;
+	TupleTableSlot *account;
+} Mapping;
+
+extern Mapping *mapping_create(const Attached *attached);
+extern void mapping_free(Mapping *mapping);
+
+/* Make a row the one that expressions see; it must stay where it is while they do. */
+extern void mapping_set_row(Mapping *mapping, HeapTuple tuple);
+
+/* The row's member; false when it names none. */
+extern bool mapping_member(Mapping *mapping, const Source *source, int64 *member);
+
+/* Does the row count at all? */
+extern bool mapping_counts(Mapping *mapping, const Source *source);
+
+/* The row's key in canonical text, palloc'd; LY010 when a part is NULL, LY008 when over 500 bytes. */
+extern char *mapping_key(Mapping *mapping, const Source *source);
+
+/* Amount and time of a row that counts; LY010 when NULL, not finite or out of range. */
+extern void mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase);
+
+/* true when old and new row may read differently: a column that the mapping reads has changed */
+extern bool mapping_changed(const Source *source, TupleDesc desc, HeapTuple old, HeapTuple new);
+
+/* A value of a key in canonical text, as mapping_key() encodes it: for keys that people type. */
+extern char *mapping_canonical(Datum value, Oid type);
+
+#endif

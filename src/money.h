@@ -1,0 +1,52 @@
+/*
+ * money.h
+ *	  Amounts are numeric: exact, of any scale.  Short names for the few operations that we need.
+ */
+#ifndef LOYALTY_MONEY_H
+#define LOYALTY_MONEY_H
+
+#include "postgres.h"
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+static inline Numeric
+money_add(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static inline Numeric
+money_subtract(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_sub, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static inline int
+money_compare(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+static inline Numeric
+money_zero(void)
+{
+	return int64_to_numeric(0);
+}
+
+/* -1, 0, 1 */
+static inline int
+money_sign(Numeric a)
+{
+	int			c = money_compare(a, money_zero());
+
+	return (c > 0) - (c < 0);
+}
+
+static inline Numeric
+money_copy(Numeric a)
+{
+	return DatumGetNumericCopy(NumericGetDatum(a));
+}
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * owner.c
+ *	  Acting as the owner of the ledger around storage.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "errcodes.h"
+#include "owner.h"
+
+Oid
+owner_oid(void)
+{
+	Oid			schema = get_namespace_oid("loyalty", true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid("account", schema) : InvalidOid;
+	HeapTuple	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_VERSION_MISMATCH),
+				 errmsg("the tables of loyalty are not installed"),
+				 errhint("Call SELECT loyalty.install() as the role that is to own the ledger.")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+void
+owner_become(OwnerSwitch *former)
+{
+	GetUserIdAndSecContext(&former->user, &former->context);
+	SetUserIdAndSecContext(owner_oid(), former->context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+owner_restore(const OwnerSwitch *former)
+{
+	SetUserIdAndSecContext(former->user, former->context);
+}

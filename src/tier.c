@@ -1,0 +1,277 @@
+/*
+ * tier.c
+ *	  Counters of the running and the last period, promotion, validity, downgrade.
+ *
+ * Rules:
+ * - Periods are half-open; a purchase counts in the period of its own date.  Two periods are kept: the running
+ *	 one and the last full one, the only ones that a tier is ever reviewed by.
+ * - A tier reached by the figures of a period is held until that period's end + tier_validity + grace; where
+ *	 a period has no end (lifetime) until the promotion + tier_validity + grace.  Reaching the threshold again in a
+ *	 later period prolongs it.
+ * - At that instant: requalify = the best that the running and the last full period give, never above the
+ *	 tier held; one_level = at most one rung down.  A tier that was requalified so lasts at least to the end of
+ *	 the running period, so that a validity of 0 does not fall on every instant.
+ * - Nothing falls below what figures of 0 give.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "calendar.h"
+#include "money.h"
+#include "tier.h"
+
+static bool roll_period(Account *account, TimestampTz at);
+static void review_tier(Account *account);
+static void set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason);
+
+static int
+tier_index(const Program *program, int32 id)
+{
+	for (int i = 0; i < program->ntiers; i++)
+		if (program->tiers[i].id == id)
+			return i;
+	return -1;
+}
+
+/* The highest tier whose threshold the figures reach; -1 for none. */
+static int
+tier_by_figures(const Program *program, Numeric spend, Points earned)
+{
+	Numeric		figure = NULL;
+
+	for (int i = program->ntiers - 1; i >= 0; i--)
+	{
+		const Tier *tier = &program->tiers[i];
+
+		if (tier->threshold == NULL)
+			continue;
+		if (figure == NULL)
+			figure = program->metric == METRIC_POINTS ? points_to_numeric(earned) : spend;
+		if (money_compare(figure, tier->threshold) >= 0)
+			return i;
+	}
+	return -1;
+}
+
+static int
+tier_by_period(const Account *account)
+{
+	return tier_by_figures(account->program, account->spend, account->earned);
+}
+
+static int
+tier_by_previous(const Account *account)
+{
+	return tier_by_figures(account->program, account->spend_previous, account->earned_previous);
+}
+
+static int
+lowest_tier(const Program *program)
+{
+	return program->ntiers == 0 ? -1 : tier_by_figures(program, money_zero(), 0);
+}
+
+static TimestampTz
+add_interval(TimestampTz at, const Interval *interval, pg_tz *zone)
+{
+	if (TIMESTAMP_NOT_FINITE(at))
+		return at;
+	if (interval->month != 0 || interval->day != 0)
+		at = calendar_add(at, interval->month, interval->day, zone);
+	return at + interval->time;
+}
+
+/* Until when a tier holds that the figures of a period ending at `end` gave at instant `at`. */
+static TimestampTz
+held_until(const Program *program, int tier, TimestampTz end, TimestampTz at)
+{
+	TimestampTz from = TIMESTAMP_NOT_FINITE(end) ? at : end;
+
+	if (program->downgrade == DOWNGRADE_NEVER || tier <= lowest_tier(program))
+		return DT_NOEND;
+	return add_interval(add_interval(from, &program->validity, program->zone), &program->grace, program->zone);
+}
+
+void
+tier_begin(Account *account)
+{
+	const Program *program = account->program;
+	TimestampTz before;
+	int			lowest = lowest_tier(program);
+
+	account->spend = account->spend_previous = money_zero();
+	account->earned = account->earned_previous = 0;
+	account->visits = account->visits_previous = 0;
+	account->tier_id = lowest < 0 ? 0 : program->tiers[lowest].id;
+	account->tier_until = DT_NOEND;
+	period_bounds(&program->period, account->enrolled_at, account->enrolled_at, program->zone,
+				  &account->period_start, &account->period_end);
+	account->previous_start = account->period_start;
+	if (!TIMESTAMP_NOT_FINITE(account->period_start))
+		period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
+					  &account->previous_start, &before);
+}
+
+TimestampTz
+tier_next_change(const Account *account)
+{
+	return Min(account->period_end, account->tier_until);
+}
+
+void
+tier_settle(Account *account, TimestampTz at)
+{
+	while (tier_next_change(account) <= at)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (account->period_end <= account->tier_until)
+			roll_period(account, Min(at, account->tier_until));
+		else
+			review_tier(account);
+		account->changed = true;
+	}
+}
+
+/* Move to the period that holds `at`: what ran becomes the last one, or nothing when more has passed. */
+static bool
+roll_period(Account *account, TimestampTz at)
+{
+	const Program *program = account->program;
+	TimestampTz former = account->period_start;
+	TimestampTz end;
+	bool		adjacent;
+
+	period_bounds(&program->period, at, account->enrolled_at, program->zone, &account->period_start, &account->period_end);
+	period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
+				  &account->previous_start, &end);
+	adjacent = account->previous_start == former;
+	account->spend_previous = adjacent ? account->spend : money_zero();
+	account->earned_previous = adjacent ? account->earned : 0;
+	account->visits_previous = adjacent ? account->visits : 0;
+	account->spend = money_zero();
+	account->earned = 0;
+	account->visits = 0;
+	return adjacent;
+}
+
+/* The tier's time is over: what do the figures still give? */
+static void
+review_tier(Account *account)
+{
+	const Program *program = account->program;
+	TimestampTz at = account->tier_until;
+	int			held = tier_index(program, account->tier_id);
+	int			running = tier_by_period(account);
+	int			last = tier_by_previous(account);
+	int			tier = Min(Max(running, last), held);
+	TimestampTz until;
+
+	if (program->downgrade == DOWNGRADE_ONE_LEVEL)
+		tier = Max(tier, held - 1);
+	until = held_until(program, tier, tier <= running ? account->period_end : account->period_start, at);
+	if (until <= at)
+		until = account->period_end;
+	set_tier(account, tier, until, at, "downgrade");
+}
+
+static void
+set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason)
+{
+	int32		id = tier < 0 ? 0 : account->program->tiers[tier].id;
+
+	if (id != account->tier_id)
+	{
+		TierChange *change;
+
+		if (account->ntier_changes == account->max_tier_changes)
+		{
+			account->max_tier_changes = Max(4, account->max_tier_changes * 2);
+			account->tier_changes = account->tier_changes == NULL
+				? MemoryContextAlloc(account->context, account->max_tier_changes * sizeof(TierChange))
+				: repalloc(account->tier_changes, account->max_tier_changes * sizeof(TierChange));
+		}
+		change = &account->tier_changes[account->ntier_changes++];
+		*change = (TierChange) {.at = at, .change_no = account->next_entry++, .from_tier = account->tier_id,
+			.to_tier = id, .held_until = until, .reason = reason};
+	}
+	account->tier_id = id;
+	account->tier_until = until;
+	account->changed = true;
+}
+
+/* Up at once, by the running period or by a late row of the last one. */
+static void
+promote(Account *account, bool running, TimestampTz at)
+{
+	const Program *program = account->program;
+	int			held = tier_index(program, account->tier_id);
+	int			tier = running ? tier_by_period(account) : tier_by_previous(account);
+	TimestampTz until;
+
+	if (tier < held || tier < 0 || (tier == held && account->tier_until == DT_NOEND))
+		return;
+	until = held_until(program, tier, running ? account->period_end : account->period_start, at);
+	if (until <= at)
+		return;
+	if (tier > held)
+		set_tier(account, tier, until, at, "promotion");
+	else if (until > account->tier_until)
+		set_tier(account, tier, until, at, "renewal");
+}
+
+/* A return has lowered the figures of a period: does the tier rest on them? */
+static void
+fall(Account *account, bool running, TimestampTz at)
+{
+	const Program *program = account->program;
+	int			held = tier_index(program, account->tier_id);
+	int			by_running = tier_by_period(account);
+	int			by_last = tier_by_previous(account);
+	TimestampTz end = running ? account->period_end : account->period_start;
+	TimestampTz last_until;
+
+	if (program->on_return == ON_RETURN_KEEP || held < 0 || Max(by_running, by_last) >= held)
+		return;
+	if (!TIMESTAMP_NOT_FINITE(end) && account->tier_until != held_until(program, held, end, at))
+		return;					/* rests on another period */
+	if (program->on_return == ON_RETURN_GRACE)
+	{
+		account->tier_until = Min(account->tier_until, add_interval(at, &program->grace, program->zone));
+		return;
+	}
+	last_until = held_until(program, by_last, account->period_start, at);
+	if (by_last > by_running && last_until > at)
+		set_tier(account, by_last, last_until, at, "return");
+	else
+		set_tier(account, by_running, held_until(program, by_running, account->period_end, at), at, "return");
+}
+
+void
+tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earned, TimestampTz at)
+{
+	bool		running = counted_at >= account->period_start;
+	bool		up = earned > 0;
+
+	if (counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start)))
+		return;
+	if (spend != NULL)
+	{
+		Numeric    *counter = running ? &account->spend : &account->spend_previous;
+
+		*counter = money_add(*counter, spend);
+		up |= money_sign(spend) > 0;
+	}
+	if (running)
+		account->earned = points_add(account->earned, earned);
+	else
+		account->earned_previous = points_add(account->earned_previous, earned);
+	account->changed = true;
+	if (account->program->ntiers == 0)
+		return;
+	if (up)
+		promote(account, running, at);
+	else
+		fall(account, running, at);
+}

@@ -1,0 +1,25 @@
+/*
+ * tier.h
+ *	  Which tier figures give, and what time does to it.  Pure: changes the account in memory, reads nothing.
+ */
+#ifndef LOYALTY_TIER_H
+#define LOYALTY_TIER_H
+
+#include "ledger.h"
+
+/* counters and tier of an account that begins at its enrolled_at */
+extern void tier_begin(Account *account);
+
+/* roll periods and fall due up to `at`, in the order of time */
+extern void tier_settle(Account *account, TimestampTz at);
+
+/* the next instant at which tier_settle() would change something; infinity for never */
+extern TimestampTz tier_next_change(const Account *account);
+
+/*
+ * Add to the counters of the period that holds `counted_at` (a return adds what is negative), and let the tier
+ * follow at `at`: up at once, down as program.on_return says.
+ */
+extern void tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earned, TimestampTz at);
+
+#endif
