@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "catalog/catalog.h"
@@ -119,7 +121,7 @@ expression_compile(const char *string, ExpressionRole role, Relation relation, O
 	PG_TRY();
 	{
 		SetUserIdAndSecContext(author, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-		(void) set_config_option("search_path", "pg_catalog, loyalty, pg_temp", PGC_USERSET, PGC_S_SESSION,
+		(void) set_config_option("search_path", EXPRESSION_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 		compile(&c);
 	}

@@ -80,6 +80,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   command text;
+  written integer;
 BEGIN
   PERFORM loyalty.check_access(kind);
   FOR command IN
@@ -87,6 +88,13 @@ BEGIN
   LOOP
     EXECUTE command;
   END LOOP;
+  SELECT count(*) INTO written FROM (
+    SELECT FROM loyalty.rule r WHERE r.author = role AND r.enabled
+    UNION ALL SELECT FROM loyalty.source s WHERE s.author = role AND s.enabled AND s.attached) w;
+  IF written > 0 AND NOT has_schema_privilege(role, 'loyalty', 'USAGE') THEN
+    RAISE WARNING '% enabled rules and sources were written by %', written, pg_get_userbyid(role)
+      USING HINT = 'They run as that role and fail where they use schema loyalty: let another role write them again.';
+  END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.revoke_access(regrole, text) IS
   'take back what grant_access() gave for this kind; a role that has two kinds gets the other one again by grant_access()';
