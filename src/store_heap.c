@@ -51,7 +51,7 @@ enum LotAttribute
 {
 	L_MEMBER_ID, L_EXPIRES_AT, L_ENTRY_NO, L_POINTS, L_REMAINING, L_OWED, L_EARNED_AT, L_AVAILABLE_AT, L_AT,
 	L_POSTED_AT, L_PROGRAM_ID, L_SOURCE_ID, L_UNIT, L_PART, L_KIND, L_SOURCE_KEY, L_AMOUNT, L_KEPT_AMOUNT,
-	L_BREAKDOWN, L_ORIGIN, L_COUNT
+	L_BREAKDOWN, L_COUNT
 };
 
 enum MovementAttribute
@@ -559,8 +559,6 @@ lot_values(const Lot *lot, Datum *v, bool *nulls)
 	nulls[L_KEPT_AMOUNT] = lot->kept_amount == NULL;
 	v[L_BREAKDOWN] = PointerGetDatum(lot->breakdown);
 	nulls[L_BREAKDOWN] = lot->breakdown == NULL;
-	v[L_ORIGIN] = (Datum) 0;
-	nulls[L_ORIGIN] = true;
 }
 
 /*

@@ -22,7 +22,6 @@ CREATE TABLE loyalty.lot (
   amount numeric,
   kept_amount numeric,
   breakdown bytea,
-  origin jsonb,
   PRIMARY KEY (member_id, program_id, expires_at, entry_no)
 ) WITH (fillfactor = 95);
 CREATE UNIQUE INDEX lot_source_key ON loyalty.lot (source_id, source_key, part);
@@ -96,7 +95,6 @@ COMMENT ON COLUMN loyalty.lot.source_key IS 'key of the purchase, in canonical f
 COMMENT ON COLUMN loyalty.lot.amount IS 'of the purchase when it was awarded';
 COMMENT ON COLUMN loyalty.lot.kept_amount IS 'of it, what was not returned';
 COMMENT ON COLUMN loyalty.lot.breakdown IS 'which rule gave how much; see the view award_share';
-COMMENT ON COLUMN loyalty.lot.origin IS 'where transferred and adjusted points come from';
 
 COMMENT ON TABLE loyalty.movement IS 'what happened to a lot after it was granted; append-only';
 COMMENT ON COLUMN loyalty.movement.member_id IS 'loyalty.member.member_id';
