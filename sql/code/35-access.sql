@@ -15,7 +15,7 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT', 'installed review'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
   ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_interval check_finite check_name current_author'),
-  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key attach_triggers source_name backfill'),
+  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust reconcile run_maintenance verify status export_member erase_member apply_tiers preview_tiers')
 $$;
