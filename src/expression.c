@@ -104,6 +104,8 @@ expression_compile(const char *string, ExpressionRole role, Relation relation, O
 	PG_CATCH();
 	{
 		set_error_code();
+		AtEOXact_GUC(false, settings);
+		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -401,6 +403,7 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	PG_CATCH();
 	{
 		set_error_code();
+		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
