@@ -33,6 +33,8 @@
 #include "errcodes.h"
 #include "fixed.h"
 #include "owner.h"
+#include "settings.h"
+#include "tier.h"
 
 /* A rule or source as its row says it, before its expressions are compiled. */
 typedef struct RuleRow
@@ -166,6 +168,8 @@ config_build(void)
 	PushActiveSnapshot(GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
+	for (int i = 0; i < config->nprograms; i++)
+		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
 	load_rules(config);
 	load_excluded(config);
@@ -260,6 +264,7 @@ load_programs(Config *config)
 
 		p->id = DatumGetInt32(next_datum(&r));
 		p->name = next_text(&r);
+		p->held = MemoryContextAllocZero(config->context, sizeof(HeldMemo));
 		p->timezone = next_text(&r);
 		p->zone = calendar_zone(p->timezone);
 		p->decimals = DatumGetInt16(next_datum(&r));
@@ -495,6 +500,7 @@ compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation 
 		return NULL;
 	e = expression_compile(text, role, relation, row->author,
 						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
+	s->uses_authors |= !e->built_in;
 	if (role != EXPRESSION_OCCURRED_AT)
 	{
 		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
@@ -523,9 +529,10 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 {
 	Source	   *s = &row->source;
 	List	   *groups = NIL;
+	int			nest = settings_enter(s->program, false);	/* literals are read now */
 
 	s->mapped_columns = NULL;
-	s->mapped_whole_row = false;
+	s->mapped_whole_row = s->uses_authors = false;
 	s->member = compile_mapping(row, row->member, EXPRESSION_MEMBER, relation, "member");
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
@@ -561,10 +568,12 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
 			s->uses_member |= x->uses_member;
+			s->uses_authors |= !x->built_in;
 		}
 	}
 	s->ngroups = list_length(groups);
 	row->compiled = true;
+	settings_leave(nest);
 }
 
 /* ---- look-ups ---- */

@@ -80,6 +80,10 @@ typedef struct Program
 	bool		sandbox;
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
+
+	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
+	struct HeldMemo *held;
 } Program;
 
 typedef struct Rule
@@ -119,6 +123,7 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
+	bool		uses_authors;	/* some expression runs code that is not PostgreSQL's own */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
 	bool		mapped_whole_row;
 } Source;
