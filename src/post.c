@@ -328,6 +328,8 @@ lock_batch(Pass *pass)
 	}
 	store_lock_accounts(pass->store, pass->source->program, pass->naccounts, pass->members,
 						pass->source->program->automatic ? pass->enrolled_at : NULL, pass->context, pass->accounts);
+	if (pass->source->uses_member)
+		store_read_members(pass->store, pass->accounts, pass->naccounts);
 }
 
 /*
