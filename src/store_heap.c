@@ -265,7 +265,30 @@ open_table(Store *store, StoreTableId id)
 	return table;
 }
 
-/* The scan of a table's primary key, ready for index_rescan(). */
+/*
+ * The next row of a scan that outlives the call: the access method keeps what it allocates on the way (dead items to
+ * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
+ */
+static bool
+next_row(Store *store, IndexScanDesc scan, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+static void
+rescan(Store *store, IndexScanDesc scan, ScanKey keys, int nkeys)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(old);
+}
+
+/* The scan of a table's primary key, ready for rescan(). */
 static IndexScanDesc
 primary_scan(Store *store, StoreTable *table, int nkeys)
 {
@@ -388,8 +411,8 @@ find_account(Store *store, StoreTable *table, const Program *program, int64 memb
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
-	index_rescan(scan, keys, 2, NULL, 0);
-	return index_getnext_slot(scan, ForwardScanDirection, table->slot);
+	rescan(store, scan, keys, 2);
+	return next_row(store, scan, table->slot);
 }
 
 Account *
@@ -502,8 +525,8 @@ store_walk_accounts(Store *store, int64 after_member, int32 after_program, int n
 	key.sk_argument = PointerGetDatum(position);
 	index = index_open(RelationGetPrimaryKeyIndex(table->rel), AccessShareLock);
 	scan = index_beginscan(table->rel, index, store->snapshot, NULL, 1, 0);
-	index_rescan(scan, &key, 1, NULL, 0);
-	while (found < n && index_getnext_slot(scan, ForwardScanDirection, table->slot))
+	rescan(store, scan, &key, 1);
+	while (found < n && next_row(store, scan, table->slot))
 	{
 		bool		isnull;
 
@@ -669,13 +692,13 @@ store_read_lots(Account *account, int n)
 	keys[2].sk_attno = 3;
 	keys[2].sk_strategy = strategy;
 	keys[2].sk_argument = PointerGetDatum(position);
-	index_rescan(scan, keys, 3, NULL, 0);
+	rescan(store, scan, keys, 3);
 	while (n > 0)
 	{
 		Lot		   *lot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!index_getnext_slot(scan, ForwardScanDirection, table->slot))
+		if (!next_row(store, scan, table->slot))
 		{
 			account->all_read = true;
 			break;
@@ -792,8 +815,8 @@ store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContex
 		result->nlots = 0;
 		result->lots = NULL;
 		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
-		index_rescan(scan, scan_keys, 2, NULL, 0);
-		while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		rescan(store, scan, scan_keys, 2);
+		while (next_row(store, scan, slot))
 		{
 			if (result->nlots == room)
 			{
@@ -819,8 +842,8 @@ store_keys_fresh(Store *store, int32 source_id, const char *low, const char *hig
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
 	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
 	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
-	index_rescan(scan, keys, 3, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	rescan(store, scan, keys, 3);
+	found = next_row(store, scan, slot);
 	ExecClearTuple(slot);
 	return !found;
 }
@@ -1071,8 +1094,8 @@ store_find_redemption(Account *account, int64 redemption_id, Redemption *redempt
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
-	index_rescan(scan, keys, 2, NULL, 0);
-	if (!index_getnext_slot(scan, ForwardScanDirection, table->slot))
+	rescan(store, scan, keys, 2);
+	if (!next_row(store, scan, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	*redemption = (Redemption) {
@@ -1130,8 +1153,8 @@ store_find_request(Account *account, const char *key, Request *request)
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
 	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(key));
-	index_rescan(scan, keys, 3, NULL, 0);
-	if (!index_getnext_slot(scan, ForwardScanDirection, table->slot))
+	rescan(store, scan, keys, 3);
+	if (!next_row(store, scan, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	*request = (Request) {
@@ -1165,8 +1188,8 @@ store_read_members(Store *store, Account **accounts, int n)
 			continue;
 		scan = primary_scan(store, table, 1);
 		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-		index_rescan(scan, &key, 1, NULL, 0);
-		if (!index_getnext_slot(scan, ForwardScanDirection, table->slot))
+		rescan(store, scan, &key, 1);
+		if (!next_row(store, scan, table->slot))
 			continue;
 		slot_getallattrs(table->slot);
 		old = MemoryContextSwitchTo(account->context);
