@@ -128,7 +128,7 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
 	pass.mapping = mapping_create(attached);
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
-		store_defer_keys(pass.store);
+		store_hope(pass.store);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
@@ -302,6 +302,17 @@ map_row(Pass *pass, PostRow *row)
 
 /* ---- locking and probing ---- */
 
+static void
+lock_accounts(Pass *pass, int first, int n)
+{
+	bool		automatic = pass->source->program->automatic;
+
+	store_lock_accounts(pass->store, pass->source->program, n, pass->members + first,
+						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
+	if (pass->source->uses_member)
+		store_read_members(pass->store, pass->accounts + first, n);
+}
+
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
 static void
 lock_batch(Pass *pass)
@@ -326,10 +337,8 @@ lock_batch(Pass *pass)
 		if (item->counts && pass->enrolled_at[n - 1] == DT_NOEND)
 			pass->enrolled_at[n - 1] = Min(item->purchase.occurred_at, pass->statement_at);
 	}
-	store_lock_accounts(pass->store, pass->source->program, pass->naccounts, pass->members,
-						pass->source->program->automatic ? pass->enrolled_at : NULL, pass->context, pass->accounts);
-	if (pass->source->uses_member)
-		store_read_members(pass->store, pass->accounts, pass->naccounts);
+	/* hoping, each is locked just before it is worked: see store_hope() */
+	lock_accounts(pass, 0, pass->hoping ? 0 : pass->naccounts);
 }
 
 /*
@@ -397,7 +406,7 @@ probe_again(Pass *pass, Account *account, int first, int at)
 		if (!pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0)
 		{
 			ledger_write(account);
-			store_lock_accounts(pass->store, pass->source->program, 0, NULL, NULL, pass->context, NULL);
+			lock_accounts(pass, 0, 0);
 			store_probe_keys(pass->store, pass->source->id, 1, &item->purchase.key, pass->context, &item->lots);
 			return;
 		}
@@ -410,9 +419,13 @@ work_batch(Pass *pass)
 
 	for (int a = 0; a < pass->naccounts; a++)
 	{
-		Account    *account = pass->accounts[a];
+		Account    *account;
 		int			end;
 		bool		repeats = false;
+
+		if (pass->hoping)
+			lock_accounts(pass, a, 1);
+		account = pass->accounts[a];
 
 		while (pass->items[first].member != pass->members[a])
 			first++;

@@ -91,10 +91,12 @@ extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, 
 extern bool store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 
 /*
- * From here on the keys of new lots may be indexed late, at the latest by store_close(): for statements whose keys
- * nobody asks for before.  A key that is there already is then found out late, as unique_violation.
+ * For a big statement whose keys and accounts are hoped to be new.  From here on the keys of new lots are indexed at
+ * the end, in store_close(), and an unknown account is not stored when it is locked but when it is written, which
+ * saves writing it twice; so the caller locks one account at a time, works and writes it, and takes the next.
+ * (Locks and inserts are then still in one order.)  What is there after all ends in unique_violation.
  */
-extern void store_defer_keys(Store *store);
+extern void store_hope(Store *store);
 
 extern void store_insert_lots(Account *account, Lot **lots, int n);
 extern void store_change_lots(Account *account, Lot **lots, int n);

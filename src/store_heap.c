@@ -27,12 +27,13 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
 
 #include "compat.h"
 #include "errcodes.h"
@@ -114,26 +115,21 @@ struct Store
 	StoreTable	tables[STORE_TABLES];
 	/*
 	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
-	 * inserted in key order, a work_mem of them at a time, which costs a third.
+	 * sorted and inserted at its end, which costs a third.
 	 */
 	Relation	key_index;
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
-	bool		defer_keys;
-	MemoryContext key_context;
-	struct KeyEntry *keys;
-	int			nkeys;
-	int			max_keys;
-	Size		key_bytes;
+	bool		hoping;
+	Tuplesortstate *key_sort;
+	TupleTableSlot *key_put;
+	TupleTableSlot *key_get;
 };
 
-typedef struct KeyEntry
+enum
 {
-	text	   *key;
-	int32		source_id;
-	int16		part;
-	ItemPointerData tid;
-} KeyEntry;
+	KEY_SOURCE_KEY, KEY_PART, KEY_SOURCE_ID, KEY_TID, KEY_COLUMNS
+};
 
 static StoreTable *open_table(Store *store, StoreTableId id);
 static void refresh_snapshot(Store *store);
@@ -220,6 +216,18 @@ store_close(Store *store)
 
 /* ---- opening ---- */
 
+/* A row of values; columns that a later version appended are NULL. */
+static void
+fill_slot(StoreTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls)
+{
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
+	for (int i = table->columns; i < slot->tts_tupleDescriptor->natts; i++)
+		slot->tts_isnull[i] = true;
+	ExecStoreVirtualTuple(slot);
+}
+
 static Oid
 table_oid(const char *name)
 {
@@ -305,6 +313,14 @@ primary_scan(Store *store, StoreTable *table, int nkeys)
 	return table->scan;
 }
 
+static void
+renew_snapshot(Store *store)
+{
+	if (store->snapshot)
+		UnregisterSnapshot(store->snapshot);
+	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
+}
+
 /*
  * From here on reads see what has been committed up to now and what this transaction has written.
  */
@@ -315,9 +331,7 @@ refresh_snapshot(Store *store)
 		return;
 	store_flush(store);
 	CommandCounterIncrement();
-	if (store->snapshot)
-		UnregisterSnapshot(store->snapshot);
-	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	renew_snapshot(store);
 }
 
 /* ---- accounts ---- */
@@ -432,8 +446,11 @@ void
 store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,
 					const TimestampTz *enrolled_at, MemoryContext context, Account **accounts)
 {
+	bool		locked = false;
+
 	open_table(store, STORE_ACCOUNT);
-	refresh_snapshot(store);
+	if (!store->hoping || n == 0)
+		refresh_snapshot(store);
 	for (int i = 0; i < n; i++)
 	{
 		Assert(i == 0 || members[i - 1] < members[i]);
@@ -447,13 +464,18 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 				break;
 			}
 			ledger_enroll(accounts[i], enrolled_at[i]);
-			if (enroll_account(store, accounts[i]))
+			if (store->hoping || enroll_account(store, accounts[i]))
 				break;
 			/* somebody else enrolled the member in between: now it is there */
 			refresh_snapshot(store);
 		}
+		locked |= accounts[i] && accounts[i]->stored;
 	}
-	refresh_snapshot(store);	/* what is read from now on is newer than every lock */
+	/* what is read from now on is newer than every lock */
+	if (!store->hoping)
+		refresh_snapshot(store);
+	else if (locked)
+		renew_snapshot(store);
 }
 
 /*
@@ -557,12 +579,7 @@ enroll_account(Store *store, Account *account)
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 
 	account_values(account, values, nulls);
-	ExecClearTuple(table->slot);
-	memcpy(table->slot->tts_values, values, sizeof(values));
-	memcpy(table->slot->tts_isnull, nulls, sizeof(nulls));
-	for (int i = A_COUNT; i < table->slot->tts_tupleDescriptor->natts; i++)
-		table->slot->tts_isnull[i] = true;
-	ExecStoreVirtualTuple(table->slot);
+	fill_slot(table, table->slot, values, nulls);
 	ItemPointerSetInvalid(&none);
 	if (!ExecCheckIndexConstraints(table->rri, table->slot, store->estate, &existing, &none, NIL))
 	{
@@ -586,12 +603,23 @@ void
 store_change_account(Account *account)
 {
 	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_ACCOUNT);
 	Datum		values[A_COUNT];
 	bool		nulls[A_COUNT];
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 
 	account_values(account, values, nulls);
-	update_row(store, open_table(store, STORE_ACCOUNT), &account->tid, values, nulls);
+	if (account->stored)
+		update_row(store, table, &account->tid, values, nulls);
+	else
+	{
+		/* at once, not with others of a batch: whoever waits for it must wait in the order of locks */
+		fill_slot(table, table->slot, values, nulls);
+		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		account->tid = table->slot->tts_tid;
+		account->stored = true;
+	}
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }
@@ -873,9 +901,9 @@ take_key_index(Store *store, StoreTable *table)
 }
 
 void
-store_defer_keys(Store *store)
+store_hope(Store *store)
 {
-	store->defer_keys = true;
+	store->hoping = true;
 }
 
 static void
@@ -889,78 +917,79 @@ insert_key_entry(Store *store, Datum source_id, Datum key, Datum part, bool isnu
 }
 
 static void
+begin_key_sort(Store *store)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	TupleDesc	desc = CreateTemplateTupleDesc(KEY_COLUMNS);
+	AttrNumber	columns[] = {KEY_SOURCE_KEY + 1, KEY_PART + 1};
+	Oid			operators[] = {lookup_type_cache(TEXTOID, TYPECACHE_LT_OPR)->lt_opr,
+	lookup_type_cache(INT2OID, TYPECACHE_LT_OPR)->lt_opr};
+	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
+	bool		nulls_first[] = {false, false};
+
+	TupleDescInitEntry(desc, KEY_SOURCE_KEY + 1, "source_key", TEXTOID, -1, 0);
+	TupleDescInitEntryCollation(desc, KEY_SOURCE_KEY + 1, C_COLLATION_OID);
+	TupleDescInitEntry(desc, KEY_PART + 1, "part", INT2OID, -1, 0);
+	TupleDescInitEntry(desc, KEY_SOURCE_ID + 1, "source_id", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, KEY_TID + 1, "tid", TIDOID, -1, 0);
+	store->key_put = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	store->key_get = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	store->key_sort = tuplesort_begin_heap(desc, 2, columns, operators, collations, nulls_first, work_mem, NULL,
+										   TUPLESORT_NONE);
+	MemoryContextSwitchTo(old);
+}
+
+/* Index the key of a new lot, now or with the others of the statement. */
+static void
 insert_key(Store *store, TupleTableSlot *slot)
 {
-	KeyEntry   *entry;
 	bool		isnull;
-	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &isnull);
+	bool		never;
 	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
-	Datum		part = slot_getattr(slot, L_PART + 1, &(bool) {false});
-	MemoryContext old;
+	Datum		part = slot_getattr(slot, L_PART + 1, &never);
+	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
 
-	if (!store->defer_keys || isnull)
+	if (!store->hoping || isnull)
 	{
 		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
 		return;
 	}
-	if (store->key_context == NULL)
-		store->key_context = GenerationContextCreate(store->context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
-	if (store->nkeys == store->max_keys)
-	{
-		store->max_keys = Max(1024, store->max_keys * 2);
-		store->keys = store->keys == NULL ? MemoryContextAlloc(store->context, store->max_keys * sizeof(KeyEntry))
-			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
-	}
-	old = MemoryContextSwitchTo(store->key_context);
-	entry = &store->keys[store->nkeys++];
-	entry->key = DatumGetTextPP(datumCopy(key, false, -1));
-	entry->source_id = DatumGetInt32(source_id);
-	entry->part = DatumGetInt16(part);
-	entry->tid = slot->tts_tid;
-	MemoryContextSwitchTo(old);
-	store->key_bytes += sizeof(KeyEntry) + VARSIZE_ANY(entry->key) + 16;
-	if (store->key_bytes > (Size) work_mem * 1024)
-		flush_keys(store);
-}
-
-static int
-compare_keys(const void *a, const void *b)
-{
-	const KeyEntry *x = a;
-	const KeyEntry *y = b;
-	int			xlen = VARSIZE_ANY_EXHDR(x->key);
-	int			ylen = VARSIZE_ANY_EXHDR(y->key);
-	int			c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
-
-	if (c != 0)
-		return c;
-	if (xlen != ylen)
-		return xlen - ylen;
-	return x->part - y->part;
+	if (store->key_sort == NULL)
+		begin_key_sort(store);
+	ExecClearTuple(store->key_put);
+	store->key_put->tts_values[KEY_SOURCE_KEY] = key;
+	store->key_put->tts_values[KEY_PART] = part;
+	store->key_put->tts_values[KEY_SOURCE_ID] = source_id;
+	store->key_put->tts_values[KEY_TID] = PointerGetDatum(&slot->tts_tid);
+	memset(store->key_put->tts_isnull, false, KEY_COLUMNS * sizeof(bool));
+	ExecStoreVirtualTuple(store->key_put);
+	tuplesort_puttupleslot(store->key_sort, store->key_put);
 }
 
 static void
 flush_keys(Store *store)
 {
+	TupleTableSlot *slot = store->key_get;
 	MemoryContext old;
+	int64		n = 0;
 
-	if (store->nkeys == 0)
+	if (store->key_sort == NULL)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
-	qsort(store->keys, store->nkeys, sizeof(KeyEntry), compare_keys);
-	for (int i = 0; i < store->nkeys; i++)
+	tuplesort_performsort(store->key_sort);
+	while (tuplesort_gettupleslot(store->key_sort, true, false, slot, NULL))
 	{
-		KeyEntry   *entry = &store->keys[i];
-
 		CHECK_FOR_INTERRUPTS();
-		insert_key_entry(store, Int32GetDatum(entry->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
-						 false, &entry->tid);
-		if (i % 1000 == 0)
+		slot_getallattrs(slot);
+		insert_key_entry(store, slot->tts_values[KEY_SOURCE_ID], slot->tts_values[KEY_SOURCE_KEY],
+						 slot->tts_values[KEY_PART], false, (ItemPointer) DatumGetPointer(slot->tts_values[KEY_TID]));
+		if (++n % 1000 == 0)
 			ResetPerTupleExprContext(store->estate);
 	}
-	store->nkeys = 0;
-	store->key_bytes = 0;
-	MemoryContextReset(store->key_context);
+	tuplesort_end(store->key_sort);
+	store->key_sort = NULL;
+	ExecDropSingleTupleTableSlot(store->key_put);
+	ExecDropSingleTupleTableSlot(store->key_get);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }
@@ -1208,7 +1237,6 @@ static void
 insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot;
-	int			natts;
 
 	if (table->batch == NULL)
 		table->batch = MemoryContextAllocZero(store->context, INSERT_BATCH * sizeof(TupleTableSlot *));
@@ -1220,13 +1248,7 @@ insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nul
 		MemoryContextSwitchTo(old);
 	}
 	slot = table->batch[table->nbatch++];
-	natts = slot->tts_tupleDescriptor->natts;
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
-	memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
-	for (int i = table->columns; i < natts; i++)
-		slot->tts_isnull[i] = true;
-	ExecStoreVirtualTuple(slot);
+	fill_slot(table, slot, values, nulls);
 	ExecMaterializeSlot(slot);
 	if (table->nbatch == INSERT_BATCH)	/* resets the memory of the values */
 		flush_table(store, table);
@@ -1288,14 +1310,7 @@ update_row(Store *store, StoreTable *table, ItemPointer tid, const Datum *values
 	TM_Result	result;
 
 	if (values)
-	{
-		ExecClearTuple(slot);
-		memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
-		memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
-		for (int i = table->columns; i < slot->tts_tupleDescriptor->natts; i++)
-			slot->tts_isnull[i] = true;
-		ExecStoreVirtualTuple(slot);
-	}
+		fill_slot(table, slot, values, nulls);
 	result = table_tuple_update(table->rel, tid, slot, GetCurrentCommandId(true), store->snapshot, InvalidSnapshot,
 								true, &failure, &lockmode, &update_indexes);
 	if (result != TM_Ok)
