@@ -70,6 +70,8 @@ typedef struct Config
 	SourceRow  *sources;
 	int			nrules;
 	RuleRow    *rules;
+	int			nrewards;
+	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
 	int64	   *excluded;		/* ascending */
 	List	   *attached;		/* of Attached */
@@ -86,11 +88,12 @@ static void load_programs(Config *config);
 static void load_tiers(Config *config);
 static void load_sources(Config *config);
 static void load_rules(Config *config);
+static void load_rewards(Config *config);
 static void load_excluded(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "reward", "member"};
 
 /* ---- invalidation ---- */
 
@@ -172,6 +175,7 @@ config_build(void)
 		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
 	load_rules(config);
+	load_rewards(config);
 	load_excluded(config);
 	PopActiveSnapshot();
 	SPI_finish();
@@ -411,6 +415,45 @@ load_rules(Config *config)
 	qsort(config->rules, n, sizeof(RuleRow), compare_rules);
 }
 
+static int
+compare_rewards(const void *a, const void *b)
+{
+	const Reward *x = a;
+	const Reward *y = b;
+
+	if (x->program_id != y->program_id)
+		return x->program_id < y->program_id ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static void
+load_rewards(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled FROM loyalty.reward");
+
+	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		Reward	   *reward;
+
+		if (p == NULL)
+			continue;
+		reward = &config->rewards[config->nrewards++];
+		reward->program_id = p->id;
+		reward->id = DatumGetInt32(next_datum(&r));
+		reward->name = next_text(&r);
+		reward->cost = points_from_numeric(DatumGetNumeric(next_datum(&r)));
+		(void) next_datum(&r);
+		reward->has_stock = !r.isnull;
+		reward->starts_at = DatumGetTimestampTz(next_datum(&r));
+		reward->ends_at = DatumGetTimestampTz(next_datum(&r));
+		reward->enabled = DatumGetBool(next_datum(&r));
+	}
+	qsort(config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
+}
+
 static void
 load_excluded(Config *config)
 {
@@ -635,6 +678,15 @@ config_tier(const Program *program, int32 id)
 		if (program->tiers[i].id == id)
 			return &program->tiers[i];
 	return NULL;
+}
+
+const Reward *
+config_reward(const Program *program, const char *name)
+{
+	Config	   *config = config_get();
+	Reward		wanted = {.program_id = program->id, .name = unconstify(char *, name)};
+
+	return bsearch(&wanted, config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }
 
 bool

@@ -137,6 +137,18 @@ typedef struct Attached
 	Source	  **sources;
 } Attached;
 
+typedef struct Reward
+{
+	int32		id;
+	int32		program_id;
+	char	   *name;
+	Points		cost;
+	bool		has_stock;
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	bool		enabled;
+} Reward;
+
 extern void config_init(void);
 
 /* NULL when the table is not attached.  Compiles what is not compiled yet. */
@@ -151,6 +163,8 @@ extern const Program *config_program(const char *name);
 extern const Source *config_source_by_id(int32 id);
 
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
+
+extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 
 /* members that no till should earn for (member.status) */
 extern bool config_member_excluded(int64 member_id);

@@ -286,6 +286,8 @@ lock_accounts(Pass *pass, int first, int n)
 
 	store_lock_accounts(pass->store, pass->source->program, n, pass->members + first,
 						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
+	if (pass->source->uses_member)
+		store_read_members(pass->store, pass->accounts + first, n);
 }
 
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
