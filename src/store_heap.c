@@ -275,6 +275,17 @@ renew_snapshot(Store *store)
 	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
 }
 
+/* What a scan keeps from row to row (a btree's killed items) must live as long as the scan, not as long as a batch. */
+static bool
+next_row(Store *store, IndexScanDesc scan, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
 /*
  * From here on reads see what has been committed up to now and what this transaction has written.
  */
@@ -380,7 +391,7 @@ find_account(Store *store, StoreTable *table, const Program *program, int64 memb
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
 	index_rescan(scan, keys, 2, NULL, 0);
-	return index_getnext_slot(scan, ForwardScanDirection, table->slot);
+	return next_row(store, scan, table->slot);
 }
 
 Account *
@@ -624,7 +635,7 @@ store_read_lots(Account *account, int n)
 		Lot		   *lot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!index_getnext_slot(scan, ForwardScanDirection, table->slot))
+		if (!next_row(store, scan, table->slot))
 		{
 			account->all_read = true;
 			break;
@@ -742,7 +753,7 @@ store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContex
 		result->lots = NULL;
 		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
 		index_rescan(scan, scan_keys, 2, NULL, 0);
-		while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		while (next_row(store, scan, slot))
 		{
 			if (result->nlots == room)
 			{
@@ -769,7 +780,7 @@ store_keys_fresh(Store *store, int32 source_id, const char *low, const char *hig
 	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
 	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
 	index_rescan(scan, keys, 3, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	found = next_row(store, scan, slot);
 	ExecClearTuple(slot);
 	return !found;
 }
