@@ -24,6 +24,7 @@ typedef struct PostRows
 	void		(*rewind) (struct PostRows *rows);
 	int64		count;
 	bool		all_new;		/* no row has a former state */
+	bool		stable;			/* tuples live until the end */
 } PostRows;
 
 /* Post them; returns how many awards were made or changed. */

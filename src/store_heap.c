@@ -22,8 +22,10 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -31,8 +33,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplesort.h"
-#include "utils/typcache.h"
 
 #include "compat.h"
 #include "errcodes.h"
@@ -67,11 +67,28 @@ enum TierChangeAttribute
 	T_REASON, T_COUNT
 };
 
+enum RedemptionAttribute
+{
+	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHER,
+	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_COUNT
+};
+
+enum RequestAttribute
+{
+	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_COUNT
+};
+
+enum MemberAttribute
+{
+	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_COUNT
+};
+
 /* One table of the ledger, opened when first needed. */
 typedef struct StoreTable
 {
 	const char *name;
 	int			columns;
+	bool		read_only;
 	Relation	rel;
 	ResultRelInfo *rri;
 	TupleTableSlot *slot;		/* for reading and for single writes */
@@ -83,7 +100,8 @@ typedef struct StoreTable
 
 typedef enum StoreTableId
 {
-	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_TIER_CHANGE, STORE_TABLES
+	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST, STORE_MEMBER,
+	STORE_TABLES
 } StoreTableId;
 
 struct Store
@@ -102,19 +120,26 @@ struct Store
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
 	bool		hoping;
-	Tuplesortstate *key_sort;
-	TupleTableSlot *key_put;
-	TupleTableSlot *key_get;
+	MemoryContext key_context;
+	struct KeyEntry *keys;
+	int			nkeys;
+	int			max_keys;
+	Size		key_bytes;
 };
 
-enum
+/* The key of a new lot that is not indexed yet. */
+typedef struct KeyEntry
 {
-	KEY_SOURCE_KEY, KEY_PART, KEY_SOURCE_ID, KEY_TID, KEY_COLUMNS
-};
+	uint64		head;			/* the key's first bytes, comparable */
+	text	   *key;
+	ItemPointerData tid;
+	int16		part;
+	int32		source_id;
+} KeyEntry;
 
 static StoreTable *open_table(Store *store, StoreTableId id);
 static void refresh_snapshot(Store *store);
-static bool lock_account(Store *store, const Program *program, int64 member, Account **account);
+static bool lock_account(Store *store, const Program *program, int64 member, LockWaitPolicy wait, Account **account);
 static bool enroll_account(Store *store, Account *account);
 static void insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nulls);
 static void flush_table(Store *store, StoreTable *table);
@@ -138,6 +163,9 @@ store_create(TimestampTz posted_at, bool reader)
 	store->tables[STORE_LOT] = (StoreTable) {.name = "lot", .columns = L_COUNT};
 	store->tables[STORE_MOVEMENT] = (StoreTable) {.name = "movement", .columns = M_COUNT};
 	store->tables[STORE_TIER_CHANGE] = (StoreTable) {.name = "tier_change", .columns = T_COUNT};
+	store->tables[STORE_REDEMPTION] = (StoreTable) {.name = "redemption", .columns = R_COUNT};
+	store->tables[STORE_REQUEST] = (StoreTable) {.name = "request", .columns = Q_COUNT};
+	store->tables[STORE_MEMBER] = (StoreTable) {.name = "member", .columns = B_COUNT, .read_only = true};
 	MemoryContextSwitchTo(old);
 	return store;
 }
@@ -229,7 +257,8 @@ open_table(Store *store, StoreTableId id)
 	if (table->rel)
 		return table;
 	old = MemoryContextSwitchTo(store->context);
-	table->rel = table_open(table_oid(table->name), store->reader ? AccessShareLock : RowExclusiveLock);
+	table->read_only |= store->reader;
+	table->rel = table_open(table_oid(table->name), table->read_only ? AccessShareLock : RowExclusiveLock);
 	if (RelationGetNumberOfAttributes(table->rel) < table->columns)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_VERSION_MISMATCH),
@@ -238,7 +267,7 @@ open_table(Store *store, StoreTableId id)
 						   RelationGetNumberOfAttributes(table->rel), table->columns),
 				 errhint("Call SELECT loyalty.install() as the owner of the ledger.")));
 	table->slot = table_slot_create(table->rel, NULL);
-	if (!store->reader)
+	if (!table->read_only)
 	{
 		table->rri = makeNode(ResultRelInfo);
 		InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
@@ -250,7 +279,30 @@ open_table(Store *store, StoreTableId id)
 	return table;
 }
 
-/* The scan of a table's primary key, ready for index_rescan(). */
+/*
+ * The next row of a scan that outlives the call: the access method keeps what it allocates on the way (dead items to
+ * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
+ */
+static bool
+next_row(Store *store, IndexScanDesc scan, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+static void
+rescan(Store *store, IndexScanDesc scan, ScanKey keys, int nkeys)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(old);
+}
+
+/* The scan of a table's primary key, ready for rescan(). */
 static IndexScanDesc
 primary_scan(Store *store, StoreTable *table, int nkeys)
 {
@@ -273,17 +325,6 @@ renew_snapshot(Store *store)
 	if (store->snapshot)
 		UnregisterSnapshot(store->snapshot);
 	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
-}
-
-/* What a scan keeps from row to row (a btree's killed items) must live as long as the scan, not as long as a batch. */
-static bool
-next_row(Store *store, IndexScanDesc scan, TupleTableSlot *slot)
-{
-	MemoryContext old = MemoryContextSwitchTo(store->context);
-	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
-
-	MemoryContextSwitchTo(old);
-	return found;
 }
 
 /*
@@ -390,7 +431,7 @@ find_account(Store *store, StoreTable *table, const Program *program, int64 memb
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
-	index_rescan(scan, keys, 2, NULL, 0);
+	rescan(store, scan, keys, 2);
 	return next_row(store, scan, table->slot);
 }
 
@@ -421,7 +462,7 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 		Assert(i == 0 || members[i - 1] < members[i]);
 		CHECK_FOR_INTERRUPTS();
 		accounts[i] = new_account(store, program, members[i], context);
-		while (!lock_account(store, program, members[i], &accounts[i]))
+		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
 		{
 			if (enrolled_at == NULL || enrolled_at[i] == DT_NOEND)
 			{
@@ -444,11 +485,12 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 }
 
 /*
- * Lock one account and read what its last holder committed.  Under REPEATABLE READ a row that somebody changed
+ * Lock one account and read what its last holder committed; false when there is none, or when `wait` says not to
+ * wait and somebody holds it.  Under REPEATABLE READ a row that somebody changed
  * after the transaction's snapshot is a serialization failure, as it is for UPDATE.
  */
 static bool
-lock_account(Store *store, const Program *program, int64 member, Account **account)
+lock_account(Store *store, const Program *program, int64 member, LockWaitPolicy wait, Account **account)
 {
 	StoreTable *table = &store->tables[STORE_ACCOUNT];
 	ItemPointerData tid;
@@ -459,8 +501,10 @@ lock_account(Store *store, const Program *program, int64 member, Account **accou
 		return false;
 	tid = table->slot->tts_tid;
 	result = table_tuple_lock(table->rel, &tid, store->snapshot, table->slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, LockWaitBlock,
+							  LockTupleNoKeyExclusive, wait,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_WouldBlock)
+		return false;
 	if (result == TM_Updated || (result == TM_Ok && IsolationUsesXactSnapshot() &&
 								 !table_tuple_satisfies_snapshot(table->rel, table->slot, GetTransactionSnapshot()) &&
 								 !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(
@@ -472,6 +516,59 @@ lock_account(Store *store, const Program *program, int64 member, Account **accou
 		elog(ERROR, "could not lock account of member " INT64_FORMAT ": result %d", member, result);
 	fill_account(*account, table->slot);
 	return true;
+}
+
+Account *
+store_try_account(Store *store, const Program *program, int64 member, MemoryContext context)
+{
+	Account    *account;
+
+	open_table(store, STORE_ACCOUNT);
+	refresh_snapshot(store);
+	account = new_account(store, program, member, context);
+	if (!lock_account(store, program, member, LockWaitSkip, &account))
+		return NULL;
+	refresh_snapshot(store);
+	return account;
+}
+
+int
+store_walk_accounts(Store *store, int64 after_member, int32 after_program, int n, AccountAt *accounts)
+{
+	StoreTable *table = open_table(store, STORE_ACCOUNT);
+	ScanKeyData position[2];
+	ScanKeyData key = {0};
+	IndexScanDesc scan;
+	Relation	index;
+	int			found = 0;
+
+	refresh_snapshot(store);
+	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 1, BTGreaterStrategyNumber, INT8OID, InvalidOid, F_BTINT8CMP,
+						   Int64GetDatum(after_member));
+	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterStrategyNumber, INT4OID, InvalidOid,
+						   F_BTINT4CMP, Int32GetDatum(after_program));
+	key.sk_flags = SK_ROW_HEADER;
+	key.sk_attno = 1;
+	key.sk_strategy = BTGreaterStrategyNumber;
+	key.sk_argument = PointerGetDatum(position);
+	index = index_open(RelationGetPrimaryKeyIndex(table->rel), AccessShareLock);
+	scan = index_beginscan(table->rel, index, store->snapshot, NULL, 1, 0);
+	rescan(store, scan, &key, 1);
+	while (found < n && next_row(store, scan, table->slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		accounts[found++] = (AccountAt) {
+			.member_id = DatumGetInt64(slot_getattr(table->slot, A_MEMBER_ID + 1, &isnull)),
+			.program_id = DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)),
+			.next_change_at = DatumGetTimestampTz(slot_getattr(table->slot, A_NEXT_CHANGE_AT + 1, &isnull))
+		};
+	}
+	ExecClearTuple(table->slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
 }
 
 /* Insert a new account's row; false when another session has enrolled the member first. */
@@ -629,7 +726,7 @@ store_read_lots(Account *account, int n)
 	keys[2].sk_attno = 3;
 	keys[2].sk_strategy = strategy;
 	keys[2].sk_argument = PointerGetDatum(position);
-	index_rescan(scan, keys, 3, NULL, 0);
+	rescan(store, scan, keys, 3);
 	while (n > 0)
 	{
 		Lot		   *lot;
@@ -752,7 +849,7 @@ store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContex
 		result->nlots = 0;
 		result->lots = NULL;
 		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
-		index_rescan(scan, scan_keys, 2, NULL, 0);
+		rescan(store, scan, scan_keys, 2);
 		while (next_row(store, scan, slot))
 		{
 			if (result->nlots == room)
@@ -779,7 +876,7 @@ store_keys_fresh(Store *store, int32 source_id, const char *low, const char *hig
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
 	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
 	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
-	index_rescan(scan, keys, 3, NULL, 0);
+	rescan(store, scan, keys, 3);
 	found = next_row(store, scan, slot);
 	ExecClearTuple(slot);
 	return !found;
@@ -825,27 +922,13 @@ insert_key_entry(Store *store, Datum source_id, Datum key, Datum part, bool isnu
 				 store->key_info);
 }
 
-static void
-begin_key_sort(Store *store)
+static uint64
+key_head(const text *key)
 {
-	MemoryContext old = MemoryContextSwitchTo(store->context);
-	TupleDesc	desc = CreateTemplateTupleDesc(KEY_COLUMNS);
-	AttrNumber	columns[] = {KEY_SOURCE_KEY + 1, KEY_PART + 1};
-	Oid			operators[] = {lookup_type_cache(TEXTOID, TYPECACHE_LT_OPR)->lt_opr,
-	lookup_type_cache(INT2OID, TYPECACHE_LT_OPR)->lt_opr};
-	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
-	bool		nulls_first[] = {false, false};
+	uint64		head = 0;
 
-	TupleDescInitEntry(desc, KEY_SOURCE_KEY + 1, "source_key", TEXTOID, -1, 0);
-	TupleDescInitEntryCollation(desc, KEY_SOURCE_KEY + 1, C_COLLATION_OID);
-	TupleDescInitEntry(desc, KEY_PART + 1, "part", INT2OID, -1, 0);
-	TupleDescInitEntry(desc, KEY_SOURCE_ID + 1, "source_id", INT4OID, -1, 0);
-	TupleDescInitEntry(desc, KEY_TID + 1, "tid", TIDOID, -1, 0);
-	store->key_put = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	store->key_get = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	store->key_sort = tuplesort_begin_heap(desc, 2, columns, operators, collations, nulls_first, work_mem, NULL,
-										   TUPLESORT_NONE);
-	MemoryContextSwitchTo(old);
+	memcpy(&head, VARDATA_ANY(key), Min(VARSIZE_ANY_EXHDR(key), sizeof(head)));
+	return pg_ntoh64(head);
 }
 
 /* Index the key of a new lot, now or with the others of the statement. */
@@ -857,48 +940,80 @@ insert_key(Store *store, TupleTableSlot *slot)
 	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
 	Datum		part = slot_getattr(slot, L_PART + 1, &never);
 	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
+	KeyEntry   *entry;
+	Size		size;
 
 	if (!store->hoping || isnull)
 	{
 		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
 		return;
 	}
-	if (store->key_sort == NULL)
-		begin_key_sort(store);
-	ExecClearTuple(store->key_put);
-	store->key_put->tts_values[KEY_SOURCE_KEY] = key;
-	store->key_put->tts_values[KEY_PART] = part;
-	store->key_put->tts_values[KEY_SOURCE_ID] = source_id;
-	store->key_put->tts_values[KEY_TID] = PointerGetDatum(&slot->tts_tid);
-	memset(store->key_put->tts_isnull, false, KEY_COLUMNS * sizeof(bool));
-	ExecStoreVirtualTuple(store->key_put);
-	tuplesort_puttupleslot(store->key_sort, store->key_put);
+	size = VARSIZE_ANY(DatumGetPointer(key));
+	if (store->key_bytes + size > (Size) work_mem * 1024)
+		flush_keys(store);
+	if (store->key_context == NULL)
+		store->key_context = GenerationContextCreate(store->context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
+	if (store->nkeys == store->max_keys)
+	{
+		store->max_keys = Max(1024, store->max_keys * 2);
+		store->keys = store->keys == NULL ? MemoryContextAlloc(store->context, store->max_keys * sizeof(KeyEntry))
+			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
+	}
+	entry = &store->keys[store->nkeys++];
+	entry->key = MemoryContextAlloc(store->key_context, size);
+	memcpy(entry->key, DatumGetPointer(key), size);
+	entry->head = key_head(entry->key);
+	entry->source_id = DatumGetInt32(source_id);
+	entry->part = DatumGetInt16(part);
+	entry->tid = slot->tts_tid;
+	store->key_bytes += sizeof(KeyEntry) + size + 16;
 }
 
+static inline int
+compare_keys(const KeyEntry *x, const KeyEntry *y)
+{
+	int			xlen;
+	int			ylen;
+	int			c;
+
+	if (x->head != y->head)
+		return x->head < y->head ? -1 : 1;
+	xlen = VARSIZE_ANY_EXHDR(x->key);
+	ylen = VARSIZE_ANY_EXHDR(y->key);
+	c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+	return c != 0 ? c : xlen != ylen ? xlen - ylen : x->part - y->part;
+}
+
+#define ST_SORT sort_keys
+#define ST_ELEMENT_TYPE KeyEntry
+#define ST_COMPARE(a, b) compare_keys(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* In key order neighbours go to one page. */
 static void
 flush_keys(Store *store)
 {
-	TupleTableSlot *slot = store->key_get;
 	MemoryContext old;
-	int64		n = 0;
 
-	if (store->key_sort == NULL)
+	if (store->nkeys == 0)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
-	tuplesort_performsort(store->key_sort);
-	while (tuplesort_gettupleslot(store->key_sort, true, false, slot, NULL))
+	sort_keys(store->keys, store->nkeys);
+	for (int i = 0; i < store->nkeys; i++)
 	{
+		KeyEntry   *entry = &store->keys[i];
+
 		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		insert_key_entry(store, slot->tts_values[KEY_SOURCE_ID], slot->tts_values[KEY_SOURCE_KEY],
-						 slot->tts_values[KEY_PART], false, (ItemPointer) DatumGetPointer(slot->tts_values[KEY_TID]));
-		if (++n % 1000 == 0)
+		insert_key_entry(store, Int32GetDatum(entry->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
+						 false, &entry->tid);
+		if (i % 1000 == 0)
 			ResetPerTupleExprContext(store->estate);
 	}
-	tuplesort_end(store->key_sort);
-	store->key_sort = NULL;
-	ExecDropSingleTupleTableSlot(store->key_put);
-	ExecDropSingleTupleTableSlot(store->key_get);
+	store->nkeys = 0;
+	store->key_bytes = 0;
+	MemoryContextReset(store->key_context);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }
@@ -967,6 +1082,176 @@ store_insert_tier_changes(Account *account, const TierChange *changes, int n)
 	}
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
+}
+
+/* ---- redemptions, requests, members ---- */
+
+static Datum
+text_or_null(const char *value, bool *isnull)
+{
+	*isnull = value == NULL;
+	return value ? CStringGetTextDatum(value) : (Datum) 0;
+}
+
+static const char *
+text_value(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL : TextDatumGetCString(slot->tts_values[column]);
+}
+
+int64
+store_next_redemption(Store *store)
+{
+	return nextval_internal(table_oid("redemption_redemption_id_seq"), false);
+}
+
+void
+store_insert_redemption(Account *account, const Redemption *redemption)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REDEMPTION);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		v[R_COUNT] = {0};
+	bool		nulls[R_COUNT] = {0};
+
+	v[R_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[R_REDEMPTION_ID] = Int64GetDatum(redemption->redemption_id);
+	v[R_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[R_REWARD_ID] = Int32GetDatum(redemption->reward_id);
+	nulls[R_REWARD_ID] = redemption->reward_id == 0;
+	v[R_QUANTITY] = Int32GetDatum(redemption->quantity);
+	v[R_POINTS] = Int64GetDatum(redemption->points);
+	v[R_STATE] = CStringGetTextDatum(redemption->state);
+	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
+	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
+	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
+	nulls[R_HELD_UNTIL] = true;
+	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);
+	v[R_LAST_ENTRY] = Int64GetDatum(redemption->last_entry);
+	v[R_AT] = TimestampTzGetDatum(redemption->at);
+	v[R_POSTED_AT] = TimestampTzGetDatum(store->posted_at);
+	v[R_BY] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	insert_row(store, table, v, nulls);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+bool
+store_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REDEMPTION);
+	IndexScanDesc scan = primary_scan(store, table, 2);
+	ScanKeyData keys[2];
+	Datum	   *v = table->slot->tts_values;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
+	rescan(store, scan, keys, 2);
+	if (!next_row(store, scan, table->slot))
+		return false;
+	slot_getallattrs(table->slot);
+	*redemption = (Redemption) {
+		.redemption_id = redemption_id,
+		.reward_id = table->slot->tts_isnull[R_REWARD_ID] ? 0 : DatumGetInt32(v[R_REWARD_ID]),
+		.quantity = DatumGetInt32(v[R_QUANTITY]),
+		.points = DatumGetInt64(v[R_POINTS]),
+		.state = text_value(table->slot, R_STATE),
+		.key = text_value(table->slot, R_KEY),
+		.reason = text_value(table->slot, R_REASON),
+		.voucher = text_value(table->slot, R_VOUCHER),
+		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
+		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
+		.at = DatumGetTimestampTz(v[R_AT])
+	};
+	ExecClearTuple(table->slot);
+	return true;
+}
+
+void
+store_insert_request(Account *account, const Request *request)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REQUEST);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		v[Q_COUNT] = {0};
+	bool		nulls[Q_COUNT] = {0};
+
+	v[Q_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[Q_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[Q_KEY] = CStringGetTextDatum(request->key);
+	v[Q_CALL] = CStringGetTextDatum(request->call);
+	v[Q_ARGUMENTS] = JsonbPGetDatum(request->arguments);
+	v[Q_REDEMPTION_ID] = Int64GetDatum(request->redemption_id);
+	nulls[Q_REDEMPTION_ID] = request->redemption_id == 0;
+	v[Q_ENTRY_NO] = Int64GetDatum(request->entry_no);
+	nulls[Q_ENTRY_NO] = request->entry_no == 0;
+	v[Q_AT] = TimestampTzGetDatum(request->at);
+	insert_row(store, table, v, nulls);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+bool
+store_find_request(Account *account, const char *key, Request *request)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REQUEST);
+	IndexScanDesc scan = primary_scan(store, table, 3);
+	ScanKeyData keys[3];
+	Datum	   *v = table->slot->tts_values;
+	bool	   *nulls = table->slot->tts_isnull;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(key));
+	rescan(store, scan, keys, 3);
+	if (!next_row(store, scan, table->slot))
+		return false;
+	slot_getallattrs(table->slot);
+	*request = (Request) {
+		.key = key,
+		.call = text_value(table->slot, Q_CALL),
+		.arguments = DatumGetJsonbPCopy(v[Q_ARGUMENTS]),
+		.redemption_id = nulls[Q_REDEMPTION_ID] ? 0 : DatumGetInt64(v[Q_REDEMPTION_ID]),
+		.entry_no = nulls[Q_ENTRY_NO] ? 0 : DatumGetInt64(v[Q_ENTRY_NO]),
+		.at = DatumGetTimestampTz(v[Q_AT])
+	};
+	ExecClearTuple(table->slot);
+	return true;
+}
+
+void
+store_read_members(Store *store, Account **accounts, int n)
+{
+	StoreTable *table = open_table(store, STORE_MEMBER);
+
+	if (store->snapshot == NULL)
+		refresh_snapshot(store);
+	for (int i = 0; i < n; i++)
+	{
+		Account    *account = accounts[i];
+		ScanKeyData key;
+		IndexScanDesc scan;
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		if (account == NULL)
+			continue;
+		scan = primary_scan(store, table, 1);
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+		rescan(store, scan, &key, 1);
+		if (!next_row(store, scan, table->slot))
+			continue;
+		slot_getallattrs(table->slot);
+		old = MemoryContextSwitchTo(account->context);
+		account->attributes = DatumGetJsonbPCopy(table->slot->tts_values[B_ATTRIBUTES]);
+		MemoryContextSwitchTo(old);
+		account->has_birth_date = !table->slot->tts_isnull[B_BIRTH_DATE];
+		account->birth_date = account->has_birth_date ? DatumGetDateADT(table->slot->tts_values[B_BIRTH_DATE]) : 0;
+	}
+	ExecClearTuple(table->slot);
 }
 
 /* ---- rows ---- */

@@ -11,6 +11,7 @@ AS $$ VALUES
   ('report', 'view', 'SELECT', 'member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT', 'installed review'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
