@@ -5,7 +5,10 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "parser/parse_expr.h"
+#include "parser/parser.h"
 #include "pgtime.h"
+#include "utils/bytea.h"
 #include "utils/guc.h"
 
 #include "expression.h"
@@ -21,10 +24,12 @@ int
 settings_enter(const Program *program, bool authors)
 {
 	bool		same_zone = strcmp(pg_get_timezone_name(session_timezone), program->timezone) == 0;
-	bool		same_style = DateStyle == USE_ISO_DATES && DateOrder == DATEORDER_YMD && IntervalStyle == INTSTYLE_POSTGRES;
+	bool		same_style = DateStyle == USE_ISO_DATES && DateOrder == DATEORDER_YMD &&
+		IntervalStyle == INTSTYLE_POSTGRES && bytea_output == BYTEA_OUTPUT_HEX;
+	bool		same_syntax = standard_conforming_strings && !Transform_null_equals;
 	int			nest;
 
-	if (same_zone && same_style && !authors)
+	if (same_zone && same_style && same_syntax && !authors)
 		return 0;
 	nest = NewGUCNestLevel();
 	if (!same_zone)
@@ -33,6 +38,12 @@ settings_enter(const Program *program, bool authors)
 	{
 		set("datestyle", "ISO, YMD");
 		set("intervalstyle", "postgres");
+		set("bytea_output", "hex");
+	}
+	if (!same_syntax)
+	{
+		set("standard_conforming_strings", "on");
+		set("transform_null_equals", "off");
 	}
 	if (authors)
 		set("search_path", EXPRESSION_SEARCH_PATH);

@@ -8,7 +8,7 @@
 #include "config.h"
 
 /*
- * TimeZone of the program, DateStyle ISO, and for functions of rule authors the search_path of expressions.  Settings
+ * TimeZone of the program, DateStyle ISO, standard strings, and for functions of rule authors the search_path of expressions.  Settings
  * that are so already cost nothing.  Leave with what enter gave; an error needs no leaving.
  */
 extern int	settings_enter(const Program *program, bool authors);

@@ -37,6 +37,7 @@
 #include "guc.h"
 #include "mapping.h"
 #include "post.h"
+#include "settings.h"
 #include "source.h"
 
 /* One row of a lane in memory. */
@@ -319,10 +320,17 @@ root_row(Level *level, Relation relation, HeapTuple tuple)
 static bool
 row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 {
+	bool		found;
+	int			nest = 0;
+
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	return mapping_member(level->mapping, source, member);
+	if (source->member->plain_column == 0)
+		nest = settings_enter(source->program, source->uses_authors);
+	found = mapping_member(level->mapping, source, member);
+	settings_leave(nest);
+	return found;
 }
 
 /* Put the row of a row trigger into every lane that it concerns. */
