@@ -8,8 +8,8 @@
 #include "config.h"
 
 /*
- * TimeZone of the program, DateStyle ISO, standard strings, and for functions of rule authors the search_path of expressions.  Settings
- * that are so already cost nothing.  Leave with what enter gave; an error needs no leaving.
+ * TimeZone of the program, ISO formats, standard literals; for functions of rule authors the search_path of
+ * expressions too.  Leave with what enter gave; an error needs no leaving.
  */
 extern int	settings_enter(const Program *program, bool authors);
 extern void settings_leave(int nest);

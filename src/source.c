@@ -320,17 +320,18 @@ root_row(Level *level, Relation relation, HeapTuple tuple)
 static bool
 row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 {
-	bool		found;
-	int			nest = 0;
+	int			nest;
+	bool		named;
 
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	if (source->member->plain_column == 0)
-		nest = settings_enter(source->program, source->uses_authors);
-	found = mapping_member(level->mapping, source, member);
+	if (source->member->plain_column > 0)
+		return mapping_member(level->mapping, source, member);
+	nest = settings_enter(source->program, source->uses_authors);
+	named = mapping_member(level->mapping, source, member);
 	settings_leave(nest);
-	return found;
+	return named;
 }
 
 /* Put the row of a row trigger into every lane that it concerns. */
