@@ -393,6 +393,7 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	Datum		result;
 	Oid			user;
 	int			security;
+	int			settings = NewGUCNestLevel();	/* what the author's function sets must not reach the session */
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(expression->author,
@@ -404,10 +405,12 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	PG_CATCH();
 	{
 		set_error_code();
+		AtEOXact_GUC(false, settings);
 		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	AtEOXact_GUC(false, settings);
 	SetUserIdAndSecContext(user, security);
 	return result;
 }
