@@ -163,7 +163,8 @@ config_build(void)
 	owner_become(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetLatestSnapshot());
+	/* a parallel query's leader may not take GetLatestSnapshot(); a catalog snapshot is as new */
+	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
 	load_sources(config);

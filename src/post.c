@@ -80,7 +80,7 @@ static void work_item(Pass *pass, Account *account, PostItem *item);
 
 /* ---- the settings that rules are evaluated under ---- */
 
-static int
+int
 settings_enter(const Program *program)
 {
 	int			nest;
@@ -94,7 +94,7 @@ settings_enter(const Program *program)
 	return nest;
 }
 
-static void
+void
 settings_leave(int nest)
 {
 	if (nest > 0)
