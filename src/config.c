@@ -410,8 +410,8 @@ load_rules(Config *config)
 static void
 load_excluded(Config *config)
 {
-	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'excluded'"
-						  " AND status OPERATOR(pg_catalog.<>) 'active' ORDER BY member_id");
+	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
+						  " ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));

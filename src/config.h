@@ -147,7 +147,7 @@ extern const Source *config_source_by_id(int32 id);
 
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
 
-/* members that no till should earn for (member.status) */
+/* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
 
 #endif
