@@ -194,7 +194,7 @@ member_reason(Quote *quote)
 	if (!mapping_member(quote->mapping, source, &member))
 		return "the row names no member";
 	if (config_member_excluded(member))
-		return psprintf("member " INT64_FORMAT " is excluded", member);
+		return psprintf("member " INT64_FORMAT " is excluded or erased", member);
 	quote->account = store_read_account(quote->store, program, member, quote->context);
 	if (quote->account == NULL && !program->automatic)
 		return psprintf("member " INT64_FORMAT " is not enrolled", member);
