@@ -38,15 +38,19 @@ BEGIN
     FROM loyalty.lot l
     LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
     LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
+    OFFSET 0  -- each expression once
+  ), bad AS (
+    SELECT l.* FROM lots l  -- texts are for these alone
+    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0
   )
   SELECT i.invariant, l.program_id, l.member_id, l.entry_no, i.detail
-  FROM lots l
+  FROM bad l
   CROSS JOIN LATERAL (VALUES
     ('lot_remaining', l.remaining <> l.points + l.changed,
       format('remaining is %s, granted and moved are %s', trim_scale(l.remaining * 0.0001), trim_scale((l.points + l.changed) * 0.0001))),
     ('lot_expired', -l.expired <> l.dead,
       format('%s points have died, and %s are written down', trim_scale(l.dead * 0.0001), trim_scale(-l.expired * 0.0001))),
-    ('lot_range', l.remaining < 0 OR l.remaining > l.points OR l.owed < 0 OR l.points < 0,
+    ('lot_range', l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0,
       format('of %s points remain %s, owed are %s', trim_scale(l.points * 0.0001), trim_scale(l.remaining * 0.0001), trim_scale(l.owed * 0.0001)))
     ) i (invariant, broken, detail)
   WHERE i.broken LIMIT most;
@@ -98,13 +102,13 @@ BEGIN
   LIMIT most;
 
   RETURN QUERY
-  SELECT 'award_parts', min(k.program_id), min(k.member_id), min(k.entry_no),
-    format('parts of purchase "%s" of source %s do not belong together', k.source_key, k.source_id)
-  FROM loyalty.lot k
-  WHERE k.source_id IS NOT NULL
-  GROUP BY k.source_id, k.source_key, k.part / 64
-  HAVING min(k.part % 64) <> 0 OR max(k.part % 64) <> count(*) - 1 OR min(k.member_id) <> max(k.member_id)
-    OR min(k.amount) <> max(k.amount) OR min(coalesce(k.kept_amount, -1)) <> max(coalesce(k.kept_amount, -1))
+  SELECT 'award_parts', l.program_id, l.member_id, l.entry_no,
+    format('the lots of purchase "%s" of source %s do not belong together', l.source_key, l.source_id)
+  FROM loyalty.lot l
+  WHERE l.part % 64 <> 0 AND NOT EXISTS (
+    SELECT FROM loyalty.lot b
+    WHERE b.source_id = l.source_id AND b.source_key = l.source_key AND b.part = l.part - 1 AND b.member_id = l.member_id
+      AND b.program_id = l.program_id AND b.amount = l.amount AND b.kept_amount IS NOT DISTINCT FROM l.kept_amount)
   LIMIT most;
 
   -- a damaged breakdown ends the query: say which by looking at each
@@ -113,19 +117,26 @@ BEGIN
     WITH clawed AS (
       SELECT c.member_id, c.program_id, coalesce(c.origin_entry_no, c.lot_entry_no) AS entry_no, sum(c.points) AS points
       FROM loyalty.movement c WHERE c.kind = 'clawback' GROUP BY 1, 2, 3
-    ), award AS (
-      SELECT l.program_id, l.member_id, l.entry_no, l.points, l.owed, coalesce(c.points, 0) AS clawed,
-        coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown)), 0) AS shares,
-        CASE WHEN l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
-             WHEN l.kept_amount = l.amount THEN coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown)), 0)
-             WHEN l.kept_amount < 0 OR l.kept_amount > l.amount THEN NULL  -- award_kept says so
-             ELSE coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)), 0) END AS kept
+    ), shares AS (
+      SELECT l.program_id, l.member_id, l.entry_no, l.points, l.owed, l.kept_amount, l.amount, l.breakdown, coalesce(c.points, 0) AS clawed,
+        coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown)), 0) AS shares
       FROM loyalty.lot l
       LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
       WHERE l.kind = 'a'
+      OFFSET 0  -- each expression once
+    ), award AS (
+      SELECT h.*,
+        CASE WHEN h.kept_amount IS NULL OR (h.kept_amount = 0 AND h.amount <> 0) THEN 0
+             WHEN h.kept_amount = h.amount THEN h.shares
+             WHEN h.kept_amount < 0 OR h.kept_amount > h.amount THEN NULL  -- award_kept says so
+             ELSE coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(h.breakdown::loyalty.breakdown, h.kept_amount, h.amount)), 0) END AS kept
+      FROM shares h
+      OFFSET 0
+    ), bad AS (
+      SELECT w.* FROM award w WHERE w.shares <> w.points OR w.kept <> w.points + w.clawed - w.owed
     )
     SELECT i.invariant, w.program_id, w.member_id, w.entry_no, i.detail
-    FROM award w
+    FROM bad w
     CROSS JOIN LATERAL (VALUES
       ('award_shares', w.shares <> w.points,
         format('the shares of its rules are %s, the lot %s', trim_scale(w.shares * 0.0001), trim_scale(w.points * 0.0001))),
