@@ -33,6 +33,8 @@
 #include "errcodes.h"
 #include "fixed.h"
 #include "owner.h"
+#include "settings.h"
+#include "tier.h"
 
 /* A rule or source as its row says it, before its expressions are compiled. */
 typedef struct RuleRow
@@ -68,6 +70,8 @@ typedef struct Config
 	SourceRow  *sources;
 	int			nrules;
 	RuleRow    *rules;
+	int			nrewards;
+	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
 	int64	   *excluded;		/* ascending */
 	List	   *attached;		/* of Attached */
@@ -84,11 +88,12 @@ static void load_programs(Config *config);
 static void load_tiers(Config *config);
 static void load_sources(Config *config);
 static void load_rules(Config *config);
+static void load_rewards(Config *config);
 static void load_excluded(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "reward", "member"};
 
 /* ---- invalidation ---- */
 
@@ -167,8 +172,11 @@ config_build(void)
 	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
+	for (int i = 0; i < config->nprograms; i++)
+		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
 	load_rules(config);
+	load_rewards(config);
 	load_excluded(config);
 	PopActiveSnapshot();
 	SPI_finish();
@@ -261,6 +269,7 @@ load_programs(Config *config)
 
 		p->id = DatumGetInt32(next_datum(&r));
 		p->name = next_text(&r);
+		p->held = MemoryContextAllocZero(config->context, sizeof(HeldMemo));
 		p->timezone = next_text(&r);
 		p->zone = calendar_zone(p->timezone);
 		p->decimals = DatumGetInt16(next_datum(&r));
@@ -407,6 +416,45 @@ load_rules(Config *config)
 	qsort(config->rules, n, sizeof(RuleRow), compare_rules);
 }
 
+static int
+compare_rewards(const void *a, const void *b)
+{
+	const Reward *x = a;
+	const Reward *y = b;
+
+	if (x->program_id != y->program_id)
+		return x->program_id < y->program_id ? -1 : 1;
+	return strcmp(x->name, y->name);
+}
+
+static void
+load_rewards(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled FROM loyalty.reward");
+
+	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		Reward	   *reward;
+
+		if (p == NULL)
+			continue;
+		reward = &config->rewards[config->nrewards++];
+		reward->program_id = p->id;
+		reward->id = DatumGetInt32(next_datum(&r));
+		reward->name = next_text(&r);
+		reward->cost = points_from_numeric(DatumGetNumeric(next_datum(&r)));
+		(void) next_datum(&r);
+		reward->has_stock = !r.isnull;
+		reward->starts_at = DatumGetTimestampTz(next_datum(&r));
+		reward->ends_at = DatumGetTimestampTz(next_datum(&r));
+		reward->enabled = DatumGetBool(next_datum(&r));
+	}
+	qsort(config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
+}
+
 static void
 load_excluded(Config *config)
 {
@@ -496,6 +544,7 @@ compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation 
 		return NULL;
 	e = expression_compile(text, role, relation, row->author,
 						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
+	s->uses_authors |= !e->built_in;
 	if (role != EXPRESSION_OCCURRED_AT)
 	{
 		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
@@ -524,9 +573,10 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 {
 	Source	   *s = &row->source;
 	List	   *groups = NIL;
+	int			nest = settings_enter(s->program, false);	/* literals are read now */
 
 	s->mapped_columns = NULL;
-	s->mapped_whole_row = false;
+	s->mapped_whole_row = s->uses_authors = false;
 	s->member = compile_mapping(row, row->member, EXPRESSION_MEMBER, relation, "member");
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
@@ -562,10 +612,12 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
 			s->uses_member |= x->uses_member;
+			s->uses_authors |= !x->built_in;
 		}
 	}
 	s->ngroups = list_length(groups);
 	row->compiled = true;
+	settings_leave(nest);
 }
 
 /* ---- look-ups ---- */
@@ -627,6 +679,15 @@ config_tier(const Program *program, int32 id)
 		if (program->tiers[i].id == id)
 			return &program->tiers[i];
 	return NULL;
+}
+
+const Reward *
+config_reward(const Program *program, const char *name)
+{
+	Config	   *config = config_get();
+	Reward		wanted = {.program_id = program->id, .name = unconstify(char *, name)};
+
+	return bsearch(&wanted, config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }
 
 bool

@@ -80,6 +80,10 @@ typedef struct Program
 	bool		sandbox;
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
+
+	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
+	struct HeldMemo *held;
 } Program;
 
 typedef struct Rule
@@ -119,6 +123,7 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
+	bool		uses_authors;	/* some expression runs code that is not PostgreSQL's own */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
 	bool		mapped_whole_row;
 } Source;
@@ -131,6 +136,18 @@ typedef struct Attached
 	int			nsources;
 	Source	  **sources;
 } Attached;
+
+typedef struct Reward
+{
+	int32		id;
+	int32		program_id;
+	char	   *name;
+	Points		cost;
+	bool		has_stock;
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	bool		enabled;
+} Reward;
 
 extern void config_init(void);
 
@@ -146,6 +163,8 @@ extern const Program *config_program(const char *name);
 extern const Source *config_source_by_id(int32 id);
 
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
+
+extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 
 /* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);

@@ -10,13 +10,21 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
+#include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "parser/parser.h"
 #include "pgtime.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -24,9 +32,14 @@
 
 #include "configure.h"
 #include "errcodes.h"
+#include "expression.h"
 #include "guc.h"
+#include "virtual_row.h"
 
 static bool finds_row(const char *table, const char *query, int32 argument);
+static int	trimmed(const char *string, int start, int end);
+static void refuse_other_author(Oid author);
+static void list_context(void *argument);
 
 /* Every backend forgets what it knows of this table when the transaction commits. */
 PG_FUNCTION_INFO_V1(loyalty_config_changed);
@@ -54,6 +67,15 @@ loyalty_check_timezone(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("time zone \"%s\" is not known", name),
 				 errhint("Write a name such as Europe/Istanbul; the view pg_timezone_names lists them.")));
+	PG_RETURN_VOID();
+}
+
+/* loyalty.lock_install(): one install() until the transaction ends.  Any role could hold an advisory lock. */
+PG_FUNCTION_INFO_V1(loyalty_lock_install);
+Datum
+loyalty_lock_install(PG_FUNCTION_ARGS)
+{
+	LockDatabaseObject(NamespaceRelationId, get_namespace_oid("loyalty", false), 0, ShareUpdateExclusiveLock);
 	PG_RETURN_VOID();
 }
 
@@ -110,4 +132,122 @@ finds_row(const char *table, const char *query, int32 argument)
 	SPI_finish();
 	SetUserIdAndSecContext(user, security);
 	return found;
+}
+
+/*
+ * loyalty.check_expression(text, role, relation, author, what): what expression_compile would say, for the
+ * triggers on configuration tables.  Compiling folds immutable functions as the author, so that the caller must
+ * be allowed to act as that role.
+ */
+PG_FUNCTION_INFO_V1(loyalty_check_expression);
+Datum
+loyalty_check_expression(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {
+		"member", "amount", "occurred_at", "key", "source condition", "bonus condition", "base points", "bonus points",
+		"base condition"
+	};
+	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Oid			author = PG_GETARG_OID(3);
+	Relation	relation;
+	Expression *expression;
+	bool		base_condition;
+	int			i = 0;
+
+	while (i < lengthof(names) && strcmp(names[i], role) != 0)
+		i++;
+	if (i == lengthof(names))
+		elog(ERROR, "unknown role of an expression: %s", role);
+	refuse_other_author(author);
+	base_condition = i > EXPRESSION_BONUS_POINTS;
+	relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
+	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+									base_condition ? EXPRESSION_RULE_CONDITION : (ExpressionRole) i,
+									relation, author, text_to_cstring(PG_GETARG_TEXT_PP(4)));
+	if (base_condition && expression->uses_base)
+		virtual_row_refuse_base(NULL, -1);
+	relation_close(relation, NoLock);
+	PG_RETURN_VOID();
+}
+
+/* loyalty.key_column(text, relation, author, what): checks, and says which column it is; 0: none */
+PG_FUNCTION_INFO_V1(loyalty_key_column);
+Datum
+loyalty_key_column(PG_FUNCTION_ARGS)
+{
+	Oid			author = PG_GETARG_OID(2);
+	Relation	relation;
+	Expression *expression;
+
+	refuse_other_author(author);
+	relation = relation_open(PG_GETARG_OID(1), AccessShareLock);
+	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)), EXPRESSION_KEY, relation, author,
+									text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	relation_close(relation, NoLock);
+	PG_RETURN_INT32(expression->plain_column);
+}
+
+/* loyalty.split_expressions(text): cut where PostgreSQL's parser sees the next expression begin */
+PG_FUNCTION_INFO_V1(loyalty_split_expressions);
+Datum
+loyalty_split_expressions(PG_FUNCTION_ARGS)
+{
+	char	   *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ErrorContextCallback callback = {error_context_stack, list_context, string};
+	SelectStmt *select;
+	Datum	   *parts;
+	int			count;
+
+	error_context_stack = &callback;
+	select = castNode(SelectStmt, linitial_node(RawStmt, raw_parser(string, RAW_PARSE_PLPGSQL_EXPR))->stmt);
+	error_context_stack = callback.previous;
+	count = list_length(select->targetList);
+	parts = palloc_array(Datum, count);
+	for (int i = 0; i < count; i++)
+	{
+		int			start = list_nth_node(ResTarget, select->targetList, i)->location;
+		int			end = strlen(string);
+
+		if (i + 1 < count)
+			end = list_nth_node(ResTarget, select->targetList, i + 1)->location;
+		end = trimmed(string, start, end);
+		if (i + 1 < count && string[end - 1] == ',')
+			end = trimmed(string, start, end - 1);
+		parts[i] = PointerGetDatum(cstring_to_text_with_len(string + start, end - start));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(parts, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* where string[start..end) ends without white space */
+static int
+trimmed(const char *string, int start, int end)
+{
+	while (end > start && isspace((unsigned char) string[end - 1]))
+		end--;
+	return end;
+}
+
+static void
+refuse_other_author(Oid author)
+{
+	if (!has_privs_of_role(GetUserId(), author))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_NOT_PERMITTED),
+				 errmsg("permission denied to act as role %s", GetUserNameFromId(author, true))));
+}
+
+/* Only the parser runs inside: what it raises is the list's. */
+static void
+list_context(void *argument)
+{
+	int			position = geterrposition();
+
+	errcode(ERRCODE_LY_INVALID_EXPRESSION);
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(argument);
+	}
+	errcontext("list of expressions");
 }

@@ -13,11 +13,9 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/sysattr.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -27,8 +25,6 @@
 #include "parser/parse_expr.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
-#include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -40,6 +36,7 @@
 #include "errcodes.h"
 #include "expression.h"
 #include "trust.h"
+#include "virtual_row.h"
 
 /* What callers see, and what error messages need besides. */
 typedef struct NamedExpression
@@ -58,29 +55,11 @@ typedef struct Compilation
 	Expression *expression;
 } Compilation;
 
-typedef enum VirtualRow
-{
-	ROW_EARN,
-	ROW_ACCOUNT,
-	ROW_MEMBER,
-	VIRTUAL_ROWS
-} VirtualRow;
-
-static const char *const virtual_names[VIRTUAL_ROWS] = {"earn", "account", "member"};
-
-static int	trimmed(const char *string, int start, int end);
-static void refuse_other_author(Oid author);
 static void compile(Compilation *c);
 static Node *parse(const char *string, ParseState *pstate);
 static Node *analyze(Compilation *c, ParseState *pstate, Node *raw);
 static ParseState *make_state(Compilation *c);
 static bool find_subquery(Node *node, void *context);
-static Node *resolve_virtual(ParseState *pstate, ColumnRef *ref);
-static void refuse_base(ParseState *pstate, int location);
-static int	virtual_attribute(VirtualRow row, const char *name);
-static bool in_virtual_row(VirtualRow row, int attribute);
-static char *virtual_columns(VirtualRow row);
-static TupleDesc virtual_desc(VirtualRow row);
 static Node *coerce_result(Compilation *c, ParseState *pstate, Node *node);
 static Oid	result_type(ExpressionRole role, Oid given);
 static const char *type_hint(ExpressionRole role);
@@ -90,7 +69,6 @@ static bool note_column(Node *node, void *context);
 static int	plain_column(Expr *expr);
 static Datum eval_as_author(Expression *expression, ExprContext *context, bool *isnull);
 static void compile_context(void *argument);
-static void split_context(void *argument);
 static void eval_context(void *argument);
 static void eval_context_built_in(void *argument);
 static void set_error_code(void);
@@ -119,13 +97,15 @@ expression_compile(const char *string, ExpressionRole role, Relation relation, O
 	PG_TRY();
 	{
 		SetUserIdAndSecContext(author, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-		(void) set_config_option("search_path", "pg_catalog, loyalty, pg_temp", PGC_USERSET, PGC_S_SESSION,
+		(void) set_config_option("search_path", EXPRESSION_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 		compile(&c);
 	}
 	PG_CATCH();
 	{
 		set_error_code();
+		AtEOXact_GUC(false, settings);
+		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -151,155 +131,6 @@ expression_eval(Expression *expression, ExprContext *context, bool *isnull)
 		result = eval_as_author(expression, context, isnull);
 	error_context_stack = callback.previous;
 	return result;
-}
-
-TupleDesc
-expression_earn_desc(void)
-{
-	static TupleDesc desc = NULL;
-
-	if (desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-		TupleDesc	d = CreateTemplateTupleDesc(EARN_COLUMNS);
-
-		TupleDescInitEntry(d, EARN_AMOUNT + 1, "amount", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, EARN_OCCURRED_AT + 1, "occurred_at", TIMESTAMPTZOID, -1, 0);
-		TupleDescInitEntry(d, EARN_LOCAL_TIME + 1, "local_time", TIMESTAMPOID, -1, 0);
-		TupleDescInitEntry(d, EARN_BASE + 1, "base", NUMERICOID, -1, 0);
-		MemoryContextSwitchTo(old);
-		desc = d;
-	}
-	return desc;
-}
-
-TupleDesc
-expression_account_desc(void)
-{
-	static TupleDesc desc = NULL;
-
-	if (desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-		TupleDesc	d = CreateTemplateTupleDesc(ACCOUNT_COLUMNS);
-
-		TupleDescInitEntry(d, ACCOUNT_MEMBER_ID + 1, "member_id", INT8OID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_TIER + 1, "tier", TEXTOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_TIER_RANK + 1, "tier_rank", INT4OID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_BALANCE + 1, "balance", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_SPEND + 1, "spend", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_VISITS + 1, "visits", INT4OID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_EARNED + 1, "earned", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_ENROLLED_AT + 1, "enrolled_at", TIMESTAMPTZOID, -1, 0);
-		TupleDescInitEntry(d, MEMBER_ATTRIBUTES + 1, "attributes", JSONBOID, -1, 0);
-		TupleDescInitEntry(d, MEMBER_BIRTH_DATE + 1, "birth_date", DATEOID, -1, 0);
-		MemoryContextSwitchTo(old);
-		desc = d;
-	}
-	return desc;
-}
-
-/*
- * loyalty.check_expression(text, role, relation, author, what): what expression_compile would say, for the
- * triggers on configuration tables.  Compiling folds immutable functions as the author, so that the caller must
- * be allowed to act as that role.
- */
-PG_FUNCTION_INFO_V1(loyalty_check_expression);
-Datum
-loyalty_check_expression(PG_FUNCTION_ARGS)
-{
-	static const char *const names[] = {
-		"member", "amount", "occurred_at", "key", "source condition", "bonus condition", "base points", "bonus points",
-		"base condition"
-	};
-	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	Oid			author = PG_GETARG_OID(3);
-	Relation	relation;
-	Expression *expression;
-	bool		base_condition;
-	int			i = 0;
-
-	while (i < lengthof(names) && strcmp(names[i], role) != 0)
-		i++;
-	if (i == lengthof(names))
-		elog(ERROR, "unknown role of an expression: %s", role);
-	refuse_other_author(author);
-	base_condition = i > EXPRESSION_BONUS_POINTS;
-	relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
-	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-									base_condition ? EXPRESSION_RULE_CONDITION : (ExpressionRole) i,
-									relation, author, text_to_cstring(PG_GETARG_TEXT_PP(4)));
-	if (base_condition && expression->uses_base)
-		refuse_base(NULL, -1);
-	relation_close(relation, NoLock);
-	PG_RETURN_VOID();
-}
-
-/* loyalty.key_column(text, relation, author, what): checks, and says which column it is; 0: none */
-PG_FUNCTION_INFO_V1(loyalty_key_column);
-Datum
-loyalty_key_column(PG_FUNCTION_ARGS)
-{
-	Oid			author = PG_GETARG_OID(2);
-	Relation	relation;
-	Expression *expression;
-
-	refuse_other_author(author);
-	relation = relation_open(PG_GETARG_OID(1), AccessShareLock);
-	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)), EXPRESSION_KEY, relation, author,
-									text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	relation_close(relation, NoLock);
-	PG_RETURN_INT32(expression->plain_column);
-}
-
-/* loyalty.split_expressions(text): cut where PostgreSQL's parser sees the next expression begin */
-PG_FUNCTION_INFO_V1(loyalty_split_expressions);
-Datum
-loyalty_split_expressions(PG_FUNCTION_ARGS)
-{
-	char	   *string = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Compilation c = {string, EXPRESSION_KEY, NULL, "list of expressions", NULL};
-	ErrorContextCallback callback = {error_context_stack, split_context, &c};
-	SelectStmt *select;
-	Datum	   *parts;
-	int			count;
-
-	error_context_stack = &callback;
-	select = castNode(SelectStmt, linitial_node(RawStmt, raw_parser(string, RAW_PARSE_PLPGSQL_EXPR))->stmt);
-	error_context_stack = callback.previous;
-	count = list_length(select->targetList);
-	parts = palloc_array(Datum, count);
-	for (int i = 0; i < count; i++)
-	{
-		int			start = list_nth_node(ResTarget, select->targetList, i)->location;
-		int			end = strlen(string);
-
-		if (i + 1 < count)
-			end = list_nth_node(ResTarget, select->targetList, i + 1)->location;
-		end = trimmed(string, start, end);
-		if (i + 1 < count && string[end - 1] == ',')
-			end = trimmed(string, start, end - 1);
-		parts[i] = PointerGetDatum(cstring_to_text_with_len(string + start, end - start));
-	}
-	PG_RETURN_ARRAYTYPE_P(construct_array(parts, count, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-/* where string[start..end) ends without white space */
-static int
-trimmed(const char *string, int start, int end)
-{
-	while (end > start && isspace((unsigned char) string[end - 1]))
-		end--;
-	return end;
-}
-
-static void
-refuse_other_author(Oid author)
-{
-	if (!has_privs_of_role(GetUserId(), author))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_NOT_PERMITTED),
-				 errmsg("permission denied to act as role %s", GetUserNameFromId(author, true))));
 }
 
 /* What parsing leaves behind goes with a context of its own; the planned expression stays. */
@@ -335,8 +166,8 @@ make_state(Compilation *c)
 	ParseNamespaceItem *item;
 
 	pstate->p_sourcetext = c->string;
-	pstate->p_pre_columnref_hook = resolve_virtual;
-	pstate->p_ref_hook_state = c;
+	pstate->p_pre_columnref_hook = virtual_row_column;
+	pstate->p_ref_hook_state = &c->role;
 	item = addRangeTableEntryForRelation(pstate, c->relation, AccessShareLock, makeAlias("source", NIL),
 										 false, false);
 	addNSItemToQuery(pstate, item, false, true, true);
@@ -405,104 +236,6 @@ analyze(Compilation *c, ParseState *pstate, Node *raw)
 	node = coerce_result(c, pstate, node);
 	assign_expr_collations(pstate, node);
 	return node;
-}
-
-/* Parser hook: earn.x, account.x and member.x are columns of the two virtual slots. */
-static Node *
-resolve_virtual(ParseState *pstate, ColumnRef *ref)
-{
-	Compilation *c = pstate->p_ref_hook_state;
-	const char *qualifier = strVal(linitial(ref->fields));
-	const char *name;
-	VirtualRow	row = 0;
-	int			attribute;
-	Form_pg_attribute column;
-
-	while (row < VIRTUAL_ROWS && strcmp(qualifier, virtual_names[row]) != 0)
-		row++;
-	if (row == VIRTUAL_ROWS || list_length(ref->fields) != 2)
-		return NULL;
-	name = IsA(lsecond(ref->fields), A_Star) ? "*" : strVal(lsecond(ref->fields));
-	if (c->role < EXPRESSION_RULE_CONDITION)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
-				 errmsg("%s.%s cannot be used here", qualifier, name),
-				 errdetail("This expression sees the columns of the row alone: its member is not known yet."),
-				 parser_errposition(pstate, ref->location)));
-	attribute = virtual_attribute(row, name);
-	if (attribute == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
-				 errmsg("column %s.%s does not exist", qualifier, name),
-				 errhint("There are %s.", virtual_columns(row)),
-				 parser_errposition(pstate, ref->location)));
-	if (row == ROW_EARN && attribute == EARN_BASE + 1 && c->role == EXPRESSION_BASE_POINTS)
-		refuse_base(pstate, ref->location);
-	column = TupleDescAttr(virtual_desc(row), attribute - 1);
-	{
-		Var		   *var = makeVar(row == ROW_EARN ? INNER_VAR : OUTER_VAR, attribute, column->atttypid,
-								  column->atttypmod, column->attcollation, 0);
-
-		var->location = ref->location;
-		return (Node *) var;
-	}
-}
-
-static void
-refuse_base(ParseState *pstate, int location)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_INVALID_EXPRESSION),
-			 errmsg("a base rule cannot use earn.base"),
-			 errdetail("earn.base is the sum of the base rules, and known to bonus rules only."),
-			 errhint("Make it a bonus rule."),
-			 pstate ? parser_errposition(pstate, location) : 0));
-}
-
-static TupleDesc
-virtual_desc(VirtualRow row)
-{
-	return row == ROW_EARN ? expression_earn_desc() : expression_account_desc();
-}
-
-/* account.* and member.* share a slot, and member_id */
-static bool
-in_virtual_row(VirtualRow row, int attribute)
-{
-	if (row == ROW_EARN)
-		return true;
-	if (attribute == ACCOUNT_MEMBER_ID + 1)
-		return true;
-	return (row == ROW_MEMBER) == (attribute > MEMBER_ATTRIBUTES);
-}
-
-static int
-virtual_attribute(VirtualRow row, const char *name)
-{
-	TupleDesc	desc = virtual_desc(row);
-
-	for (int i = 1; i <= desc->natts; i++)
-	{
-		if (in_virtual_row(row, i) && strcmp(NameStr(TupleDescAttr(desc, i - 1)->attname), name) == 0)
-			return i;
-	}
-	return 0;
-}
-
-static char *
-virtual_columns(VirtualRow row)
-{
-	TupleDesc	desc = virtual_desc(row);
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 1; i <= desc->natts; i++)
-	{
-		if (in_virtual_row(row, i))
-			appendStringInfo(&list, "%s%s.%s", list.len > 0 ? ", " : "", virtual_names[row],
-							 NameStr(TupleDescAttr(desc, i - 1)->attname));
-	}
-	return list.data;
 }
 
 /* Assignment casts only, and none that would lose what makes points exact. */
@@ -670,6 +403,7 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	PG_CATCH();
 	{
 		set_error_code();
+		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -691,14 +425,6 @@ compile_context(void *argument)
 		internalerrquery(c->string);
 	}
 	errcontext("%s", c->what);
-}
-
-/* only the parser runs inside */
-static void
-split_context(void *argument)
-{
-	set_error_code();
-	compile_context(argument);
 }
 
 static void

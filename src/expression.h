@@ -8,7 +8,9 @@
  * - Refused when written and again when compiled: subqueries, aggregates, window and set-returning functions,
  *   volatile functions, and any function, operator or cast that belongs neither to the author, a superuser,
  *   nor an extension.  Errors are LY007 with the position in the text.
- * - It runs as its author, SECURITY_RESTRICTED_OPERATION; the caller provides TimeZone and DateStyle.
+ * - It runs as its author, SECURITY_RESTRICTED_OPERATION; the caller provides TimeZone and DateStyle, also for
+ *   compiling, which reads literals; and search_path = EXPRESSION_SEARCH_PATH, or functions of the author's that
+ *   do not pin theirs would find the tables of whoever's statement it is.
  */
 #ifndef LOYALTY_EXPRESSION_H
 #define LOYALTY_EXPRESSION_H
@@ -16,6 +18,8 @@
 #include "postgres.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+
+#define EXPRESSION_SEARCH_PATH "pg_catalog, loyalty, pg_temp"
 
 typedef enum ExpressionRole
 {

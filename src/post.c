@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -26,6 +25,7 @@
 #include "money.h"
 #include "post.h"
 #include "review.h"
+#include "settings.h"
 #include "store.h"
 
 #define BATCH_ROWS	1000
@@ -50,6 +50,7 @@ typedef struct Pass
 {
 	const Attached *attached;
 	const Source *source;
+	PostRows   *rows;
 	Mapping    *mapping;
 	Store	   *store;
 	bool		hoping;
@@ -71,35 +72,12 @@ typedef struct Pass
 	Award		award;
 } Pass;
 
-static void map_batch(Pass *pass, PostRows *rows);
+static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
 static void lock_batch(Pass *pass);
 static void probe_batch(Pass *pass);
 static void work_batch(Pass *pass);
 static void work_item(Pass *pass, Account *account, PostItem *item);
-
-/* ---- the settings that rules are evaluated under ---- */
-
-int
-settings_enter(const Program *program)
-{
-	int			nest;
-
-	if (strcmp(pg_get_timezone_name(session_timezone), program->timezone) == 0 &&
-		DateStyle == USE_ISO_DATES && DateOrder == DATEORDER_YMD)
-		return 0;
-	nest = NewGUCNestLevel();
-	(void) set_config_option("timezone", program->timezone, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return nest;
-}
-
-void
-settings_leave(int nest)
-{
-	if (nest > 0)
-		AtEOXact_GUC(true, nest);
-}
 
 static void
 error_context(void *arg)
@@ -117,10 +95,10 @@ error_context(void *arg)
 static int64
 post_pass(const Attached *attached, const Source *source, PostRows *rows, bool hoping)
 {
-	Pass		pass = {.attached = attached, .source = source, .hoping = hoping};
+	Pass		pass = {.attached = attached, .source = source, .rows = rows, .hoping = hoping};
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = &pass};
 	MemoryContext outer = CurrentMemoryContext;
-	int			nest = settings_enter(source->program);
+	int			nest = settings_enter(source->program, source->uses_authors);
 
 	error_context_stack = &callback;
 	pass.statement_at = instant_for_writing(source->program);
@@ -128,11 +106,11 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
 	pass.mapping = mapping_create(attached);
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
-		store_defer_keys(pass.store);
+		store_hope(pass.store);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
-		map_batch(&pass, rows);
+		map_batch(&pass);
 		if (pass.nitems > 0)
 		{
 			lock_batch(&pass);
@@ -170,11 +148,18 @@ post_hoping(const Attached *attached, const Source *source, PostRows *rows, int6
 	}
 	PG_CATCH();
 	{
-		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
-			PG_RE_THROW();
+		ErrorData  *error;
+
 		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* whoever catches it rolls back a subtransaction of his own, which must be the innermost again */
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		FreeErrorData(error);
 		good = false;
 	}
 	PG_END_TRY();
@@ -200,14 +185,14 @@ post_rows(const Attached *attached, const Source *source, PostRows *rows)
 /* ---- reading ---- */
 
 static void
-map_batch(Pass *pass, PostRows *rows)
+map_batch(Pass *pass)
 {
 	PostRow		row;
 	int			room = 16;
 
 	pass->nitems = 0;
 	pass->items = palloc(room * sizeof(PostItem));
-	while (pass->nitems < BATCH_ROWS && rows->next(rows, &row))
+	while (pass->nitems < BATCH_ROWS && pass->rows->next(pass->rows, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pass->nitems + 2 > room)
@@ -236,7 +221,7 @@ map_present(void *arg, void *work)
 	PostItem	   *item = work;
 	const Source *source = pass->source;
 
-	item->purchase.key = MemoryContextStrdup(pass->context, mapping_key(pass->mapping, source));
+	item->purchase.key = mapping_key(pass->mapping, source);
 	item->counts = mapping_counts(pass->mapping, source);
 	if (!item->counts)
 		return;
@@ -250,11 +235,10 @@ map_present(void *arg, void *work)
 				 errhint("Leave such rows out by the source's condition, for instance total >= 0.")));
 }
 
-/* Evaluate for one item in short-lived memory; false when it failed and the source skips errors. */
+/* Evaluate for one item, in the memory of the batch; false when it failed and the source skips errors. */
 static bool
 evaluate(Pass *pass, PostItem *item, ReviewWork work)
 {
-	MemoryContext old = MemoryContextSwitchTo(pass->mapping->context->ecxt_per_tuple_memory);
 	ErrorData  *error = NULL;
 
 	pass->working = item;
@@ -262,7 +246,6 @@ evaluate(Pass *pass, PostItem *item, ReviewWork work)
 		error = review_guard(work, pass, item);
 	else
 		work(pass, item);
-	MemoryContextSwitchTo(old);
 	if (error)
 	{
 		review_add(pass->source, item->member, item->purchase.key, error);
@@ -283,11 +266,11 @@ map_row(Pass *pass, PostRow *row)
 		gone = add_item(pass, row->member, NULL);
 		gone->changed = true;
 		mapping_set_row(pass->mapping, row->former);
-		former_key = gone->purchase.key = MemoryContextStrdup(pass->context, mapping_key(pass->mapping, pass->source));
+		former_key = gone->purchase.key = mapping_key(pass->mapping, pass->source);
 	}
 	if (row->row == NULL)
 		return;
-	item = add_item(pass, row->member, heap_copytuple(row->row));
+	item = add_item(pass, row->member, pass->rows->stable ? row->row : heap_copytuple(row->row));
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, map_present))
 	{
@@ -295,12 +278,24 @@ map_row(Pass *pass, PostRow *row)
 			gone->skip = true;
 		return;
 	}
-	item->purchase.amount = item->counts ? money_copy(item->purchase.amount) : NULL;
+	if (item->counts && pass->source->amount->plain_column == 0)
+		item->purchase.amount = money_copy(item->purchase.amount);	/* out of the expression's memory */
 	if (former_key && strcmp(former_key, item->purchase.key) == 0)
 		gone->skip = true;		/* the key stays: the row that is there says all */
 }
 
 /* ---- locking and probing ---- */
+
+static void
+lock_accounts(Pass *pass, int first, int n)
+{
+	bool		automatic = pass->source->program->automatic;
+
+	store_lock_accounts(pass->store, pass->source->program, n, pass->members + first,
+						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
+	if (pass->source->uses_member)
+		store_read_members(pass->store, pass->accounts + first, n);
+}
 
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
 static void
@@ -326,8 +321,8 @@ lock_batch(Pass *pass)
 		if (item->counts && pass->enrolled_at[n - 1] == DT_NOEND)
 			pass->enrolled_at[n - 1] = Min(item->purchase.occurred_at, pass->statement_at);
 	}
-	store_lock_accounts(pass->store, pass->source->program, pass->naccounts, pass->members,
-						pass->source->program->automatic ? pass->enrolled_at : NULL, pass->context, pass->accounts);
+	/* hoping, each is locked just before it is worked: see store_hope() */
+	lock_accounts(pass, 0, pass->hoping ? 0 : pass->naccounts);
 }
 
 /*
@@ -395,7 +390,7 @@ probe_again(Pass *pass, Account *account, int first, int at)
 		if (!pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0)
 		{
 			ledger_write(account);
-			store_lock_accounts(pass->store, pass->source->program, 0, NULL, NULL, pass->context, NULL);
+			lock_accounts(pass, 0, 0);
 			store_probe_keys(pass->store, pass->source->id, 1, &item->purchase.key, pass->context, &item->lots);
 			return;
 		}
@@ -408,9 +403,13 @@ work_batch(Pass *pass)
 
 	for (int a = 0; a < pass->naccounts; a++)
 	{
-		Account    *account = pass->accounts[a];
+		Account    *account;
 		int			end;
 		bool		repeats = false;
+
+		if (pass->hoping)
+			lock_accounts(pass, a, 1);
+		account = pass->accounts[a];
 
 		while (pass->items[first].member != pass->members[a])
 			first++;

@@ -24,11 +24,8 @@ typedef struct PostRows
 	void		(*rewind) (struct PostRows *rows);
 	int64		count;
 	bool		all_new;		/* no row has a former state */
+	bool		stable;			/* tuples live until the end */
 } PostRows;
-
-/* The settings that expressions are evaluated under: the program's time zone, ISO dates.  leave what enter said. */
-extern int	settings_enter(const Program *program);
-extern void settings_leave(int nest);
 
 /* Post them; returns how many awards were made or changed. */
 extern int64 post_rows(const Attached *attached, const Source *source, PostRows *rows);

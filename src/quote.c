@@ -30,8 +30,8 @@
 #include "mapping.h"
 #include "money.h"
 #include "owner.h"
-#include "post.h"
 #include "review.h"
+#include "settings.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(loyalty_quote);
@@ -262,6 +262,8 @@ settle_account(Quote *quote)
 		quote->account->context = quote->context;
 		ledger_enroll(quote->account, at);
 	}
+	if (quote->source->uses_member)
+		store_read_members(quote->store, &quote->account, 1);
 	ledger_settle(quote->account, at);
 	quote->tier = config_tier(quote->source->program, quote->account->tier_id);
 }
@@ -269,7 +271,7 @@ settle_account(Quote *quote)
 static void
 quote_row(Quote *quote)
 {
-	int			nest = settings_enter(quote->source->program);
+	int			nest = settings_enter(quote->source->program, quote->source->uses_authors);
 
 	quote->account = NULL;
 	quote->award = (Award) {0};
@@ -417,6 +419,8 @@ find_row(Quote *quote, const char *key)
 	int			n = 0;
 	StringInfoData sql;
 	HeapTuple	row;
+	int			nest;
+	bool		same;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT loyalty_row FROM %s loyalty_row WHERE true", table_name(quote->relid));
@@ -437,8 +441,11 @@ find_row(Quote *quote, const char *key)
 	row = query_row(quote, sql.data, n, types, values);
 	if (row == NULL)
 		return NULL;
+	nest = settings_enter(source->program, source->uses_authors);
 	mapping_set_row(quote->mapping, row);
-	return strcmp(mapping_key(quote->mapping, source), key) == 0 ? row : NULL;
+	same = strcmp(mapping_key(quote->mapping, source), key) == 0;
+	settings_leave(nest);
+	return same ? row : NULL;
 }
 
 Datum

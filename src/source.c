@@ -37,6 +37,7 @@
 #include "guc.h"
 #include "mapping.h"
 #include "post.h"
+#include "settings.h"
 #include "source.h"
 
 /* One row of a lane in memory. */
@@ -319,10 +320,18 @@ root_row(Level *level, Relation relation, HeapTuple tuple)
 static bool
 row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 {
+	int			nest;
+	bool		named;
+
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	return mapping_member(level->mapping, source, member);
+	if (source->member->plain_column > 0)
+		return mapping_member(level->mapping, source, member);
+	nest = settings_enter(source->program, source->uses_authors);
+	named = mapping_member(level->mapping, source, member);
+	settings_leave(nest);
+	return named;
 }
 
 /* Put the row of a row trigger into every lane that it concerns. */
@@ -489,16 +498,20 @@ lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row
 		level_spill(level);
 }
 
-static int
-compare_rows(const void *a, const void *b)
+static inline int
+compare_rows(const LaneRow *x, const LaneRow *y)
 {
-	const LaneRow *x = a;
-	const LaneRow *y = b;
-
 	if (x->member != y->member)
 		return x->member < y->member ? -1 : 1;
-	return x->arrival < y->arrival ? -1 : 1;
+	return (x->arrival > y->arrival) - (x->arrival < y->arrival);
 }
+
+#define ST_SORT sort_rows
+#define ST_ELEMENT_TYPE LaneRow
+#define ST_COMPARE(a, b) compare_rows(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static void
 lane_begin(Level *level, Lane *lane)
@@ -509,10 +522,11 @@ lane_begin(Level *level, Lane *lane)
 		tuplesort_performsort(lane->sort);
 	}
 	else if (lane->nrows > 1)
-		qsort(lane->rows, lane->nrows, sizeof(LaneRow), compare_rows);
+		sort_rows(lane->rows, lane->nrows);
 	lane->next = 0;
 	lane->post.next = lane_next;
 	lane->post.rewind = lane_rewind;
+	lane->post.stable = lane->sort == NULL;
 }
 
 static HeapTuple

@@ -11,6 +11,7 @@
 #define LOYALTY_STORE_H
 
 #include "postgres.h"
+#include "utils/jsonb.h"
 #include "utils/snapshot.h"
 
 #include "ledger.h"
@@ -21,6 +22,33 @@ typedef struct KeyLots
 	int			nlots;
 	Lot		  **lots;
 } KeyLots;
+
+/* A burn, as the columns of loyalty.redemption; NULL, 0: nothing said. */
+typedef struct Redemption
+{
+	int64		redemption_id;
+	int32		reward_id;
+	int32		quantity;
+	Points		points;
+	const char *state;
+	const char *key;
+	const char *reason;
+	const char *voucher;
+	int64		first_entry;
+	int64		last_entry;
+	TimestampTz at;
+} Redemption;
+
+/* A call that came with a key, as the columns of loyalty.request. */
+typedef struct Request
+{
+	const char *key;
+	const char *call;
+	Jsonb	   *arguments;
+	int64		redemption_id;	/* 0: none */
+	int64		entry_no;		/* 0: none */
+	TimestampTz at;
+} Request;
 
 extern Store *store_open(TimestampTz posted_at);
 extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot sees, locks and writes nothing */
@@ -36,6 +64,22 @@ extern void store_lock_accounts(Store *store, const Program *program, int n, con
 /* The same for one account without a lock and without enrolling: NULL when there is none. */
 extern Account *store_read_account(Store *store, const Program *program, int64 member, MemoryContext context);
 
+/* Lock and read one account without waiting: NULL when there is none, or when somebody else holds it. */
+extern Account *store_try_account(Store *store, const Program *program, int64 member, MemoryContext context);
+
+/* Which accounts come next in primary-key order, with the instant at which each changes; returns how many. */
+typedef struct AccountAt
+{
+	int64		member_id;
+	int32		program_id;
+	TimestampTz next_change_at;
+} AccountAt;
+
+extern int	store_walk_accounts(Store *store, int64 after_member, int32 after_program, int n, AccountAt *accounts);
+
+/* Fill attributes and birth_date of accounts (NULL ones are passed over) for rules that ask for member.*. */
+extern void store_read_members(Store *store, Account **accounts, int n);
+
 /* Append at least one and at most `n` further open lots to account->lots; sets all_read at the end. */
 extern void store_read_lots(Account *account, int n);
 
@@ -47,16 +91,25 @@ extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, 
 extern bool store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 
 /*
- * From here on the keys of new lots may be indexed late, at the latest by store_close(): for statements whose keys
- * nobody asks for before.  A key that is there already is then found out late, as unique_violation.
+ * For a big statement whose keys and accounts are hoped to be new.  From here on the keys of new lots are indexed at
+ * the end, in store_close(), and an unknown account is not stored when it is locked but when it is written, which
+ * saves writing it twice; so the caller locks one account at a time, works and writes it, and takes the next.
+ * (Locks and inserts are then still in one order.)  What is there after all ends in unique_violation.
  */
-extern void store_defer_keys(Store *store);
+extern void store_hope(Store *store);
 
 extern void store_insert_lots(Account *account, Lot **lots, int n);
 extern void store_change_lots(Account *account, Lot **lots, int n);
 extern void store_insert_movements(Account *account, const Movement *movements, int n);
 extern void store_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void store_change_account(Account *account);
+
+/* Redemptions and requests of a locked account. */
+extern int64 store_next_redemption(Store *store);
+extern void store_insert_redemption(Account *account, const Redemption *redemption);
+extern bool store_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
+extern void store_insert_request(Account *account, const Request *request);
+extern bool store_find_request(Account *account, const char *key, Request *request);
 
 /* Inserts may be kept back to be written together; this writes them. */
 extern void store_flush(Store *store);

@@ -22,11 +22,12 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -66,11 +67,28 @@ enum TierChangeAttribute
 	T_REASON, T_COUNT
 };
 
+enum RedemptionAttribute
+{
+	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHER,
+	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_COUNT
+};
+
+enum RequestAttribute
+{
+	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_COUNT
+};
+
+enum MemberAttribute
+{
+	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_COUNT
+};
+
 /* One table of the ledger, opened when first needed. */
 typedef struct StoreTable
 {
 	const char *name;
 	int			columns;
+	bool		read_only;
 	Relation	rel;
 	ResultRelInfo *rri;
 	TupleTableSlot *slot;		/* for reading and for single writes */
@@ -82,7 +100,8 @@ typedef struct StoreTable
 
 typedef enum StoreTableId
 {
-	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_TIER_CHANGE, STORE_TABLES
+	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST, STORE_MEMBER,
+	STORE_TABLES
 } StoreTableId;
 
 struct Store
@@ -95,12 +114,12 @@ struct Store
 	StoreTable	tables[STORE_TABLES];
 	/*
 	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
-	 * inserted in key order, a work_mem of them at a time, which costs a third.
+	 * sorted and inserted at its end, which costs a third.
 	 */
 	Relation	key_index;
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
-	bool		defer_keys;
+	bool		hoping;
 	MemoryContext key_context;
 	struct KeyEntry *keys;
 	int			nkeys;
@@ -108,17 +127,19 @@ struct Store
 	Size		key_bytes;
 };
 
+/* The key of a new lot that is not indexed yet. */
 typedef struct KeyEntry
 {
+	uint64		head;			/* the key's first bytes, comparable */
 	text	   *key;
-	int32		source_id;
-	int16		part;
 	ItemPointerData tid;
+	int16		part;
+	int32		source_id;
 } KeyEntry;
 
 static StoreTable *open_table(Store *store, StoreTableId id);
 static void refresh_snapshot(Store *store);
-static bool lock_account(Store *store, const Program *program, int64 member, Account **account);
+static bool lock_account(Store *store, const Program *program, int64 member, LockWaitPolicy wait, Account **account);
 static bool enroll_account(Store *store, Account *account);
 static void insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nulls);
 static void flush_table(Store *store, StoreTable *table);
@@ -142,6 +163,9 @@ store_create(TimestampTz posted_at, bool reader)
 	store->tables[STORE_LOT] = (StoreTable) {.name = "lot", .columns = L_COUNT};
 	store->tables[STORE_MOVEMENT] = (StoreTable) {.name = "movement", .columns = M_COUNT};
 	store->tables[STORE_TIER_CHANGE] = (StoreTable) {.name = "tier_change", .columns = T_COUNT};
+	store->tables[STORE_REDEMPTION] = (StoreTable) {.name = "redemption", .columns = R_COUNT};
+	store->tables[STORE_REQUEST] = (StoreTable) {.name = "request", .columns = Q_COUNT};
+	store->tables[STORE_MEMBER] = (StoreTable) {.name = "member", .columns = B_COUNT, .read_only = true};
 	MemoryContextSwitchTo(old);
 	return store;
 }
@@ -198,6 +222,18 @@ store_close(Store *store)
 
 /* ---- opening ---- */
 
+/* A row of values; columns that a later version appended are NULL. */
+static void
+fill_slot(StoreTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls)
+{
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
+	for (int i = table->columns; i < slot->tts_tupleDescriptor->natts; i++)
+		slot->tts_isnull[i] = true;
+	ExecStoreVirtualTuple(slot);
+}
+
 static Oid
 table_oid(const char *name)
 {
@@ -221,7 +257,8 @@ open_table(Store *store, StoreTableId id)
 	if (table->rel)
 		return table;
 	old = MemoryContextSwitchTo(store->context);
-	table->rel = table_open(table_oid(table->name), store->reader ? AccessShareLock : RowExclusiveLock);
+	table->read_only |= store->reader;
+	table->rel = table_open(table_oid(table->name), table->read_only ? AccessShareLock : RowExclusiveLock);
 	if (RelationGetNumberOfAttributes(table->rel) < table->columns)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_VERSION_MISMATCH),
@@ -230,7 +267,7 @@ open_table(Store *store, StoreTableId id)
 						   RelationGetNumberOfAttributes(table->rel), table->columns),
 				 errhint("Call SELECT loyalty.install() as the owner of the ledger.")));
 	table->slot = table_slot_create(table->rel, NULL);
-	if (!store->reader)
+	if (!table->read_only)
 	{
 		table->rri = makeNode(ResultRelInfo);
 		InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
@@ -242,7 +279,30 @@ open_table(Store *store, StoreTableId id)
 	return table;
 }
 
-/* The scan of a table's primary key, ready for index_rescan(). */
+/*
+ * The next row of a scan that outlives the call: the access method keeps what it allocates on the way (dead items to
+ * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
+ */
+static bool
+next_row(Store *store, IndexScanDesc scan, TupleTableSlot *slot)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	MemoryContextSwitchTo(old);
+	return found;
+}
+
+static void
+rescan(Store *store, IndexScanDesc scan, ScanKey keys, int nkeys)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->context);
+
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	MemoryContextSwitchTo(old);
+}
+
+/* The scan of a table's primary key, ready for rescan(). */
 static IndexScanDesc
 primary_scan(Store *store, StoreTable *table, int nkeys)
 {
@@ -259,6 +319,14 @@ primary_scan(Store *store, StoreTable *table, int nkeys)
 	return table->scan;
 }
 
+static void
+renew_snapshot(Store *store)
+{
+	if (store->snapshot)
+		UnregisterSnapshot(store->snapshot);
+	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
+}
+
 /*
  * From here on reads see what has been committed up to now and what this transaction has written.
  */
@@ -269,9 +337,7 @@ refresh_snapshot(Store *store)
 		return;
 	store_flush(store);
 	CommandCounterIncrement();
-	if (store->snapshot)
-		UnregisterSnapshot(store->snapshot);
-	store->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	renew_snapshot(store);
 }
 
 /* ---- accounts ---- */
@@ -365,8 +431,8 @@ find_account(Store *store, StoreTable *table, const Program *program, int64 memb
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
-	index_rescan(scan, keys, 2, NULL, 0);
-	return index_getnext_slot(scan, ForwardScanDirection, table->slot);
+	rescan(store, scan, keys, 2);
+	return next_row(store, scan, table->slot);
 }
 
 Account *
@@ -386,14 +452,17 @@ void
 store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,
 					const TimestampTz *enrolled_at, MemoryContext context, Account **accounts)
 {
+	bool		locked = false;
+
 	open_table(store, STORE_ACCOUNT);
-	refresh_snapshot(store);
+	if (!store->hoping || n == 0)
+		refresh_snapshot(store);
 	for (int i = 0; i < n; i++)
 	{
 		Assert(i == 0 || members[i - 1] < members[i]);
 		CHECK_FOR_INTERRUPTS();
 		accounts[i] = new_account(store, program, members[i], context);
-		while (!lock_account(store, program, members[i], &accounts[i]))
+		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
 		{
 			if (enrolled_at == NULL || enrolled_at[i] == DT_NOEND)
 			{
@@ -401,21 +470,27 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 				break;
 			}
 			ledger_enroll(accounts[i], enrolled_at[i]);
-			if (enroll_account(store, accounts[i]))
+			if (store->hoping || enroll_account(store, accounts[i]))
 				break;
 			/* somebody else enrolled the member in between: now it is there */
 			refresh_snapshot(store);
 		}
+		locked |= accounts[i] && accounts[i]->stored;
 	}
-	refresh_snapshot(store);	/* what is read from now on is newer than every lock */
+	/* what is read from now on is newer than every lock */
+	if (!store->hoping)
+		refresh_snapshot(store);
+	else if (locked)
+		renew_snapshot(store);
 }
 
 /*
- * Lock one account and read what its last holder committed.  Under REPEATABLE READ a row that somebody changed
+ * Lock one account and read what its last holder committed; false when there is none, or when `wait` says not to
+ * wait and somebody holds it.  Under REPEATABLE READ a row that somebody changed
  * after the transaction's snapshot is a serialization failure, as it is for UPDATE.
  */
 static bool
-lock_account(Store *store, const Program *program, int64 member, Account **account)
+lock_account(Store *store, const Program *program, int64 member, LockWaitPolicy wait, Account **account)
 {
 	StoreTable *table = &store->tables[STORE_ACCOUNT];
 	ItemPointerData tid;
@@ -426,8 +501,10 @@ lock_account(Store *store, const Program *program, int64 member, Account **accou
 		return false;
 	tid = table->slot->tts_tid;
 	result = table_tuple_lock(table->rel, &tid, store->snapshot, table->slot, GetCurrentCommandId(true),
-							  LockTupleNoKeyExclusive, LockWaitBlock,
+							  LockTupleNoKeyExclusive, wait,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_WouldBlock)
+		return false;
 	if (result == TM_Updated || (result == TM_Ok && IsolationUsesXactSnapshot() &&
 								 !table_tuple_satisfies_snapshot(table->rel, table->slot, GetTransactionSnapshot()) &&
 								 !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(
@@ -439,6 +516,59 @@ lock_account(Store *store, const Program *program, int64 member, Account **accou
 		elog(ERROR, "could not lock account of member " INT64_FORMAT ": result %d", member, result);
 	fill_account(*account, table->slot);
 	return true;
+}
+
+Account *
+store_try_account(Store *store, const Program *program, int64 member, MemoryContext context)
+{
+	Account    *account;
+
+	open_table(store, STORE_ACCOUNT);
+	refresh_snapshot(store);
+	account = new_account(store, program, member, context);
+	if (!lock_account(store, program, member, LockWaitSkip, &account))
+		return NULL;
+	refresh_snapshot(store);
+	return account;
+}
+
+int
+store_walk_accounts(Store *store, int64 after_member, int32 after_program, int n, AccountAt *accounts)
+{
+	StoreTable *table = open_table(store, STORE_ACCOUNT);
+	ScanKeyData position[2];
+	ScanKeyData key = {0};
+	IndexScanDesc scan;
+	Relation	index;
+	int			found = 0;
+
+	refresh_snapshot(store);
+	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 1, BTGreaterStrategyNumber, INT8OID, InvalidOid, F_BTINT8CMP,
+						   Int64GetDatum(after_member));
+	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterStrategyNumber, INT4OID, InvalidOid,
+						   F_BTINT4CMP, Int32GetDatum(after_program));
+	key.sk_flags = SK_ROW_HEADER;
+	key.sk_attno = 1;
+	key.sk_strategy = BTGreaterStrategyNumber;
+	key.sk_argument = PointerGetDatum(position);
+	index = index_open(RelationGetPrimaryKeyIndex(table->rel), AccessShareLock);
+	scan = index_beginscan(table->rel, index, store->snapshot, NULL, 1, 0);
+	rescan(store, scan, &key, 1);
+	while (found < n && next_row(store, scan, table->slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		accounts[found++] = (AccountAt) {
+			.member_id = DatumGetInt64(slot_getattr(table->slot, A_MEMBER_ID + 1, &isnull)),
+			.program_id = DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)),
+			.next_change_at = DatumGetTimestampTz(slot_getattr(table->slot, A_NEXT_CHANGE_AT + 1, &isnull))
+		};
+	}
+	ExecClearTuple(table->slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
 }
 
 /* Insert a new account's row; false when another session has enrolled the member first. */
@@ -455,12 +585,7 @@ enroll_account(Store *store, Account *account)
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 
 	account_values(account, values, nulls);
-	ExecClearTuple(table->slot);
-	memcpy(table->slot->tts_values, values, sizeof(values));
-	memcpy(table->slot->tts_isnull, nulls, sizeof(nulls));
-	for (int i = A_COUNT; i < table->slot->tts_tupleDescriptor->natts; i++)
-		table->slot->tts_isnull[i] = true;
-	ExecStoreVirtualTuple(table->slot);
+	fill_slot(table, table->slot, values, nulls);
 	ItemPointerSetInvalid(&none);
 	if (!ExecCheckIndexConstraints(table->rri, table->slot, store->estate, &existing, &none, NIL))
 	{
@@ -484,12 +609,23 @@ void
 store_change_account(Account *account)
 {
 	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_ACCOUNT);
 	Datum		values[A_COUNT];
 	bool		nulls[A_COUNT];
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 
 	account_values(account, values, nulls);
-	update_row(store, open_table(store, STORE_ACCOUNT), &account->tid, values, nulls);
+	if (account->stored)
+		update_row(store, table, &account->tid, values, nulls);
+	else
+	{
+		/* at once, not with others of a batch: whoever waits for it must wait in the order of locks */
+		fill_slot(table, table->slot, values, nulls);
+		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		account->tid = table->slot->tts_tid;
+		account->stored = true;
+	}
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }
@@ -590,13 +726,13 @@ store_read_lots(Account *account, int n)
 	keys[2].sk_attno = 3;
 	keys[2].sk_strategy = strategy;
 	keys[2].sk_argument = PointerGetDatum(position);
-	index_rescan(scan, keys, 3, NULL, 0);
+	rescan(store, scan, keys, 3);
 	while (n > 0)
 	{
 		Lot		   *lot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!index_getnext_slot(scan, ForwardScanDirection, table->slot))
+		if (!next_row(store, scan, table->slot))
 		{
 			account->all_read = true;
 			break;
@@ -713,8 +849,8 @@ store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContex
 		result->nlots = 0;
 		result->lots = NULL;
 		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
-		index_rescan(scan, scan_keys, 2, NULL, 0);
-		while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		rescan(store, scan, scan_keys, 2);
+		while (next_row(store, scan, slot))
 		{
 			if (result->nlots == room)
 			{
@@ -740,8 +876,8 @@ store_keys_fresh(Store *store, int32 source_id, const char *low, const char *hig
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
 	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
 	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
-	index_rescan(scan, keys, 3, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	rescan(store, scan, keys, 3);
+	found = next_row(store, scan, slot);
 	ExecClearTuple(slot);
 	return !found;
 }
@@ -771,9 +907,9 @@ take_key_index(Store *store, StoreTable *table)
 }
 
 void
-store_defer_keys(Store *store)
+store_hope(Store *store)
 {
-	store->defer_keys = true;
+	store->hoping = true;
 }
 
 static void
@@ -786,21 +922,35 @@ insert_key_entry(Store *store, Datum source_id, Datum key, Datum part, bool isnu
 				 store->key_info);
 }
 
+static uint64
+key_head(const text *key)
+{
+	uint64		head = 0;
+
+	memcpy(&head, VARDATA_ANY(key), Min(VARSIZE_ANY_EXHDR(key), sizeof(head)));
+	return pg_ntoh64(head);
+}
+
+/* Index the key of a new lot, now or with the others of the statement. */
 static void
 insert_key(Store *store, TupleTableSlot *slot)
 {
-	KeyEntry   *entry;
 	bool		isnull;
-	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &isnull);
+	bool		never;
 	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
-	Datum		part = slot_getattr(slot, L_PART + 1, &(bool) {false});
-	MemoryContext old;
+	Datum		part = slot_getattr(slot, L_PART + 1, &never);
+	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
+	KeyEntry   *entry;
+	Size		size;
 
-	if (!store->defer_keys || isnull)
+	if (!store->hoping || isnull)
 	{
 		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
 		return;
 	}
+	size = VARSIZE_ANY(DatumGetPointer(key));
+	if (store->key_bytes + size > (Size) work_mem * 1024)
+		flush_keys(store);
 	if (store->key_context == NULL)
 		store->key_context = GenerationContextCreate(store->context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
 	if (store->nkeys == store->max_keys)
@@ -809,34 +959,39 @@ insert_key(Store *store, TupleTableSlot *slot)
 		store->keys = store->keys == NULL ? MemoryContextAlloc(store->context, store->max_keys * sizeof(KeyEntry))
 			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
 	}
-	old = MemoryContextSwitchTo(store->key_context);
 	entry = &store->keys[store->nkeys++];
-	entry->key = DatumGetTextPP(datumCopy(key, false, -1));
+	entry->key = MemoryContextAlloc(store->key_context, size);
+	memcpy(entry->key, DatumGetPointer(key), size);
+	entry->head = key_head(entry->key);
 	entry->source_id = DatumGetInt32(source_id);
 	entry->part = DatumGetInt16(part);
 	entry->tid = slot->tts_tid;
-	MemoryContextSwitchTo(old);
-	store->key_bytes += sizeof(KeyEntry) + VARSIZE_ANY(entry->key) + 16;
-	if (store->key_bytes > (Size) work_mem * 1024)
-		flush_keys(store);
+	store->key_bytes += sizeof(KeyEntry) + size + 16;
 }
 
-static int
-compare_keys(const void *a, const void *b)
+static inline int
+compare_keys(const KeyEntry *x, const KeyEntry *y)
 {
-	const KeyEntry *x = a;
-	const KeyEntry *y = b;
-	int			xlen = VARSIZE_ANY_EXHDR(x->key);
-	int			ylen = VARSIZE_ANY_EXHDR(y->key);
-	int			c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+	int			xlen;
+	int			ylen;
+	int			c;
 
-	if (c != 0)
-		return c;
-	if (xlen != ylen)
-		return xlen - ylen;
-	return x->part - y->part;
+	if (x->head != y->head)
+		return x->head < y->head ? -1 : 1;
+	xlen = VARSIZE_ANY_EXHDR(x->key);
+	ylen = VARSIZE_ANY_EXHDR(y->key);
+	c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+	return c != 0 ? c : xlen != ylen ? xlen - ylen : x->part - y->part;
 }
 
+#define ST_SORT sort_keys
+#define ST_ELEMENT_TYPE KeyEntry
+#define ST_COMPARE(a, b) compare_keys(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* In key order neighbours go to one page. */
 static void
 flush_keys(Store *store)
 {
@@ -845,7 +1000,7 @@ flush_keys(Store *store)
 	if (store->nkeys == 0)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
-	qsort(store->keys, store->nkeys, sizeof(KeyEntry), compare_keys);
+	sort_keys(store->keys, store->nkeys);
 	for (int i = 0; i < store->nkeys; i++)
 	{
 		KeyEntry   *entry = &store->keys[i];
@@ -929,6 +1084,176 @@ store_insert_tier_changes(Account *account, const TierChange *changes, int n)
 	ResetPerTupleExprContext(store->estate);
 }
 
+/* ---- redemptions, requests, members ---- */
+
+static Datum
+text_or_null(const char *value, bool *isnull)
+{
+	*isnull = value == NULL;
+	return value ? CStringGetTextDatum(value) : (Datum) 0;
+}
+
+static const char *
+text_value(TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL : TextDatumGetCString(slot->tts_values[column]);
+}
+
+int64
+store_next_redemption(Store *store)
+{
+	return nextval_internal(table_oid("redemption_redemption_id_seq"), false);
+}
+
+void
+store_insert_redemption(Account *account, const Redemption *redemption)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REDEMPTION);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		v[R_COUNT] = {0};
+	bool		nulls[R_COUNT] = {0};
+
+	v[R_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[R_REDEMPTION_ID] = Int64GetDatum(redemption->redemption_id);
+	v[R_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[R_REWARD_ID] = Int32GetDatum(redemption->reward_id);
+	nulls[R_REWARD_ID] = redemption->reward_id == 0;
+	v[R_QUANTITY] = Int32GetDatum(redemption->quantity);
+	v[R_POINTS] = Int64GetDatum(redemption->points);
+	v[R_STATE] = CStringGetTextDatum(redemption->state);
+	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
+	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
+	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
+	nulls[R_HELD_UNTIL] = true;
+	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);
+	v[R_LAST_ENTRY] = Int64GetDatum(redemption->last_entry);
+	v[R_AT] = TimestampTzGetDatum(redemption->at);
+	v[R_POSTED_AT] = TimestampTzGetDatum(store->posted_at);
+	v[R_BY] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	insert_row(store, table, v, nulls);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+bool
+store_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REDEMPTION);
+	IndexScanDesc scan = primary_scan(store, table, 2);
+	ScanKeyData keys[2];
+	Datum	   *v = table->slot->tts_values;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
+	rescan(store, scan, keys, 2);
+	if (!next_row(store, scan, table->slot))
+		return false;
+	slot_getallattrs(table->slot);
+	*redemption = (Redemption) {
+		.redemption_id = redemption_id,
+		.reward_id = table->slot->tts_isnull[R_REWARD_ID] ? 0 : DatumGetInt32(v[R_REWARD_ID]),
+		.quantity = DatumGetInt32(v[R_QUANTITY]),
+		.points = DatumGetInt64(v[R_POINTS]),
+		.state = text_value(table->slot, R_STATE),
+		.key = text_value(table->slot, R_KEY),
+		.reason = text_value(table->slot, R_REASON),
+		.voucher = text_value(table->slot, R_VOUCHER),
+		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
+		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
+		.at = DatumGetTimestampTz(v[R_AT])
+	};
+	ExecClearTuple(table->slot);
+	return true;
+}
+
+void
+store_insert_request(Account *account, const Request *request)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REQUEST);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		v[Q_COUNT] = {0};
+	bool		nulls[Q_COUNT] = {0};
+
+	v[Q_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[Q_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[Q_KEY] = CStringGetTextDatum(request->key);
+	v[Q_CALL] = CStringGetTextDatum(request->call);
+	v[Q_ARGUMENTS] = JsonbPGetDatum(request->arguments);
+	v[Q_REDEMPTION_ID] = Int64GetDatum(request->redemption_id);
+	nulls[Q_REDEMPTION_ID] = request->redemption_id == 0;
+	v[Q_ENTRY_NO] = Int64GetDatum(request->entry_no);
+	nulls[Q_ENTRY_NO] = request->entry_no == 0;
+	v[Q_AT] = TimestampTzGetDatum(request->at);
+	insert_row(store, table, v, nulls);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+bool
+store_find_request(Account *account, const char *key, Request *request)
+{
+	Store	   *store = account->store;
+	StoreTable *table = open_table(store, STORE_REQUEST);
+	IndexScanDesc scan = primary_scan(store, table, 3);
+	ScanKeyData keys[3];
+	Datum	   *v = table->slot->tts_values;
+	bool	   *nulls = table->slot->tts_isnull;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(key));
+	rescan(store, scan, keys, 3);
+	if (!next_row(store, scan, table->slot))
+		return false;
+	slot_getallattrs(table->slot);
+	*request = (Request) {
+		.key = key,
+		.call = text_value(table->slot, Q_CALL),
+		.arguments = DatumGetJsonbPCopy(v[Q_ARGUMENTS]),
+		.redemption_id = nulls[Q_REDEMPTION_ID] ? 0 : DatumGetInt64(v[Q_REDEMPTION_ID]),
+		.entry_no = nulls[Q_ENTRY_NO] ? 0 : DatumGetInt64(v[Q_ENTRY_NO]),
+		.at = DatumGetTimestampTz(v[Q_AT])
+	};
+	ExecClearTuple(table->slot);
+	return true;
+}
+
+void
+store_read_members(Store *store, Account **accounts, int n)
+{
+	StoreTable *table = open_table(store, STORE_MEMBER);
+
+	if (store->snapshot == NULL)
+		refresh_snapshot(store);
+	for (int i = 0; i < n; i++)
+	{
+		Account    *account = accounts[i];
+		ScanKeyData key;
+		IndexScanDesc scan;
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		if (account == NULL)
+			continue;
+		scan = primary_scan(store, table, 1);
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+		rescan(store, scan, &key, 1);
+		if (!next_row(store, scan, table->slot))
+			continue;
+		slot_getallattrs(table->slot);
+		old = MemoryContextSwitchTo(account->context);
+		account->attributes = DatumGetJsonbPCopy(table->slot->tts_values[B_ATTRIBUTES]);
+		MemoryContextSwitchTo(old);
+		account->has_birth_date = !table->slot->tts_isnull[B_BIRTH_DATE];
+		account->birth_date = account->has_birth_date ? DatumGetDateADT(table->slot->tts_values[B_BIRTH_DATE]) : 0;
+	}
+	ExecClearTuple(table->slot);
+}
+
 /* ---- rows ---- */
 
 /* Keep a row back; it is written with the others of its batch. */
@@ -936,7 +1261,6 @@ static void
 insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nulls)
 {
 	TupleTableSlot *slot;
-	int			natts;
 
 	if (table->batch == NULL)
 		table->batch = MemoryContextAllocZero(store->context, INSERT_BATCH * sizeof(TupleTableSlot *));
@@ -948,13 +1272,7 @@ insert_row(Store *store, StoreTable *table, const Datum *values, const bool *nul
 		MemoryContextSwitchTo(old);
 	}
 	slot = table->batch[table->nbatch++];
-	natts = slot->tts_tupleDescriptor->natts;
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
-	memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
-	for (int i = table->columns; i < natts; i++)
-		slot->tts_isnull[i] = true;
-	ExecStoreVirtualTuple(slot);
+	fill_slot(table, slot, values, nulls);
 	ExecMaterializeSlot(slot);
 	if (table->nbatch == INSERT_BATCH)	/* resets the memory of the values */
 		flush_table(store, table);
@@ -1016,14 +1334,7 @@ update_row(Store *store, StoreTable *table, ItemPointer tid, const Datum *values
 	TM_Result	result;
 
 	if (values)
-	{
-		ExecClearTuple(slot);
-		memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
-		memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
-		for (int i = table->columns; i < slot->tts_tupleDescriptor->natts; i++)
-			slot->tts_isnull[i] = true;
-		ExecStoreVirtualTuple(slot);
-	}
+		fill_slot(table, slot, values, nulls);
 	result = table_tuple_update(table->rel, tid, slot, GetCurrentCommandId(true), store->snapshot, InvalidSnapshot,
 								true, &failure, &lockmode, &update_indexes);
 	if (result != TM_Ok)

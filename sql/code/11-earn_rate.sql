@@ -91,16 +91,3 @@ CREATE OPERATOR CLASS loyalty.earn_rate_ops DEFAULT FOR TYPE loyalty.earn_rate U
   OPERATOR 1 loyalty.=,
   FUNCTION 1 loyalty.earn_rate_hash(loyalty.earn_rate),
   FUNCTION 2 loyalty.earn_rate_hash_extended(loyalty.earn_rate, bigint);
-
--- ---- nobody needs loyalty in the search_path: the same operators where every statement finds them ----
-
-CREATE OPERATOR pg_catalog.* (LEFTARG = numeric, RIGHTARG = loyalty.earn_rate, FUNCTION = loyalty.numeric_mul_earn_rate, COMMUTATOR = OPERATOR(pg_catalog.*));
-COMMENT ON OPERATOR pg_catalog.* (numeric, loyalty.earn_rate) IS 'unrounded points for an amount, as loyalty.*';
-CREATE OPERATOR pg_catalog.* (LEFTARG = loyalty.earn_rate, RIGHTARG = numeric, FUNCTION = loyalty.earn_rate_mul_numeric, COMMUTATOR = OPERATOR(pg_catalog.*));
-COMMENT ON OPERATOR pg_catalog.* (loyalty.earn_rate, numeric) IS 'unrounded points for an amount, as loyalty.*';
-CREATE OPERATOR pg_catalog.= (LEFTARG = loyalty.earn_rate, RIGHTARG = loyalty.earn_rate, FUNCTION = loyalty.earn_rate_eq,
-  COMMUTATOR = OPERATOR(pg_catalog.=), NEGATOR = OPERATOR(pg_catalog.<>), RESTRICT = eqsel, JOIN = eqjoinsel);
-COMMENT ON OPERATOR pg_catalog.= (loyalty.earn_rate, loyalty.earn_rate) IS 'equal, as loyalty.=';
-CREATE OPERATOR pg_catalog.<> (LEFTARG = loyalty.earn_rate, RIGHTARG = loyalty.earn_rate, FUNCTION = loyalty.earn_rate_ne,
-  COMMUTATOR = OPERATOR(pg_catalog.<>), NEGATOR = OPERATOR(pg_catalog.=), RESTRICT = neqsel, JOIN = neqjoinsel);
-COMMENT ON OPERATOR pg_catalog.<> (loyalty.earn_rate, loyalty.earn_rate) IS 'different, as loyalty.<>';

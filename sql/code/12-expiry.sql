@@ -89,12 +89,3 @@ CREATE OPERATOR CLASS loyalty.expiry_ops DEFAULT FOR TYPE loyalty.expiry USING h
   OPERATOR 1 loyalty.=,
   FUNCTION 1 loyalty.expiry_hash(loyalty.expiry),
   FUNCTION 2 loyalty.expiry_hash_extended(loyalty.expiry, bigint);
-
--- ---- nobody needs loyalty in the search_path: the same operators where every statement finds them ----
-
-CREATE OPERATOR pg_catalog.= (LEFTARG = loyalty.expiry, RIGHTARG = loyalty.expiry, FUNCTION = loyalty.expiry_eq,
-  COMMUTATOR = OPERATOR(pg_catalog.=), NEGATOR = OPERATOR(pg_catalog.<>), RESTRICT = eqsel, JOIN = eqjoinsel);
-COMMENT ON OPERATOR pg_catalog.= (loyalty.expiry, loyalty.expiry) IS 'equal, as loyalty.=';
-CREATE OPERATOR pg_catalog.<> (LEFTARG = loyalty.expiry, RIGHTARG = loyalty.expiry, FUNCTION = loyalty.expiry_ne,
-  COMMUTATOR = OPERATOR(pg_catalog.<>), NEGATOR = OPERATOR(pg_catalog.=), RESTRICT = neqsel, JOIN = neqjoinsel);
-COMMENT ON OPERATOR pg_catalog.<> (loyalty.expiry, loyalty.expiry) IS 'different, as loyalty.<>';

@@ -86,12 +86,3 @@ CREATE OPERATOR CLASS loyalty.period_ops DEFAULT FOR TYPE loyalty.period USING h
   OPERATOR 1 loyalty.=,
   FUNCTION 1 loyalty.period_hash(loyalty.period),
   FUNCTION 2 loyalty.period_hash_extended(loyalty.period, bigint);
-
--- ---- nobody needs loyalty in the search_path: the same operators where every statement finds them ----
-
-CREATE OPERATOR pg_catalog.= (LEFTARG = loyalty.period, RIGHTARG = loyalty.period, FUNCTION = loyalty.period_eq,
-  COMMUTATOR = OPERATOR(pg_catalog.=), NEGATOR = OPERATOR(pg_catalog.<>), RESTRICT = eqsel, JOIN = eqjoinsel);
-COMMENT ON OPERATOR pg_catalog.= (loyalty.period, loyalty.period) IS 'equal, as loyalty.=';
-CREATE OPERATOR pg_catalog.<> (LEFTARG = loyalty.period, RIGHTARG = loyalty.period, FUNCTION = loyalty.period_ne,
-  COMMUTATOR = OPERATOR(pg_catalog.<>), NEGATOR = OPERATOR(pg_catalog.=), RESTRICT = neqsel, JOIN = neqjoinsel);
-COMMENT ON OPERATOR pg_catalog.<> (loyalty.period, loyalty.period) IS 'different, as loyalty.<>';

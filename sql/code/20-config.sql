@@ -393,6 +393,9 @@ BEGIN
   IF NEW.cost <> trunc(NEW.cost, 4) OR NEW.cost >= 10::numeric ^ 14 THEN
     RAISE EXCEPTION 'cost is %', NEW.cost
       USING ERRCODE = 'LY017', HINT = 'Points have at most 4 decimals and 14 digits before them.';
+  ELSIF NEW.cost <> (SELECT trunc(NEW.cost, p.decimals) FROM loyalty.program p WHERE p.name = NEW.program) THEN
+    RAISE EXCEPTION 'cost is %', NEW.cost
+      USING ERRCODE = 'LY017', HINT = 'It has more decimals than the program''s points.';
   END IF;
   RETURN NEW;
 END $$;

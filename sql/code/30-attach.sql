@@ -163,6 +163,20 @@ $$;
 COMMENT ON FUNCTION loyalty.source_name(text, regclass, text) IS 'the name of a table''s source: as given, as it was, or the table''s';
 REVOKE ALL ON FUNCTION loyalty.source_name(text, regclass, text) FROM PUBLIC;
 
+-- Rules that a source had before must fit its table as it is now.  Others' rules are checked at the first sale.
+CREATE OR REPLACE FUNCTION loyalty.check_rules(program text, source text, relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM loyalty.check_expression(e.expression, r.kind || e.role, check_rules.relation, r.author,
+                                   format('%s of rule "%s" of program "%s"', btrim(e.role), r.name, r.program))
+  FROM loyalty.rule r CROSS JOIN LATERAL (VALUES (' points', r.points), (' condition', r.condition)) e (role, expression)
+  WHERE r.program = check_rules.program AND r.source = check_rules.source AND r.enabled AND e.expression IS NOT NULL
+    AND pg_has_role(r.author, 'USAGE');
+END $$;
+COMMENT ON FUNCTION loyalty.check_rules(text, text, regclass) IS 'raise LY007 unless the enabled rules of a source fit its table';
+REVOKE ALL ON FUNCTION loyalty.check_rules(text, text, regclass) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.attach(
   relation regclass, program text DEFAULT NULL, member text DEFAULT NULL, amount text DEFAULT NULL,
   occurred_at text DEFAULT NULL, key text DEFAULT NULL, condition text DEFAULT NULL, name text DEFAULT NULL,
@@ -211,6 +225,7 @@ BEGIN
       (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
        excluded.on_delete, excluded.on_error, excluded.replicated, true)
   RETURNING s.id INTO source_id;
+  PERFORM loyalty.check_rules(in_program, source_name, attach.relation);
   PERFORM loyalty.attach_triggers(attach.relation);
 
   IF backfill THEN

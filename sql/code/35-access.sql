@@ -16,12 +16,13 @@ AS $$ VALUES
   ('report', 'view', 'SELECT', 'account_now member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT', 'installed review tier_change'),
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
   ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_interval check_finite check_name current_author'),
-  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key attach_triggers source_name backfill'),
+  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust reconcile run_maintenance verify status export_member erase_member apply_tiers preview_tiers')
 $$;
@@ -86,6 +87,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   command text;
+  written integer;
 BEGIN
   PERFORM loyalty.check_access(kind);
   FOR command IN
@@ -93,6 +95,13 @@ BEGIN
   LOOP
     EXECUTE command;
   END LOOP;
+  SELECT count(*) INTO written FROM (
+    SELECT FROM loyalty.rule r WHERE r.author = role AND r.enabled
+    UNION ALL SELECT FROM loyalty.source s WHERE s.author = role AND s.enabled AND s.attached) w;
+  IF written > 0 AND NOT has_schema_privilege(role, 'loyalty', 'USAGE') THEN
+    RAISE WARNING '% enabled rules and sources were written by %', written, pg_get_userbyid(role)
+      USING HINT = 'They run as that role and fail where they use schema loyalty: let another role write them again.';
+  END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.revoke_access(regrole, text) IS
   'take back what grant_access() gave for this kind; a role that has two kinds gets the other one again by grant_access()';

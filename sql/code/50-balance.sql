@@ -28,6 +28,7 @@ COMMENT ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) IS
 REVOKE ALL ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) FROM PUBLIC;
 
 -- The past: lots and movements up to the instant, added up.  Called by balance() as the owner of the ledger.
+-- This version makes no holds and no debts: they are read as they are.
 CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
 RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -36,7 +37,7 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH moved AS (
-    SELECT m.lot_entry_no, m.redemption_id, m.kind, m.points
+    SELECT m.lot_entry_no, m.points
     FROM loyalty.movement m
     WHERE m.member_id = balance_before.member_id AND m.program_id = balance_before.program_id AND m.at <= balance_before.at
   ), alive AS (
@@ -51,8 +52,7 @@ BEGIN
            min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity') AS next_expiry_at
     FROM alive a
   )
-  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(loyalty.held_before(c.member_id, c.program_id, balance_before.at) * 0.0001),
-         trim_scale(c.debt * 0.0001),
+  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(c.held * 0.0001), trim_scale(c.debt * 0.0001),
          (SELECT k.name FROM loyalty.tier k
           WHERE k.enabled AND balance_before.at >= c.enrolled_at AND k.id = CASE WHEN n.found THEN n.from_tier_id ELSE c.tier_id END),
          t.next_expiry_at,
@@ -66,22 +66,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.balance_before(bigint, integer, timestamptz) IS 'balance() of an instant before the account''s settled_at';
 REVOKE ALL ON FUNCTION loyalty.balance_before(bigint, integer, timestamptz) FROM PUBLIC;
-
--- What was reserved: taken by holds, less what went back to its lots.
-CREATE OR REPLACE FUNCTION loyalty.held_before(member_id bigint, program_id integer, at timestamptz) RETURNS numeric
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-  RETURN coalesce((
-    SELECT -sum(m.points) FROM loyalty.movement m
-    WHERE m.member_id = held_before.member_id AND m.program_id = held_before.program_id AND m.at <= held_before.at
-      AND m.redemption_id IN (SELECT h.redemption_id FROM loyalty.movement h
-                              WHERE h.member_id = held_before.member_id AND h.program_id = held_before.program_id AND h.kind = 'hold')
-      AND m.kind IN ('hold', 'restore')), 0);
-END $$;
-COMMENT ON FUNCTION loyalty.held_before(bigint, integer, timestamptz) IS 'points of an account that were reserved at an instant, as count of 1/10,000';
-REVOKE ALL ON FUNCTION loyalty.held_before(bigint, integer, timestamptz) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.balance(member_id bigint, program text DEFAULT NULL, at timestamptz DEFAULT NULL)
 RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)

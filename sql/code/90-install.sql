@@ -36,6 +36,11 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_install() IS 'raise LY016 unless the current role can install here, and nobody else has put something there';
 REVOKE ALL ON FUNCTION loyalty.check_install() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION loyalty.lock_install() RETURNS void
+LANGUAGE c AS 'MODULE_PATHNAME', 'loyalty_lock_install';
+COMMENT ON FUNCTION loyalty.lock_install() IS 'wait until no other transaction is in install()';
+REVOKE ALL ON FUNCTION loyalty.lock_install() FROM PUBLIC;
+
 -- For sql/data.  The values are gone: say so.
 CREATE OR REPLACE FUNCTION loyalty.restore_column(config text, column_name text, definition text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -61,8 +66,8 @@ DECLARE
   s record;
 BEGIN
   PERFORM loyalty.check_install();
+  PERFORM loyalty.lock_install();
   IF to_regclass('loyalty.installed') IS NOT NULL THEN
-    LOCK TABLE loyalty.installed IN EXCLUSIVE MODE;
     SELECT coalesce(array_agg(d.step), former) INTO former FROM loyalty.installed d;
   END IF;
   FOR s IN SELECT i.* FROM loyalty.install_steps() i ORDER BY i.step LOOP
@@ -80,16 +85,19 @@ END $$;
 COMMENT ON FUNCTION loyalty.install_as_owner() IS 'the body of install()';
 REVOKE ALL ON FUNCTION loyalty.install_as_owner() FROM PUBLIC;
 
--- owner needs what its triggers call, and a place for its tables: granted here, by the caller's rights.
+-- Whoever calls, tables keep one owner: the one that they have.  A new owner needs what its triggers call, and
+-- a place for its tables: granted here, by the caller's rights.
 CREATE OR REPLACE FUNCTION loyalty.install(owner regrole DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   former text := current_setting('role');
-  owner_name name := pg_get_userbyid(owner);
+  owner_name name;
   command text;
   done integer;
 BEGIN
+  owner := coalesce(owner, (SELECT c.relowner::regrole FROM pg_class c WHERE c.oid = to_regclass('loyalty.account')));
+  owner_name := pg_get_userbyid(owner);
   IF owner IS NULL OR owner_name = current_user THEN
     RETURN loyalty.install_as_owner();
   END IF;
@@ -97,7 +105,9 @@ BEGIN
     RAISE EXCEPTION 'must be a member of role %', owner_name
       USING ERRCODE = 'LY016', HINT = format('GRANT %I TO %I.', owner_name, current_user);
   END IF;
-  EXECUTE format('GRANT USAGE, CREATE ON SCHEMA loyalty TO %I', owner_name);
+  IF NOT has_schema_privilege(owner, 'loyalty', 'USAGE') OR NOT has_schema_privilege(owner, 'loyalty', 'CREATE') THEN
+    EXECUTE format('GRANT USAGE, CREATE ON SCHEMA loyalty TO %I', owner_name);
+  END IF;
   FOR command IN
     SELECT format('GRANT EXECUTE ON ROUTINE %s TO %I WITH GRANT OPTION', p.oid::regprocedure, owner_name) FROM pg_proc p
     WHERE p.pronamespace = 'loyalty'::regnamespace AND p.prokind IN ('f', 'p') AND p.proacl IS NOT NULL
@@ -117,5 +127,5 @@ BEGIN
   RETURN done;
 END $$;
 COMMENT ON FUNCTION loyalty.install(regrole) IS
-  'create or bring up to date the tables and views of schema loyalty, owned by the caller or by owner; returns how many steps were run, 0 when all was there';
+  'create or bring up to date the tables and views of schema loyalty, owned by owner, or by whoever owns them, or by the caller; returns how many steps were run, 0 when all was there';
 REVOKE ALL ON FUNCTION loyalty.install(regrole) FROM PUBLIC;

@@ -33,7 +33,7 @@ COMMENT ON COLUMN loyalty.reward.name IS 'what people type';
 COMMENT ON COLUMN loyalty.reward.id IS 'what the ledger stores; never changes';
 COMMENT ON COLUMN loyalty.reward.kind IS 'product (default), or a word of the application';
 COMMENT ON COLUMN loyalty.reward.cost IS 'points, above 0, at most 4 decimals';
-COMMENT ON COLUMN loyalty.reward.stock IS 'pieces at the start; NULL: without end; what is left is in reward_stock';
+COMMENT ON COLUMN loyalty.reward.stock IS 'pieces put up in all; NULL: without end; what is left is in reward_stock, and follows when this is changed';
 COMMENT ON COLUMN loyalty.reward.starts_at IS 'first instant at which it can be had; default -infinity';
 COMMENT ON COLUMN loyalty.reward.ends_at IS 'first instant after; default infinity';
 COMMENT ON COLUMN loyalty.reward.enabled IS 'false: it cannot be had';
@@ -41,3 +41,5 @@ COMMENT ON COLUMN loyalty.reward.valid_from IS 'since when the row is what it is
 
 -- replay
 SELECT loyalty.watch_config('reward');
+CREATE OR REPLACE TRIGGER reward_stock AFTER INSERT OR UPDATE OF stock OR DELETE ON loyalty.reward
+  FOR EACH ROW EXECUTE FUNCTION loyalty.reward_stock_follow();

@@ -106,6 +106,7 @@ COMMENT ON COLUMN loyalty.movement.at IS 'the instant at which it became true';
 COMMENT ON COLUMN loyalty.movement.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.movement.redemption_id IS 'loyalty.redemption.redemption_id; NULL: none';
 COMMENT ON COLUMN loyalty.movement.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.movement.origin_entry_no IS 'of a clawback: the entry of the award for which this lot paid; NULL: its own';
 COMMENT ON COLUMN loyalty.movement.kind IS 'redeem, hold, restore, expire, clawback, transfer, repay, adjust';
 COMMENT ON COLUMN loyalty.movement.reason IS 'what the caller said';
 

@@ -117,7 +117,7 @@ JOIN loyalty.program p ON p.id = a.program_id
 WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at;
 
--- Holds are neutral: held points are outstanding, and a restore that ends a hold brings back nothing.
+-- Movements of kind hold and repay are left out: held points are outstanding, and so are those that pay a debt.
 CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
 WITH entry AS (
   SELECT l.program_id, l.at, CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, l.points

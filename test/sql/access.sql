@@ -24,7 +24,7 @@ SELECT loyalty.grant_access('loyalty_test_app', 'app');
 SELECT loyalty.grant_access('loyalty_test_report', 'report');
 SELECT loyalty.grant_access('"loyalty test ""odd"""', 'app');
 
--- no access to tables but for whoever configures, and there to configuration only
+-- tables can be read by who reads views over them, and written by who configures: configuration only
 SELECT r.rolname, c.relname, string_agg(a.privilege, ', ' ORDER BY a.privilege) AS privileges
 FROM pg_roles r, pg_class c, (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('TRIGGER'), ('REFERENCES')) a (privilege)
 WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind = 'r' AND r.rolname LIKE 'loyalty%test%' AND has_table_privilege(r.oid, c.oid, a.privilege)
@@ -42,7 +42,18 @@ SELECT name FROM loyalty.program;
 SELECT loyalty.check_expression('1', 'amount', 'pg_class', 'loyalty_test_app', 'x');
 RESET ROLE;
 
+-- what it wrote goes on as it, and may not work any more
+GRANT CREATE ON SCHEMA public TO loyalty_test_admin;
+SET ROLE loyalty_test_admin;
+CREATE TABLE public.access_test (id int PRIMARY KEY, who int, total numeric, at timestamptz);
+SELECT loyalty.attach('public.access_test', program => 'p', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
+RESET ROLE;
 SELECT loyalty.revoke_access('loyalty_test_admin', 'admin');
+SELECT loyalty.grant_access('loyalty_test_admin', 'admin');
+SELECT loyalty.detach('public.access_test');
+DROP TABLE public.access_test;
+SELECT loyalty.revoke_access('loyalty_test_admin', 'admin');
+REVOKE CREATE ON SCHEMA public FROM loyalty_test_admin;
 SELECT loyalty.revoke_access('loyalty_test_app', 'app');
 SELECT loyalty.revoke_access('"loyalty test ""odd"""', 'app');
 SELECT count(*) AS left_over FROM pg_proc p, pg_roles r

@@ -102,6 +102,22 @@ SELECT c.relname, t.* FROM pg_class c, LATERAL triggers(c.oid) t WHERE c.relname
 SELECT loyalty.detach('part');
 SELECT c.relname, t.* FROM pg_class c, LATERAL triggers(c.oid) t WHERE c.relname LIKE 'part%' ORDER BY 1, 2;
 
+-- a table that was dropped and made again is the same source
+CREATE TABLE again (id int PRIMARY KEY, who int, total numeric, at timestamptz);
+ALTER TABLE again ADD COLUMN colour text;
+SELECT loyalty.attach('again', program => 'p', member => 'who', amount => 'total', occurred_at => 'at') AS id \gset
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'again', 'r', 'length(colour)');
+DROP TABLE again;
+UPDATE loyalty.rule SET points = '2' WHERE source = 'again';
+UPDATE loyalty.source SET enabled = false WHERE id = :id;
+CREATE TABLE again (id int PRIMARY KEY, who int, total numeric, at timestamptz);
+-- if its rules still fit
+SELECT loyalty.attach('again', program => 'p', member => 'who', amount => 'total', occurred_at => 'at') = :id AS same;
+\echo :LAST_ERROR_SQLSTATE
+UPDATE loyalty.rule SET enabled = false WHERE source = 'again';
+SELECT loyalty.attach('again', program => 'p', member => 'who', amount => 'total', occurred_at => 'at') = :id AS same;
+SELECT relation, attached, enabled FROM loyalty.source WHERE id = :id;
+
 -- only the owner
 CREATE ROLE loyalty_test_admin;
 SELECT loyalty.grant_access('loyalty_test_admin', 'admin');

@@ -106,5 +106,6 @@ SELECT count(*) AS tried,
 FROM got;
 -- long awards exceed 64 bits of units and stay exact
 SELECT breakdown_points(('{' || string_agg(i || ': 9999999999.99999999', ', ') || '; down, 4}')::breakdown) AS thousand,
-  breakdown_points(('{' || string_agg(i || ': 9999999999.99999999', ', ') || '; half_up, 4}')::breakdown, 1, 3) AS third
+  breakdown_points(('{' || string_agg(i || ': 9999999999.99999999', ', ') || '; half_up, 4}')::breakdown, 1, 3) AS third,
+  breakdown_points(('{' || string_agg(i || ': 9999999999.99999999', ', ') || '; half_up, 4}')::breakdown, 299999999999999.9999, 899999999999999.9997) AS third_of_much
 FROM generate_series(1, 1000) i;

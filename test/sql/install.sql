@@ -41,8 +41,10 @@ RESET ROLE;
 GRANT EXECUTE ON FUNCTION loyalty.install(regrole), loyalty.install_as_owner(), loyalty.check_install() TO loyalty_test_stranger;
 GRANT USAGE ON SCHEMA loyalty TO loyalty_test_stranger;
 SET ROLE loyalty_test_stranger;
+\set VERBOSITY sqlstate
 SELECT loyalty.install();
-\echo :LAST_ERROR_SQLSTATE
+SELECT loyalty.install_as_owner();
+\set VERBOSITY default
 RESET ROLE;
 ROLLBACK;
 
@@ -84,6 +86,13 @@ CREATE TABLE sale (id int PRIMARY KEY, who int, total numeric, at timestamptz);
 INSERT INTO loyalty.program (name) VALUES ('p');
 SELECT loyalty.attach('sale', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
 INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'r', 'earn.amount') RETURNING author;
+RESET SESSION AUTHORIZATION;
+-- whoever brings it up to date, its owner stays
+SET loyalty.allow_drop = on;
+DROP TABLE loyalty.request, loyalty.redemption;
+DELETE FROM loyalty.installed WHERE word = 'redemption';
+SELECT loyalty.install() AS steps, current_user = session_user AS same;
+SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'loyalty'::regnamespace AND relkind IN ('r', 'v');
 \c :here
 DROP DATABASE loyalty_test_dbo;
 DROP ROLE loyalty_test_dbo, loyalty_test_ledger;

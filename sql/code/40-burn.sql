@@ -1,0 +1,53 @@
+-- redeem(): points for a reward, and the stock of rewards.
+
+CREATE OR REPLACE FUNCTION loyalty.redeem(
+  member_id bigint, reward text DEFAULT NULL, points numeric DEFAULT NULL, quantity integer DEFAULT 1,
+  program text DEFAULT NULL, key text DEFAULT NULL, hold interval DEFAULT NULL, reason text DEFAULT NULL)
+RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text)
+LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_redeem';
+COMMENT ON FUNCTION loyalty.redeem(bigint, text, numeric, integer, text, text, interval, text) IS
+  'spend a member''s points, for a reward or just so many; the same key and arguments again give the same answer and no second effect';
+REVOKE ALL ON FUNCTION loyalty.redeem(bigint, text, numeric, integer, text, text, interval, text) FROM PUBLIC;
+
+-- reward.stock is what was put up in all.  A change of it changes what is left by the difference, evenly; what
+-- buyers hold is waited for.
+CREATE OR REPLACE FUNCTION loyalty.reward_stock_follow() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  former bigint;
+  total bigint;
+BEGIN
+  IF loyalty.restoring() THEN
+    RETURN NULL;
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    former := OLD.stock;
+    IF NEW.stock IS NOT DISTINCT FROM former THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  IF TG_OP = 'DELETE' OR NEW.stock IS NULL THEN
+    DELETE FROM loyalty.reward_stock s WHERE s.reward_id = OLD.id;
+    RETURN NULL;
+  END IF;
+
+  INSERT INTO loyalty.reward_stock AS s (reward_id, slot, left_over)
+  SELECT NEW.id, n, 0 FROM generate_series(0, 15) n ON CONFLICT (reward_id, slot) DO NOTHING;
+  SELECT sum(l.left_over) INTO total
+  FROM (SELECT s.left_over FROM loyalty.reward_stock s WHERE s.reward_id = NEW.id ORDER BY s.slot FOR UPDATE) l;
+  IF former IS NULL THEN
+    total := 0;
+  END IF;
+  IF total + NEW.stock - coalesce(former, 0) < 0 THEN
+    RAISE EXCEPTION 'stock of reward "%" of program "%" cannot go from % to %', NEW.name, NEW.program, former, NEW.stock
+      USING ERRCODE = 'LY017', DETAIL = format('%s of %s pieces are left.', total, former),
+            HINT = format('It can go down to %s.', former - total);
+  END IF;
+  total := total + NEW.stock - coalesce(former, 0);
+  UPDATE loyalty.reward_stock s SET left_over = total / 16 + CASE WHEN s.slot < total % 16 THEN 1 ELSE 0 END
+  WHERE s.reward_id = NEW.id;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.reward_stock_follow() IS 'trigger: keeps reward_stock in step with reward.stock';
+REVOKE ALL ON FUNCTION loyalty.reward_stock_follow() FROM PUBLIC;

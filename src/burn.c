@@ -1,0 +1,166 @@
+/*
+ * burn.c
+ *	  redeem(): points for a reward, or for nothing in particular.
+ *
+ * Order of a call, which gives every retry the same answer:
+ * 1. arguments that are wrong whatever the member has;
+ * 2. the account's lock, then the key: a call that was made before answers with what it made, whatever has
+ *	  happened to reward, account and redemption since;
+ * 3. account, reward, points, stock; 4. lots, redemption, request.
+ */
+#include "postgres.h"
+
+#include "common/int.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "call.h"
+#include "errcodes.h"
+#include "stock.h"
+
+PG_FUNCTION_INFO_V1(loyalty_redeem);
+
+/* The arguments of one call. */
+typedef struct Redeem
+{
+	int64		member;
+	char	   *reward;
+	Points		points;			/* 0: by the reward */
+	int32		quantity;
+	char	   *key;
+	char	   *reason;
+} Redeem;
+
+static void
+refuse_argument(const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg_internal("%s", what),
+			 errhint("%s", hint)));
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
+{
+	Numeric		points = call_number(fcinfo, 2);
+
+	redeem->member = call_member(fcinfo, 0);
+	redeem->reward = call_text(fcinfo, 1);
+	redeem->quantity = PG_ARGISNULL(3) ? 1 : PG_GETARG_INT32(3);
+	redeem->key = call_text(fcinfo, 5);
+	redeem->reason = call_text(fcinfo, 7);
+	if (!PG_ARGISNULL(6))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("argument \"hold\" is not available in this version"),
+				 errhint("Leave hold out: the points are taken at once.")));
+	if ((redeem->reward == NULL) == (points == NULL))
+		refuse_argument(points ? "both reward and points are given" : "neither reward nor points is given",
+						"Name a reward, or say how many points.");
+	if (redeem->quantity < 1)
+		refuse_argument(psprintf("quantity is %d", redeem->quantity), "It is 1 or more.");
+	if (points && redeem->quantity != 1)
+		refuse_argument(psprintf("quantity is %d", redeem->quantity), "Only rewards have a quantity.");
+	redeem->points = points ? call_points(program, points) : 0;
+	if (redeem->points < 0)
+		refuse_argument(psprintf("points is %s", points_to_text(redeem->points)), "It is above 0.");
+	request_check_key(redeem->key);
+}
+
+static void
+refuse_reward(const Program *program, const char *reward, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_REWARD_NOT_AVAILABLE),
+			 errmsg("reward \"%s\" of program \"%s\" is not available", reward, program->name),
+			 errdetail_internal("%s", detail),
+			 errhint("SELECT name, starts_at, ends_at, enabled FROM loyalty.reward lists the rewards.")));
+}
+
+/* The reward, and what it costs.  Its stock is the last thing to be looked at. */
+static const Reward *
+find_reward(const Program *program, const Redeem *redeem, TimestampTz at, Points *cost)
+{
+	const Reward *reward = config_reward(program, redeem->reward);
+
+	if (reward == NULL)
+		refuse_reward(program, redeem->reward, "There is no reward of this name.");
+	if (!reward->enabled)
+		refuse_reward(program, redeem->reward, "It is disabled.");
+	if (at < reward->starts_at)
+		refuse_reward(program, redeem->reward, psprintf("It starts at %s.", timestamptz_to_str(reward->starts_at)));
+	if (at >= reward->ends_at)
+		refuse_reward(program, redeem->reward, psprintf("It ended at %s.", timestamptz_to_str(reward->ends_at)));
+	if (pg_mul_s64_overflow(reward->cost, redeem->quantity, cost))
+		refuse_argument(psprintf("quantity is %d", redeem->quantity), "So many pieces cost more points than there can be.");
+	return reward;
+}
+
+static void
+burn(Call *call, const Redeem *redeem, Redemption *redemption)
+{
+	Account    *account = call->account;
+	const Reward *reward = NULL;
+	Points		points = redeem->points;
+
+	call_settle(call);
+	if (strcmp(account->status, "active") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ACCOUNT_BLOCKED),
+				 errmsg("account of member " INT64_FORMAT " in program \"%s\" is %s", redeem->member,
+						call->program->name, account->status),
+				 errhint("loyalty.unblock() lifts it.")));
+	if (redeem->reward)
+		reward = find_reward(call->program, redeem, call->at, &points);
+	call_check_available(account, points);
+	if (reward && reward->has_stock)
+		stock_take(reward, redeem->quantity);
+	*redemption = (Redemption) {
+		.redemption_id = store_next_redemption(call->store), .reward_id = reward ? reward->id : 0,
+		.quantity = redeem->quantity, .points = points, .state = "captured", .key = redeem->key,
+		.reason = redeem->reason, .at = call->at
+	};
+	ledger_burn(account, points, ENTRY_REDEEM, redemption->redemption_id, call->at, &redemption->first_entry,
+				&redemption->last_entry);
+	store_insert_redemption(account, redemption);
+}
+
+Datum
+loyalty_redeem(PG_FUNCTION_ARGS)
+{
+	char	   *name = call_text(fcinfo, 4);
+	const Program *program = config_program(name);
+	Redeem		redeem;
+	Redemption	redemption;
+	Request		request;
+	Call		call;
+	Argument	arguments[4];
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	read_arguments(fcinfo, program, &redeem);
+	arguments[0] = (Argument) {"reward", redeem.reward, false};
+	arguments[1] = (Argument) {"points", redeem.points ? points_to_text(redeem.points) : NULL, true};
+	arguments[2] = (Argument) {"quantity", redeem.quantity != 1 ? psprintf("%d", redeem.quantity) : NULL, true};
+	arguments[3] = (Argument) {"reason", redeem.reason, false};
+	call_begin(&call, "redeem", program, redeem.member);
+	if (request_find(call.account, redeem.key, "redeem", arguments, lengthof(arguments), &request))
+	{
+		if (!store_find_redemption(call.account, request.redemption_id, &redemption))
+			elog(ERROR, "redemption " INT64_FORMAT " has gone", request.redemption_id);
+	}
+	else
+	{
+		burn(&call, &redeem, &redemption);
+		request_keep(call.account, redeem.key, "redeem", arguments, lengthof(arguments), redemption.redemption_id, 0,
+					 redemption.at);
+	}
+	call_end(&call);
+	values[0] = Int64GetDatum(redemption.redemption_id);
+	values[1] = NumericGetDatum(points_to_numeric(redemption.points));
+	values[2] = CStringGetTextDatum(redemption.state);
+	values[3] = redemption.voucher ? CStringGetTextDatum(redemption.voucher) : (Datum) 0;
+	nulls[3] = redemption.voucher == NULL;
+	return call_result(fcinfo, values, nulls);
+}

@@ -1,0 +1,45 @@
+/*
+ * call.h
+ *	  What the entry functions share: their arguments, and the account that they work on.
+ */
+#ifndef LOYALTY_CALL_H
+#define LOYALTY_CALL_H
+
+#include "fmgr.h"
+
+#include "owner.h"
+#include "request.h"
+
+/* One call on one account, from call_begin() to call_end(): as the ledger's owner, the account's row locked. */
+typedef struct Call
+{
+	const char *name;			/* of the function */
+	const Program *program;
+	Account    *account;
+	Store	   *store;
+	TimestampTz at;				/* the account's instant, after call_settle() */
+	OwnerSwitch caller;
+} Call;
+
+/* NULL for SQL NULL */
+extern char *call_text(FunctionCallInfo fcinfo, int n);
+extern Numeric call_number(FunctionCallInfo fcinfo, int n);
+
+/* LY017 when NULL */
+extern int64 call_member(FunctionCallInfo fcinfo, int n);
+
+/* Points as people type them: finite, not 0, with no more decimals than the program's; LY017. */
+extern Points call_points(const Program *program, Numeric value);
+
+/* Lock the member's account; LY002 when there is none.  Refused in read-only transactions. */
+extern void call_begin(Call *call, const char *name, const Program *program, int64 member);
+extern void call_settle(Call *call);
+extern void call_end(Call *call);
+
+/* LY001 unless `points` are available and nothing is owed */
+extern void call_check_available(const Account *account, Points points);
+
+/* The one row of a function that returns TABLE. */
+extern Datum call_result(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
+
+#endif

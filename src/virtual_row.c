@@ -1,0 +1,174 @@
+/*
+ * virtual_row.c
+ *	  earn.*, account.* and member.* in expressions.
+ *
+ * Rules for whoever maintains this:
+ * - They are no tables: a reference becomes a Var of the inner slot (earn) or the outer one (account and member),
+ *   and the two descriptors below say what is there, in the order of the enums of expression.h.
+ * - The slots' values are what the descriptors say: the executor checks types when an expression is first run.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
+#include "utils/memutils.h"
+
+#include "errcodes.h"
+#include "virtual_row.h"
+
+typedef enum VirtualRow
+{
+	ROW_EARN,
+	ROW_ACCOUNT,
+	ROW_MEMBER,
+	VIRTUAL_ROWS
+} VirtualRow;
+
+static const char *const virtual_names[VIRTUAL_ROWS] = {"earn", "account", "member"};
+
+static int	virtual_attribute(VirtualRow row, const char *name);
+static bool in_virtual_row(VirtualRow row, int attribute);
+static char *virtual_columns(VirtualRow row);
+static TupleDesc virtual_desc(VirtualRow row);
+
+Node *
+virtual_row_column(ParseState *pstate, ColumnRef *ref)
+{
+	ExpressionRole role = *(ExpressionRole *) pstate->p_ref_hook_state;
+	const char *qualifier = strVal(linitial(ref->fields));
+	const char *name;
+	VirtualRow	row = 0;
+	int			attribute;
+	Form_pg_attribute column;
+	Var		   *var;
+
+	while (row < VIRTUAL_ROWS && strcmp(qualifier, virtual_names[row]) != 0)
+		row++;
+	if (row == VIRTUAL_ROWS || list_length(ref->fields) != 2)
+		return NULL;
+	name = IsA(lsecond(ref->fields), A_Star) ? "*" : strVal(lsecond(ref->fields));
+	if (role < EXPRESSION_RULE_CONDITION)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("%s.%s cannot be used here", qualifier, name),
+				 errdetail("This expression sees the columns of the row alone: its member is not known yet."),
+				 parser_errposition(pstate, ref->location)));
+	attribute = virtual_attribute(row, name);
+	if (attribute == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("column %s.%s does not exist", qualifier, name),
+				 errhint("There are %s.", virtual_columns(row)),
+				 parser_errposition(pstate, ref->location)));
+	if (row == ROW_EARN && attribute == EARN_BASE + 1 && role == EXPRESSION_BASE_POINTS)
+		virtual_row_refuse_base(pstate, ref->location);
+	column = TupleDescAttr(virtual_desc(row), attribute - 1);
+	var = makeVar(row == ROW_EARN ? INNER_VAR : OUTER_VAR, attribute, column->atttypid, column->atttypmod,
+				  column->attcollation, 0);
+	var->location = ref->location;
+	return (Node *) var;
+}
+
+void
+virtual_row_refuse_base(ParseState *pstate, int location)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+			 errmsg("a base rule cannot use earn.base"),
+			 errdetail("earn.base is the sum of the base rules, and known to bonus rules only."),
+			 errhint("Make it a bonus rule."),
+			 pstate ? parser_errposition(pstate, location) : 0));
+}
+
+static TupleDesc
+virtual_desc(VirtualRow row)
+{
+	return row == ROW_EARN ? expression_earn_desc() : expression_account_desc();
+}
+
+/* account.* and member.* share a slot, and member_id */
+static bool
+in_virtual_row(VirtualRow row, int attribute)
+{
+	if (row == ROW_EARN)
+		return true;
+	if (attribute == ACCOUNT_MEMBER_ID + 1)
+		return true;
+	return (row == ROW_MEMBER) == (attribute > MEMBER_ATTRIBUTES);
+}
+
+static int
+virtual_attribute(VirtualRow row, const char *name)
+{
+	TupleDesc	desc = virtual_desc(row);
+
+	for (int i = 1; i <= desc->natts; i++)
+	{
+		if (in_virtual_row(row, i) && strcmp(NameStr(TupleDescAttr(desc, i - 1)->attname), name) == 0)
+			return i;
+	}
+	return 0;
+}
+
+static char *
+virtual_columns(VirtualRow row)
+{
+	TupleDesc	desc = virtual_desc(row);
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 1; i <= desc->natts; i++)
+	{
+		if (in_virtual_row(row, i))
+			appendStringInfo(&list, "%s%s.%s", list.len > 0 ? ", " : "", virtual_names[row],
+							 NameStr(TupleDescAttr(desc, i - 1)->attname));
+	}
+	return list.data;
+}
+
+TupleDesc
+expression_earn_desc(void)
+{
+	static TupleDesc desc = NULL;
+
+	if (desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+		TupleDesc	d = CreateTemplateTupleDesc(EARN_COLUMNS);
+
+		TupleDescInitEntry(d, EARN_AMOUNT + 1, "amount", NUMERICOID, -1, 0);
+		TupleDescInitEntry(d, EARN_OCCURRED_AT + 1, "occurred_at", TIMESTAMPTZOID, -1, 0);
+		TupleDescInitEntry(d, EARN_LOCAL_TIME + 1, "local_time", TIMESTAMPOID, -1, 0);
+		TupleDescInitEntry(d, EARN_BASE + 1, "base", NUMERICOID, -1, 0);
+		MemoryContextSwitchTo(old);
+		desc = d;
+	}
+	return desc;
+}
+
+TupleDesc
+expression_account_desc(void)
+{
+	static TupleDesc desc = NULL;
+
+	if (desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+		TupleDesc	d = CreateTemplateTupleDesc(ACCOUNT_COLUMNS);
+
+		TupleDescInitEntry(d, ACCOUNT_MEMBER_ID + 1, "member_id", INT8OID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_TIER + 1, "tier", TEXTOID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_TIER_RANK + 1, "tier_rank", INT4OID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_BALANCE + 1, "balance", NUMERICOID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_SPEND + 1, "spend", NUMERICOID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_VISITS + 1, "visits", INT4OID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_EARNED + 1, "earned", NUMERICOID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_ENROLLED_AT + 1, "enrolled_at", TIMESTAMPTZOID, -1, 0);
+		TupleDescInitEntry(d, MEMBER_ATTRIBUTES + 1, "attributes", JSONBOID, -1, 0);
+		TupleDescInitEntry(d, MEMBER_BIRTH_DATE + 1, "birth_date", DATEOID, -1, 0);
+		MemoryContextSwitchTo(old);
+		desc = d;
+	}
+	return desc;
+}
