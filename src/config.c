@@ -169,7 +169,8 @@ config_build(void)
 	owner_become(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetLatestSnapshot());
+	/* a parallel query's leader may not take GetLatestSnapshot(); a catalog snapshot is as new */
+	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
 	for (int i = 0; i < config->nprograms; i++)
@@ -458,8 +459,8 @@ load_rewards(Config *config)
 static void
 load_excluded(Config *config)
 {
-	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'excluded'"
-						  " AND status OPERATOR(pg_catalog.<>) 'active' ORDER BY member_id");
+	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
+						  " ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));

@@ -167,7 +167,7 @@ extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 
-/* members that no till should earn for (member.status) */
+/* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
 
 #endif
