@@ -80,8 +80,8 @@ static void work_item(Pass *pass, Account *account, PostItem *item);
 
 /* ---- the settings that rules are evaluated under ---- */
 
-static int
-settings_enter(const Program *program)
+int
+post_enter_settings(const Program *program)
 {
 	int			nest;
 
@@ -94,8 +94,8 @@ settings_enter(const Program *program)
 	return nest;
 }
 
-static void
-settings_leave(int nest)
+void
+post_leave_settings(int nest)
 {
 	if (nest > 0)
 		AtEOXact_GUC(true, nest);
@@ -120,7 +120,7 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
 	Pass		pass = {.attached = attached, .source = source, .hoping = hoping};
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = &pass};
 	MemoryContext outer = CurrentMemoryContext;
-	int			nest = settings_enter(source->program);
+	int			nest = post_enter_settings(source->program);
 
 	error_context_stack = &callback;
 	pass.statement_at = instant_for_writing(source->program);
@@ -146,7 +146,7 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
 	mapping_free(pass.mapping);
 	MemoryContextDelete(pass.context);
 	error_context_stack = callback.previous;
-	settings_leave(nest);
+	post_leave_settings(nest);
 	return pass.posted;
 }
 
@@ -278,6 +278,13 @@ map_row(Pass *pass, PostRow *row)
 	PostItem	   *gone = NULL;
 	PostItem	   *item;
 
+	if (row->key)
+	{
+		gone = add_item(pass, row->member, NULL);
+		gone->changed = true;
+		gone->purchase.key = MemoryContextStrdup(pass->context, row->key);
+		return;
+	}
 	if (row->former)
 	{
 		gone = add_item(pass, row->member, NULL);

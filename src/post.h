@@ -15,6 +15,7 @@ typedef struct PostRow
 	int64		member;
 	HeapTuple	former;			/* NULL: the row is new to this member */
 	HeapTuple	row;			/* NULL: the row is gone from this member */
+	const char *key;			/* of a row that is gone and cannot be shown; then both are NULL */
 } PostRow;
 
 /* The rows of one source by (member, arrival). */
@@ -25,6 +26,10 @@ typedef struct PostRows
 	int64		count;
 	bool		all_new;		/* no row has a former state */
 } PostRows;
+
+/* The settings that expressions of a program's sources are evaluated under; leave what enter returned. */
+extern int	post_enter_settings(const Program *program);
+extern void post_leave_settings(int nest);
 
 /* Post them; returns how many awards were made or changed. */
 extern int64 post_rows(const Attached *attached, const Source *source, PostRows *rows);
