@@ -32,7 +32,10 @@
 #include "config.h"
 #include "errcodes.h"
 #include "fixed.h"
+#include "mapping.h"
 #include "owner.h"
+#include "settings.h"
+#include "tier.h"
 
 /* A rule or source as its row says it, before its expressions are compiled. */
 typedef struct RuleRow
@@ -166,9 +169,12 @@ config_build(void)
 	owner_become(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetLatestSnapshot());
+	/* a parallel query's leader may not take GetLatestSnapshot(); a catalog snapshot is as new */
+	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
+	for (int i = 0; i < config->nprograms; i++)
+		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
 	load_rules(config);
 	load_rewards(config);
@@ -264,6 +270,7 @@ load_programs(Config *config)
 
 		p->id = DatumGetInt32(next_datum(&r));
 		p->name = next_text(&r);
+		p->held = MemoryContextAllocZero(config->context, sizeof(HeldMemo));
 		p->timezone = next_text(&r);
 		p->zone = calendar_zone(p->timezone);
 		p->decimals = DatumGetInt16(next_datum(&r));
@@ -452,8 +459,8 @@ load_rewards(Config *config)
 static void
 load_excluded(Config *config)
 {
-	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'excluded'"
-						  " AND status OPERATOR(pg_catalog.<>) 'active' ORDER BY member_id");
+	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
+						  " ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
@@ -538,6 +545,8 @@ compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation 
 		return NULL;
 	e = expression_compile(text, role, relation, row->author,
 						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
+	s->uses_settings |= !e->built_in || (role == EXPRESSION_KEY && mapping_key_uses_settings(e->type));
+	s->uses_authors |= e->authored;
 	if (role != EXPRESSION_OCCURRED_AT)
 	{
 		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
@@ -566,9 +575,10 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 {
 	Source	   *s = &row->source;
 	List	   *groups = NIL;
+	int			nest = settings_enter(s->program, false);	/* literals are read now */
 
 	s->mapped_columns = NULL;
-	s->mapped_whole_row = false;
+	s->mapped_whole_row = s->uses_settings = s->uses_authors = false;
 	s->member = compile_mapping(row, row->member, EXPRESSION_MEMBER, relation, "member");
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
@@ -604,10 +614,13 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
 			s->uses_member |= x->uses_member;
+			s->uses_settings |= !x->built_in;
+			s->uses_authors |= x->authored;
 		}
 	}
 	s->ngroups = list_length(groups);
 	row->compiled = true;
+	settings_leave(nest);
 }
 
 /* ---- look-ups ---- */

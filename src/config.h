@@ -80,6 +80,10 @@ typedef struct Program
 	bool		sandbox;
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
+
+	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
+	struct HeldMemo *held;
 } Program;
 
 typedef struct Rule
@@ -119,6 +123,8 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
+	bool		uses_settings;	/* some value depends on TimeZone, formats or search_path */
+	bool		uses_authors;	/* some expression runs functions of its author */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
 	bool		mapped_whole_row;
 } Source;
@@ -161,7 +167,7 @@ extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 
-/* members that no till should earn for (member.status) */
+/* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
 
 #endif

@@ -175,7 +175,7 @@ create_member(text *external_id)
 Datum
 loyalty_member_id(PG_FUNCTION_ARGS)
 {
-	text	   *external_id = PG_GETARG_TEXT_PP(0);
+	text	   *external_id = PG_ARGISNULL(0) ? cstring_to_text("") : PG_GETARG_TEXT_PP(0);
 	const Program *program = config_program(call_text(fcinfo, 1));
 	OwnerSwitch caller;
 	int64		member;

@@ -297,14 +297,11 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 /* ---- purchases ---- */
 
 void
-ledger_award(Account *account, int32 source_id, const char *source_key, int first_part, const Award *award,
+ledger_award(Account *account, int32 source_id, char *source_key, int first_part, const Award *award,
 			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
-	char	   *key = pstrdup(source_key);
 
-	if (amount)
-		amount = money_copy(amount);
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
@@ -312,10 +309,10 @@ ledger_award(Account *account, int32 source_id, const char *source_key, int firs
 									   share->expires_at, at);
 
 		lot->source_id = source_id;
-		lot->source_key = key;
+		lot->source_key = source_key;
 		lot->part = first_part + i;
 		lot->amount = lot->kept_amount = amount;
-		lot->breakdown = share->breakdown ? DatumGetByteaPCopy(PointerGetDatum(share->breakdown)) : NULL;
+		lot->breakdown = share->breakdown;
 	}
 	tier_count(account, Min(occurred_at, at), amount, award->points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));

@@ -172,8 +172,11 @@ extern void ledger_enroll(Account *account, TimestampTz at);
 /* Bring the account forward to an instant; never backwards.  Returns the account's instant. */
 extern TimestampTz ledger_settle(Account *account, TimestampTz at);
 
-/* Grant an award for a purchase: lots, counters, promotion.  The account is settled to `at`. */
-extern void ledger_award(Account *account, int32 source_id, const char *source_key, int first_part,
+/*
+ * Grant an award for a purchase: lots, counters, promotion.  The account is settled to `at`.  Key, award and amount are
+ * not copied: they live as long as the account.
+ */
+extern void ledger_award(Account *account, int32 source_id, char *source_key, int first_part,
 						 const Award *award, Numeric amount, TimestampTz occurred_at, TimestampTz at);
 
 /*

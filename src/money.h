@@ -28,11 +28,7 @@ money_compare(Numeric a, Numeric b)
 	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
-static inline Numeric
-money_zero(void)
-{
-	return int64_to_numeric(0);
-}
+extern Numeric money_zero(void);	/* the one zero, never freed */
 
 /* -1, 0, 1 */
 static inline int

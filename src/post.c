@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -26,6 +25,7 @@
 #include "money.h"
 #include "post.h"
 #include "review.h"
+#include "settings.h"
 #include "store.h"
 
 #define BATCH_ROWS	1000
@@ -48,8 +48,8 @@ typedef struct PostItem
 
 typedef struct Pass
 {
-	const Attached *attached;
 	const Source *source;
+	PostRows   *rows;
 	Mapping    *mapping;
 	Store	   *store;
 	bool		hoping;
@@ -71,35 +71,12 @@ typedef struct Pass
 	Award		award;
 } Pass;
 
-static void map_batch(Pass *pass, PostRows *rows);
+static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
 static void lock_batch(Pass *pass);
 static void probe_batch(Pass *pass);
 static void work_batch(Pass *pass);
 static void work_item(Pass *pass, Account *account, PostItem *item);
-
-/* ---- the settings that rules are evaluated under ---- */
-
-int
-post_enter_settings(const Program *program)
-{
-	int			nest;
-
-	if (strcmp(pg_get_timezone_name(session_timezone), program->timezone) == 0 &&
-		DateStyle == USE_ISO_DATES && DateOrder == DATEORDER_YMD)
-		return 0;
-	nest = NewGUCNestLevel();
-	(void) set_config_option("timezone", program->timezone, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("datestyle", "ISO, YMD", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return nest;
-}
-
-void
-post_leave_settings(int nest)
-{
-	if (nest > 0)
-		AtEOXact_GUC(true, nest);
-}
 
 static void
 error_context(void *arg)
@@ -115,24 +92,23 @@ error_context(void *arg)
 
 /* One pass.  hoping: that no key has earned before; if one has, the pass ends in unique_violation. */
 static int64
-post_pass(const Attached *attached, const Source *source, PostRows *rows, bool hoping)
+post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 {
-	Pass		pass = {.attached = attached, .source = source, .hoping = hoping};
+	Pass		pass = {.mapping = mapping, .source = source, .rows = rows, .hoping = hoping};
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = &pass};
 	MemoryContext outer = CurrentMemoryContext;
-	int			nest = post_enter_settings(source->program);
+	int			nest = settings_enter_source(source);
 
 	error_context_stack = &callback;
 	pass.statement_at = instant_for_writing(source->program);
 	pass.context = AllocSetContextCreate(outer, "loyalty batch", ALLOCSET_DEFAULT_SIZES);
-	pass.mapping = mapping_create(attached);
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
 		store_hope(pass.store);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
-		map_batch(&pass, rows);
+		map_batch(&pass);
 		if (pass.nitems > 0)
 		{
 			lock_batch(&pass);
@@ -143,10 +119,9 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
 		MemoryContextReset(pass.context);
 	} while (pass.nitems > 0);
 	store_close(pass.store);
-	mapping_free(pass.mapping);
 	MemoryContextDelete(pass.context);
 	error_context_stack = callback.previous;
-	post_leave_settings(nest);
+	settings_leave(nest);
 	return pass.posted;
 }
 
@@ -155,7 +130,7 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
  * is there after all (a replay), all is undone and done again with asking.
  */
 static bool
-post_hoping(const Attached *attached, const Source *source, PostRows *rows, int64 *posted)
+post_hoping(Mapping *mapping, const Source *source, PostRows *rows, int64 *posted)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -165,16 +140,23 @@ post_hoping(const Attached *attached, const Source *source, PostRows *rows, int6
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*posted = post_pass(attached, source, rows, true);
+		*posted = post_pass(mapping, source, rows, true);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
-			PG_RE_THROW();
+		ErrorData  *error;
+
 		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* whoever catches it rolls back a subtransaction of his own, which must be the innermost again */
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		FreeErrorData(error);
 		good = false;
 	}
 	PG_END_TRY();
@@ -184,30 +166,30 @@ post_hoping(const Attached *attached, const Source *source, PostRows *rows, int6
 }
 
 int64
-post_rows(const Attached *attached, const Source *source, PostRows *rows)
+post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 {
 	int64		posted;
 
 	if (rows->all_new && rows->count >= HOPE_ROWS)
 	{
-		if (post_hoping(attached, source, rows, &posted))
+		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
 		rows->rewind(rows);
 	}
-	return post_pass(attached, source, rows, false);
+	return post_pass(mapping, source, rows, false);
 }
 
 /* ---- reading ---- */
 
 static void
-map_batch(Pass *pass, PostRows *rows)
+map_batch(Pass *pass)
 {
 	PostRow		row;
 	int			room = 16;
 
 	pass->nitems = 0;
 	pass->items = palloc(room * sizeof(PostItem));
-	while (pass->nitems < BATCH_ROWS && rows->next(rows, &row))
+	while (pass->nitems < BATCH_ROWS && pass->rows->next(pass->rows, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pass->nitems + 2 > room)
@@ -236,7 +218,7 @@ map_present(void *arg, void *work)
 	PostItem	   *item = work;
 	const Source *source = pass->source;
 
-	item->purchase.key = MemoryContextStrdup(pass->context, mapping_key(pass->mapping, source));
+	item->purchase.key = mapping_key(pass->mapping, source);
 	item->counts = mapping_counts(pass->mapping, source);
 	if (!item->counts)
 		return;
@@ -250,11 +232,10 @@ map_present(void *arg, void *work)
 				 errhint("Leave such rows out by the source's condition, for instance total >= 0.")));
 }
 
-/* Evaluate for one item in short-lived memory; false when it failed and the source skips errors. */
+/* Evaluate for one item, in the memory of the batch; false when it failed and the source skips errors. */
 static bool
 evaluate(Pass *pass, PostItem *item, ReviewWork work)
 {
-	MemoryContext old = MemoryContextSwitchTo(pass->mapping->context->ecxt_per_tuple_memory);
 	ErrorData  *error = NULL;
 
 	pass->working = item;
@@ -262,7 +243,6 @@ evaluate(Pass *pass, PostItem *item, ReviewWork work)
 		error = review_guard(work, pass, item);
 	else
 		work(pass, item);
-	MemoryContextSwitchTo(old);
 	if (error)
 	{
 		review_add(pass->source, item->member, item->purchase.key, error);
@@ -290,11 +270,11 @@ map_row(Pass *pass, PostRow *row)
 		gone = add_item(pass, row->member, NULL);
 		gone->changed = true;
 		mapping_set_row(pass->mapping, row->former);
-		former_key = gone->purchase.key = MemoryContextStrdup(pass->context, mapping_key(pass->mapping, pass->source));
+		former_key = gone->purchase.key = mapping_key(pass->mapping, pass->source);
 	}
 	if (row->row == NULL)
 		return;
-	item = add_item(pass, row->member, heap_copytuple(row->row));
+	item = add_item(pass, row->member, pass->rows->stable ? row->row : heap_copytuple(row->row));
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, map_present))
 	{
@@ -302,7 +282,8 @@ map_row(Pass *pass, PostRow *row)
 			gone->skip = true;
 		return;
 	}
-	item->purchase.amount = item->counts ? money_copy(item->purchase.amount) : NULL;
+	if (item->counts && pass->source->amount->plain_column == 0)
+		item->purchase.amount = money_copy(item->purchase.amount);	/* out of the expression's memory */
 	if (former_key && strcmp(former_key, item->purchase.key) == 0)
 		gone->skip = true;		/* the key stays: the row that is there says all */
 }

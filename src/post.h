@@ -25,13 +25,10 @@ typedef struct PostRows
 	void		(*rewind) (struct PostRows *rows);
 	int64		count;
 	bool		all_new;		/* no row has a former state */
+	bool		stable;			/* tuples live until the end */
 } PostRows;
 
-/* The settings that expressions of a program's sources are evaluated under; leave what enter returned. */
-extern int	post_enter_settings(const Program *program);
-extern void post_leave_settings(int nest);
-
 /* Post them; returns how many awards were made or changed. */
-extern int64 post_rows(const Attached *attached, const Source *source, PostRows *rows);
+extern int64 post_rows(Mapping *mapping, const Source *source, PostRows *rows);
 
 #endif

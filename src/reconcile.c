@@ -41,6 +41,7 @@
 #include "mapping.h"
 #include "money.h"
 #include "post.h"
+#include "settings.h"
 #include "store.h"
 
 #define LOTS_AN_AWARD	64		/* as in post.c */
@@ -111,13 +112,20 @@ refuse_relation(Oid relid, const char *what, const char *hint)
 			 errhint("%s", hint)));
 }
 
-/* Lock, then look what it is. */
+/* Lock the table of the first argument, then look what it is. */
 static const Attached *
-lock_relation(Oid relid)
+lock_relation(FunctionCallInfo fcinfo)
 {
 	const Attached *attached;
+	Oid			relid;
 	Oid			owner;
 	Relation	relation;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("relation is null")));
+	relid = PG_GETARG_OID(0);
 
 	PreventCommandIfReadOnly("loyalty.reconcile()");
 	LockRelationOid(relid, ShareLock);
@@ -371,7 +379,7 @@ post_sorted(Work *work)
 	work->post.next = next_post;
 	work->post.rewind = rewind_post;
 	if (work->post.count > 0)
-		work->posted += post_rows(work->attached, work->source, &work->post);
+		work->posted += post_rows(work->mapping, work->source, &work->post);
 	tuplesort_end(work->sort);
 	ExecDropSingleTupleTableSlot(work->slot);
 }
@@ -689,7 +697,7 @@ settle_reviews(const Source *source)
 static void
 reconcile_source(Work *work)
 {
-	int			nest = post_enter_settings(work->source->program);
+	int			nest = settings_enter_source(work->source);
 	OwnerSwitch caller;
 	Store	   *store;
 
@@ -706,7 +714,7 @@ reconcile_source(Work *work)
 	ExecDropSingleTupleTableSlot(work->compare_slot);
 	post_sorted(work);
 	end(work);
-	post_leave_settings(nest);
+	settings_leave(nest);
 	owner_become(&caller);
 	settle_reviews(work->source);
 	owner_restore(&caller);
@@ -726,11 +734,7 @@ loyalty_reconcile(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("relation is null")));
-	attached = lock_relation(PG_GETARG_OID(0));
+	attached = lock_relation(fcinfo);
 	work.attached = attached;
 	for (int i = 0; i < attached->nsources; i++)
 	{
@@ -783,15 +787,15 @@ loyalty_backfill(PG_FUNCTION_ARGS)
 	};
 	int			nest;
 
-	work.attached = lock_relation(PG_GETARG_OID(0));
+	work.attached = lock_relation(fcinfo);
 	work.source = source_of_program(work.attached, call_text(fcinfo, 1));
-	nest = post_enter_settings(work.source->program);
+	nest = settings_enter_source(work.source);
 	begin(&work);
 	begin_sort(&work);
 	scan(&work, backfill_row);
 	post_sorted(&work);
 	end(&work);
-	post_leave_settings(nest);
+	settings_leave(nest);
 	PG_RETURN_INT64(work.posted);
 }
 
@@ -822,7 +826,7 @@ loyalty_backfill_ranges(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("batch is %d", batch),
 				 errhint("It is 1 or more rows.")));
-	work.attached = lock_relation(PG_GETARG_OID(0));
+	work.attached = lock_relation(fcinfo);
 	work.source = source_of_program(work.attached, call_text(fcinfo, 1));
 	begin(&work);
 	work.compare = tuplesort_begin_datum(INT8OID, lookup_type_cache(INT8OID, TYPECACHE_LT_OPR)->lt_opr, InvalidOid, false,

@@ -45,11 +45,14 @@ review_guard(ReviewWork work, void *pass, void *item)
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		if (must_stop(geterrcode()))
-			PG_RE_THROW();
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* whoever catches it rolls back a subtransaction of his own, which must be the innermost again */
+		if (must_stop(error->sqlerrcode))
+			ReThrowError(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);

@@ -37,6 +37,7 @@
 #include "guc.h"
 #include "mapping.h"
 #include "post.h"
+#include "settings.h"
 #include "source.h"
 
 /* One row of a lane in memory. */
@@ -222,6 +223,16 @@ source_truncate(PG_FUNCTION_ARGS)
 
 /* ---- which table ---- */
 
+/* Somebody made our triggers on a table of his own: rows there earn nothing. */
+static void
+refuse_unattached(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_NOT_PERMITTED),
+			 errmsg("table \"%s\" has a loyalty trigger but is not attached", table),
+			 errhint("Attach it by loyalty.attach(), or drop its triggers that are named loyalty_….")));
+}
+
 /* The table itself when it is attached, else the partition root above it that is. */
 static Oid
 attached_root(Relation relation)
@@ -236,10 +247,7 @@ attached_root(Relation relation)
 		if (config_attached(lfirst_oid(cell)))
 			return lfirst_oid(cell);
 	if (config_attached(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_NOT_PERMITTED),
-				 errmsg("table \"%s\" has a loyalty trigger but is not attached", RelationGetRelationName(relation)),
-				 errhint("Attach it by loyalty.attach(), or drop its triggers that are named loyalty_….")));
+		refuse_unattached(RelationGetRelationName(relation));
 	return relid;
 }
 
@@ -281,7 +289,7 @@ level_begin(Level *level)
 
 	level->attached = config_attached(level->relid);
 	if (level->attached == NULL)
-		elog(ERROR, "table %u is no longer attached", level->relid);
+		refuse_unattached(get_rel_name(level->relid));
 	level->mapping = mapping_create(level->attached);
 	level->tuples = GenerationContextCreate(level->context, "loyalty rows", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
@@ -319,10 +327,18 @@ root_row(Level *level, Relation relation, HeapTuple tuple)
 static bool
 row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 {
+	int			nest;
+	bool		named;
+
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	return mapping_member(level->mapping, source, member);
+	if (source->member->plain_column > 0)
+		return mapping_member(level->mapping, source, member);
+	nest = settings_enter_source(source);
+	named = mapping_member(level->mapping, source, member);
+	settings_leave(nest);
+	return named;
 }
 
 /* Put the row of a row trigger into every lane that it concerns. */
@@ -376,7 +392,7 @@ level_work(Level *level)
 		if (lane->nrows == 0 && lane->sort == NULL)
 			continue;
 		lane_begin(level, lane);
-		post_rows(level->attached, lane->source, &lane->post);
+		post_rows(level->mapping, lane->source, &lane->post);
 		if (lane->sort)
 			tuplesort_end(lane->sort);
 	}
@@ -489,16 +505,20 @@ lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row
 		level_spill(level);
 }
 
-static int
-compare_rows(const void *a, const void *b)
+static inline int
+compare_rows(const LaneRow *x, const LaneRow *y)
 {
-	const LaneRow *x = a;
-	const LaneRow *y = b;
-
 	if (x->member != y->member)
 		return x->member < y->member ? -1 : 1;
-	return x->arrival < y->arrival ? -1 : 1;
+	return (x->arrival > y->arrival) - (x->arrival < y->arrival);
 }
+
+#define ST_SORT sort_rows
+#define ST_ELEMENT_TYPE LaneRow
+#define ST_COMPARE(a, b) compare_rows(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static void
 lane_begin(Level *level, Lane *lane)
@@ -509,10 +529,11 @@ lane_begin(Level *level, Lane *lane)
 		tuplesort_performsort(lane->sort);
 	}
 	else if (lane->nrows > 1)
-		qsort(lane->rows, lane->nrows, sizeof(LaneRow), compare_rows);
+		sort_rows(lane->rows, lane->nrows);
 	lane->next = 0;
 	lane->post.next = lane_next;
 	lane->post.rewind = lane_rewind;
+	lane->post.stable = lane->sort == NULL;
 }
 
 static HeapTuple

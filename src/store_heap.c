@@ -25,6 +25,7 @@
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "port/pg_bswap.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -32,8 +33,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplesort.h"
-#include "utils/typcache.h"
 
 #include "compat.h"
 #include "errcodes.h"
@@ -121,15 +120,22 @@ struct Store
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
 	bool		hoping;
-	Tuplesortstate *key_sort;
-	TupleTableSlot *key_put;
-	TupleTableSlot *key_get;
+	MemoryContext key_context;
+	struct KeyEntry *keys;
+	int			nkeys;
+	int			max_keys;
+	Size		key_bytes;
 };
 
-enum
+/* The key of a new lot that is not indexed yet. */
+typedef struct KeyEntry
 {
-	KEY_SOURCE_KEY, KEY_PART, KEY_SOURCE_ID, KEY_TID, KEY_COLUMNS
-};
+	uint64		head;			/* the key's first bytes, comparable */
+	text	   *key;
+	ItemPointerData tid;
+	int16		part;
+	int32		source_id;
+} KeyEntry;
 
 static StoreTable *open_table(Store *store, StoreTableId id);
 static void refresh_snapshot(Store *store);
@@ -936,27 +942,13 @@ insert_key_entry(Store *store, Datum source_id, Datum key, Datum part, bool isnu
 				 store->key_info);
 }
 
-static void
-begin_key_sort(Store *store)
+static uint64
+key_head(const text *key)
 {
-	MemoryContext old = MemoryContextSwitchTo(store->context);
-	TupleDesc	desc = CreateTemplateTupleDesc(KEY_COLUMNS);
-	AttrNumber	columns[] = {KEY_SOURCE_KEY + 1, KEY_PART + 1};
-	Oid			operators[] = {lookup_type_cache(TEXTOID, TYPECACHE_LT_OPR)->lt_opr,
-	lookup_type_cache(INT2OID, TYPECACHE_LT_OPR)->lt_opr};
-	Oid			collations[] = {C_COLLATION_OID, InvalidOid};
-	bool		nulls_first[] = {false, false};
+	uint64		head = 0;
 
-	TupleDescInitEntry(desc, KEY_SOURCE_KEY + 1, "source_key", TEXTOID, -1, 0);
-	TupleDescInitEntryCollation(desc, KEY_SOURCE_KEY + 1, C_COLLATION_OID);
-	TupleDescInitEntry(desc, KEY_PART + 1, "part", INT2OID, -1, 0);
-	TupleDescInitEntry(desc, KEY_SOURCE_ID + 1, "source_id", INT4OID, -1, 0);
-	TupleDescInitEntry(desc, KEY_TID + 1, "tid", TIDOID, -1, 0);
-	store->key_put = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-	store->key_get = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	store->key_sort = tuplesort_begin_heap(desc, 2, columns, operators, collations, nulls_first, work_mem, NULL,
-										   TUPLESORT_NONE);
-	MemoryContextSwitchTo(old);
+	memcpy(&head, VARDATA_ANY(key), Min(VARSIZE_ANY_EXHDR(key), sizeof(head)));
+	return pg_ntoh64(head);
 }
 
 /* Index the key of a new lot, now or with the others of the statement. */
@@ -968,48 +960,80 @@ insert_key(Store *store, TupleTableSlot *slot)
 	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
 	Datum		part = slot_getattr(slot, L_PART + 1, &never);
 	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
+	KeyEntry   *entry;
+	Size		size;
 
 	if (!store->hoping || isnull)
 	{
 		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
 		return;
 	}
-	if (store->key_sort == NULL)
-		begin_key_sort(store);
-	ExecClearTuple(store->key_put);
-	store->key_put->tts_values[KEY_SOURCE_KEY] = key;
-	store->key_put->tts_values[KEY_PART] = part;
-	store->key_put->tts_values[KEY_SOURCE_ID] = source_id;
-	store->key_put->tts_values[KEY_TID] = PointerGetDatum(&slot->tts_tid);
-	memset(store->key_put->tts_isnull, false, KEY_COLUMNS * sizeof(bool));
-	ExecStoreVirtualTuple(store->key_put);
-	tuplesort_puttupleslot(store->key_sort, store->key_put);
+	size = VARSIZE_ANY(DatumGetPointer(key));
+	if (store->key_bytes + size > (Size) work_mem * 1024)
+		flush_keys(store);
+	if (store->key_context == NULL)
+		store->key_context = GenerationContextCreate(store->context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
+	if (store->nkeys == store->max_keys)
+	{
+		store->max_keys = Max(1024, store->max_keys * 2);
+		store->keys = store->keys == NULL ? MemoryContextAlloc(store->context, store->max_keys * sizeof(KeyEntry))
+			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
+	}
+	entry = &store->keys[store->nkeys++];
+	entry->key = MemoryContextAlloc(store->key_context, size);
+	memcpy(entry->key, DatumGetPointer(key), size);
+	entry->head = key_head(entry->key);
+	entry->source_id = DatumGetInt32(source_id);
+	entry->part = DatumGetInt16(part);
+	entry->tid = slot->tts_tid;
+	store->key_bytes += sizeof(KeyEntry) + size + 16;
 }
 
+static inline int
+compare_keys(const KeyEntry *x, const KeyEntry *y)
+{
+	int			xlen;
+	int			ylen;
+	int			c;
+
+	if (x->head != y->head)
+		return x->head < y->head ? -1 : 1;
+	xlen = VARSIZE_ANY_EXHDR(x->key);
+	ylen = VARSIZE_ANY_EXHDR(y->key);
+	c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+	return c != 0 ? c : xlen != ylen ? xlen - ylen : x->part - y->part;
+}
+
+#define ST_SORT sort_keys
+#define ST_ELEMENT_TYPE KeyEntry
+#define ST_COMPARE(a, b) compare_keys(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* In key order neighbours go to one page. */
 static void
 flush_keys(Store *store)
 {
-	TupleTableSlot *slot = store->key_get;
 	MemoryContext old;
-	int64		n = 0;
 
-	if (store->key_sort == NULL)
+	if (store->nkeys == 0)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
-	tuplesort_performsort(store->key_sort);
-	while (tuplesort_gettupleslot(store->key_sort, true, false, slot, NULL))
+	sort_keys(store->keys, store->nkeys);
+	for (int i = 0; i < store->nkeys; i++)
 	{
+		KeyEntry   *entry = &store->keys[i];
+
 		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		insert_key_entry(store, slot->tts_values[KEY_SOURCE_ID], slot->tts_values[KEY_SOURCE_KEY],
-						 slot->tts_values[KEY_PART], false, (ItemPointer) DatumGetPointer(slot->tts_values[KEY_TID]));
-		if (++n % 1000 == 0)
+		insert_key_entry(store, Int32GetDatum(entry->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
+						 false, &entry->tid);
+		if (i % 1000 == 0)
 			ResetPerTupleExprContext(store->estate);
 	}
-	tuplesort_end(store->key_sort);
-	store->key_sort = NULL;
-	ExecDropSingleTupleTableSlot(store->key_put);
-	ExecDropSingleTupleTableSlot(store->key_get);
+	store->nkeys = 0;
+	store->key_bytes = 0;
+	MemoryContextReset(store->key_context);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }

@@ -67,10 +67,10 @@ tier_by_previous(const Account *account)
 	return tier_by_figures(account->program, account->spend_previous, account->earned_previous);
 }
 
-static int
-lowest_tier(const Program *program)
+int
+tier_of_nothing(const Program *program)
 {
-	return program->ntiers == 0 ? -1 : tier_by_figures(program, money_zero(), 0);
+	return tier_by_figures(program, money_zero(), 0);
 }
 
 static TimestampTz
@@ -89,9 +89,16 @@ held_until(const Program *program, int tier, TimestampTz end, TimestampTz at)
 {
 	TimestampTz from = TIMESTAMP_NOT_FINITE(end) ? at : end;
 
-	if (program->downgrade == DOWNGRADE_NEVER || tier <= lowest_tier(program))
+	if (program->downgrade == DOWNGRADE_NEVER || tier <= program->lowest)
 		return DT_NOEND;
-	return add_interval(add_interval(from, &program->validity, program->zone), &program->grace, program->zone);
+	if (!program->held->set || program->held->end != from)
+	{
+		program->held->until = add_interval(add_interval(from, &program->validity, program->zone), &program->grace,
+											program->zone);
+		program->held->end = from;
+		program->held->set = true;
+	}
+	return program->held->until;
 }
 
 void
@@ -99,7 +106,7 @@ tier_begin(Account *account)
 {
 	const Program *program = account->program;
 	TimestampTz before;
-	int			lowest = lowest_tier(program);
+	int			lowest = program->lowest;
 
 	account->spend = account->spend_previous = money_zero();
 	account->earned = account->earned_previous = 0;

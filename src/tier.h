@@ -7,6 +7,17 @@
 
 #include "ledger.h"
 
+/* the last answer to "held until when", kept with a program */
+typedef struct HeldMemo
+{
+	TimestampTz end;
+	TimestampTz until;
+	bool		set;
+} HeldMemo;
+
+/* the index of the tier that figures of 0 give; -1: none */
+extern int	tier_of_nothing(const Program *program);
+
 /* counters and tier of an account that begins at its enrolled_at */
 extern void tier_begin(Account *account);
 

@@ -4,17 +4,23 @@
 CREATE OR REPLACE FUNCTION loyalty.access_list() RETURNS TABLE (kind text, object text, privileges text, names text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
+  -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
   ('app', 'function', 'EXECUTE', 'enroll member_id balance award why_not redeem capture release reverse transfer quote'),
-  ('app', 'view', 'SELECT', 'member_balance statement award_share expiring tier_standing'),
-  -- reports: views, nothing else
-  ('report', 'view', 'SELECT', 'member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
+  ('app', 'function', 'EXECUTE', 'instant settled'),
+  ('app', 'view', 'SELECT', 'account_now member_balance statement award_share expiring tier_standing'),
+  ('app', 'table', 'SELECT', 'account lot movement redemption member_alias program tier source rule reward'),
+  -- reports: views, and what lies below them; nothing that writes
+  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes'),
+  ('report', 'table', 'SELECT', 'account lot movement redemption tier_change member_alias program tier source rule reward'),
+  ('report', 'view', 'SELECT', 'account_now member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
-  ('admin', 'table', 'SELECT', 'installed review intervention'),
+  ('admin', 'table', 'SELECT', 'installed review intervention tier_change'),
+  ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
   ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_interval check_finite check_name current_author'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
