@@ -258,6 +258,13 @@ map_row(Pass *pass, PostRow *row)
 	PostItem	   *gone = NULL;
 	PostItem	   *item;
 
+	if (row->key)
+	{
+		gone = add_item(pass, row->member, NULL);
+		gone->changed = true;
+		gone->purchase.key = MemoryContextStrdup(pass->context, row->key);
+		return;
+	}
 	if (row->former)
 	{
 		gone = add_item(pass, row->member, NULL);

@@ -15,6 +15,7 @@ typedef struct PostRow
 	int64		member;
 	HeapTuple	former;			/* NULL: the row is new to this member */
 	HeapTuple	row;			/* NULL: the row is gone from this member */
+	const char *key;			/* of a row that is gone and cannot be shown; then both are NULL */
 } PostRow;
 
 /* The rows of one source by (member, arrival). */
