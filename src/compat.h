@@ -53,6 +53,11 @@
 #define IS_SQL_JSON(node)	false
 #endif
 
+/* 16 (2023): macros of variable-length values have a header of their own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16 (2023): an update says which indexes need the new row, summarizing ones alone or all */
 #if PG_VERSION_NUM < 160000
 typedef bool TU_UpdateIndexes;

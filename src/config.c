@@ -32,6 +32,7 @@
 #include "config.h"
 #include "errcodes.h"
 #include "fixed.h"
+#include "mapping.h"
 #include "owner.h"
 #include "settings.h"
 #include "tier.h"
@@ -544,7 +545,8 @@ compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation 
 		return NULL;
 	e = expression_compile(text, role, relation, row->author,
 						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
-	s->uses_authors |= !e->built_in;
+	s->uses_settings |= !e->built_in || (role == EXPRESSION_KEY && mapping_key_uses_settings(e->type));
+	s->uses_authors |= e->authored;
 	if (role != EXPRESSION_OCCURRED_AT)
 	{
 		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
@@ -576,7 +578,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	int			nest = settings_enter(s->program, false);	/* literals are read now */
 
 	s->mapped_columns = NULL;
-	s->mapped_whole_row = s->uses_authors = false;
+	s->mapped_whole_row = s->uses_settings = s->uses_authors = false;
 	s->member = compile_mapping(row, row->member, EXPRESSION_MEMBER, relation, "member");
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
@@ -612,7 +614,8 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
 			s->uses_member |= x->uses_member;
-			s->uses_authors |= !x->built_in;
+			s->uses_settings |= !x->built_in;
+			s->uses_authors |= x->authored;
 		}
 	}
 	s->ngroups = list_length(groups);

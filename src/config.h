@@ -123,7 +123,8 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
-	bool		uses_authors;	/* some expression runs code that is not PostgreSQL's own */
+	bool		uses_settings;	/* some value depends on TimeZone, formats or search_path */
+	bool		uses_authors;	/* some expression runs functions of its author */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
 	bool		mapped_whole_row;
 } Source;

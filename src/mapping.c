@@ -86,6 +86,13 @@ mapping_counts(Mapping *mapping, const Source *source)
 
 /* ---- keys ---- */
 
+bool
+mapping_key_uses_settings(Oid type)
+{
+	return type != INT2OID && type != INT4OID && type != INT8OID && type != NUMERICOID && type != TEXTOID &&
+		type != VARCHAROID && type != UUIDOID;
+}
+
 char *
 mapping_canonical(Datum value, Oid type)
 {

@@ -41,6 +41,9 @@ extern void mapping_purchase(Mapping *mapping, const Source *source, Purchase *p
 /* true when old and new row may read differently: a column that the mapping reads has changed */
 extern bool mapping_changed(const Source *source, TupleDesc desc, HeapTuple old, HeapTuple new);
 
+/* true when the canonical text of a type is made by its output function under settings */
+extern bool mapping_key_uses_settings(Oid type);
+
 /* A value of a key in canonical text, as mapping_key() encodes it: for keys that people type. */
 extern char *mapping_canonical(Datum value, Oid type);
 

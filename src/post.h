@@ -28,6 +28,6 @@ typedef struct PostRows
 } PostRows;
 
 /* Post them; returns how many awards were made or changed. */
-extern int64 post_rows(const Attached *attached, const Source *source, PostRows *rows);
+extern int64 post_rows(Mapping *mapping, const Source *source, PostRows *rows);
 
 #endif

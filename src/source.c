@@ -223,6 +223,16 @@ source_truncate(PG_FUNCTION_ARGS)
 
 /* ---- which table ---- */
 
+/* Somebody made our triggers on a table of his own: rows there earn nothing. */
+static void
+refuse_unattached(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_NOT_PERMITTED),
+			 errmsg("table \"%s\" has a loyalty trigger but is not attached", table),
+			 errhint("Attach it by loyalty.attach(), or drop its triggers that are named loyalty_….")));
+}
+
 /* The table itself when it is attached, else the partition root above it that is. */
 static Oid
 attached_root(Relation relation)
@@ -237,10 +247,7 @@ attached_root(Relation relation)
 		if (config_attached(lfirst_oid(cell)))
 			return lfirst_oid(cell);
 	if (config_attached(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_NOT_PERMITTED),
-				 errmsg("table \"%s\" has a loyalty trigger but is not attached", RelationGetRelationName(relation)),
-				 errhint("Attach it by loyalty.attach(), or drop its triggers that are named loyalty_….")));
+		refuse_unattached(RelationGetRelationName(relation));
 	return relid;
 }
 
@@ -282,7 +289,7 @@ level_begin(Level *level)
 
 	level->attached = config_attached(level->relid);
 	if (level->attached == NULL)
-		elog(ERROR, "table %u is no longer attached", level->relid);
+		refuse_unattached(get_rel_name(level->relid));
 	level->mapping = mapping_create(level->attached);
 	level->tuples = GenerationContextCreate(level->context, "loyalty rows", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
@@ -328,7 +335,7 @@ row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 	mapping_set_row(level->mapping, tuple);
 	if (source->member->plain_column > 0)
 		return mapping_member(level->mapping, source, member);
-	nest = settings_enter(source->program, source->uses_authors);
+	nest = settings_enter_source(source);
 	named = mapping_member(level->mapping, source, member);
 	settings_leave(nest);
 	return named;
@@ -385,7 +392,7 @@ level_work(Level *level)
 		if (lane->nrows == 0 && lane->sort == NULL)
 			continue;
 		lane_begin(level, lane);
-		post_rows(level->attached, lane->source, &lane->post);
+		post_rows(level->mapping, lane->source, &lane->post);
 		if (lane->sort)
 			tuplesort_end(lane->sort);
 	}
