@@ -347,6 +347,7 @@ note_use(Expression *expression)
 	bms_free(used);
 	expression->plain_column = plain_column(expression->expr);
 	expression->built_in = trust_is_built_in((Node *) expression->expr);
+	expression->authored = !trust_is_ours((Node *) expression->expr);
 }
 
 static bool
@@ -392,6 +393,7 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	Datum		result;
 	Oid			user;
 	int			security;
+	int			settings = NewGUCNestLevel();	/* what the author's function sets must not reach the session */
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(expression->author,
@@ -403,10 +405,12 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	PG_CATCH();
 	{
 		set_error_code();
+		AtEOXact_GUC(false, settings);
 		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	AtEOXact_GUC(false, settings);
 	SetUserIdAndSecContext(user, security);
 	return result;
 }

@@ -8,10 +8,11 @@
 #include "config.h"
 
 /*
- * TimeZone of the program, DateStyle ISO, and for functions of rule authors the search_path of expressions.  Settings
- * that are so already cost nothing.  Leave with what enter gave; an error needs no leaving.
+ * TimeZone of the program, ISO formats, standard literals; for functions of rule authors the search_path of
+ * expressions too.  Leave with what enter gave; an error needs no leaving.
  */
 extern int	settings_enter(const Program *program, bool authors);
+extern int	settings_enter_source(const Source *source);	/* nothing, when nothing of it depends on them */
 extern void settings_leave(int nest);
 
 #endif

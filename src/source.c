@@ -37,6 +37,7 @@
 #include "guc.h"
 #include "mapping.h"
 #include "post.h"
+#include "settings.h"
 #include "source.h"
 
 /* One row of a lane in memory. */
@@ -222,6 +223,16 @@ source_truncate(PG_FUNCTION_ARGS)
 
 /* ---- which table ---- */
 
+/* Somebody made our triggers on a table of his own: rows there earn nothing. */
+static void
+refuse_unattached(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_NOT_PERMITTED),
+			 errmsg("table \"%s\" has a loyalty trigger but is not attached", table),
+			 errhint("Attach it by loyalty.attach(), or drop its triggers that are named loyalty_….")));
+}
+
 /* The table itself when it is attached, else the partition root above it that is. */
 static Oid
 attached_root(Relation relation)
@@ -236,10 +247,7 @@ attached_root(Relation relation)
 		if (config_attached(lfirst_oid(cell)))
 			return lfirst_oid(cell);
 	if (config_attached(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_NOT_PERMITTED),
-				 errmsg("table \"%s\" has a loyalty trigger but is not attached", RelationGetRelationName(relation)),
-				 errhint("Attach it by loyalty.attach(), or drop its triggers that are named loyalty_….")));
+		refuse_unattached(RelationGetRelationName(relation));
 	return relid;
 }
 
@@ -281,8 +289,9 @@ level_begin(Level *level)
 
 	level->attached = config_attached(level->relid);
 	if (level->attached == NULL)
-		elog(ERROR, "table %u is no longer attached", level->relid);
+		refuse_unattached(get_rel_name(level->relid));
 	level->mapping = mapping_create(level->attached);
+	level->mapping->enrolls = true;
 	level->tuples = GenerationContextCreate(level->context, "loyalty rows", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
 	for (int i = 0; i < level->attached->nsources; i++)
@@ -319,10 +328,18 @@ root_row(Level *level, Relation relation, HeapTuple tuple)
 static bool
 row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 {
+	int			nest;
+	bool		named;
+
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	return mapping_member(level->mapping, source, member);
+	if (source->member->plain_column > 0)
+		return mapping_member(level->mapping, source, member);
+	nest = settings_enter_source(source);
+	named = mapping_member(level->mapping, source, member);
+	settings_leave(nest);
+	return named;
 }
 
 /* Put the row of a row trigger into every lane that it concerns. */
@@ -376,7 +393,7 @@ level_work(Level *level)
 		if (lane->nrows == 0 && lane->sort == NULL)
 			continue;
 		lane_begin(level, lane);
-		post_rows(level->attached, lane->source, &lane->post);
+		post_rows(level->mapping, lane->source, &lane->post);
 		if (lane->sort)
 			tuplesort_end(lane->sort);
 	}

@@ -262,6 +262,18 @@ store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContex
 	store->ops->probe_keys(store, source_id, n, keys, context, results);
 }
 
+void
+store_begin_source(Store *store, int32 source_id)
+{
+	store->ops->begin_source(store, source_id);
+}
+
+Lot *
+store_next_source_lot(Store *store, MemoryContext context)
+{
+	return store->ops->next_source_lot(store, context);
+}
+
 bool
 store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high)
 {

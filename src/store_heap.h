@@ -98,6 +98,8 @@ extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
 /* store_heap_key.c */
 extern void heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext context,
 							KeyLots *results);
+extern void heap_begin_source(Store *base, int32 source_id);
+extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
 extern bool heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high);
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);

@@ -85,6 +85,28 @@ heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext 
 	ExecClearTuple(slot);
 }
 
+void
+heap_begin_source(Store *base, int32 source_id)
+{
+	HeapStore  *store = heap_of(base);
+	ScanKeyData key;
+
+	heap_refresh_snapshot(store);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	heap_search(store, key_scan(store, 1), &key, 1);
+}
+
+Lot *
+heap_next_source_lot(Store *base, MemoryContext context)
+{
+	HeapStore  *store = heap_of(base);
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+
+	if (!heap_next(store, store->key_scan, slot))
+		return NULL;
+	return heap_lot(slot, context);
+}
+
 bool
 heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high)
 {

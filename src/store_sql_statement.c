@@ -90,6 +90,11 @@ static const SqlText texts[] = {
 		"SELECT true FROM loyalty.lot WHERE source_id = $1 AND source_key BETWEEN $2 AND $3 LIMIT 1",
 	{INT4OID, TEXTOID, TEXTOID}},
 
+	/* all lots of a source, by a cursor */
+	[SQL_READ_SOURCE] = {STORE_LOT,
+		"SELECT {columns} FROM loyalty.lot WHERE source_id = $1 ORDER BY source_key, part",
+	{INT4OID}, CURSOR_OPT_FAST_PLAN},
+
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id = $1 AND redemption_id = $2",
 	{INT8OID, INT8OID}},
@@ -221,20 +226,27 @@ snapshot_for(const Store *store, SqlStatement statement)
 	}
 }
 
+static SPIPlanPtr
+plan_of(SqlStatement statement)
+{
+	if (plans[statement] == NULL)
+		plans[statement] = prepare(statement);
+	return plans[statement];
+}
+
 uint64
 sql_run(Store *store, SqlStatement statement, const Datum *values, const bool *nulls)
 {
+	SPIPlanPtr	plan = plan_of(statement);
 	char		marks[STORE_MAX_COLUMNS];
 	int			result;
 
-	if (plans[statement] == NULL)
-		plans[statement] = prepare(statement);
 	if (SPI_tuptable)
 		SPI_freetuptable(SPI_tuptable);	/* of the last one: loops run many */
 	memset(marks, ' ', sizeof(marks));
-	for (int i = SPI_getargcount(plans[statement]) - 1; nulls && i >= 0; i--)
+	for (int i = SPI_getargcount(plan) - 1; nulls && i >= 0; i--)
 		marks[i] = nulls[i] ? 'n' : ' ';
-	result = SPI_execute_snapshot(plans[statement], unconstify(Datum *, values), marks, snapshot_for(store, statement),
+	result = SPI_execute_snapshot(plan, unconstify(Datum *, values), marks, snapshot_for(store, statement),
 								  InvalidSnapshot, store->reader, true, 0);
 	if (result < 0)
 		elog(ERROR, "could not run statement %d: %s", (int) statement, SPI_result_code_string(result));
@@ -246,4 +258,17 @@ sql_row(uint64 row, Datum *values, bool *nulls)
 {
 	Assert(SPI_tuptable->tupdesc->natts <= STORE_MAX_COLUMNS);
 	heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
+}
+
+Portal
+sql_cursor(Store *store, SqlStatement statement, const Datum *values)
+{
+	Portal		portal;
+
+	if (store->reader)
+		PushActiveSnapshot(store->snapshot);
+	portal = SPI_cursor_open(NULL, plan_of(statement), unconstify(Datum *, values), NULL, store->reader);
+	if (store->reader)
+		PopActiveSnapshot();
+	return portal;
 }

@@ -97,3 +97,5 @@ ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_update;
 ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_delete;
 ALTER TABLE loyalty.member ENABLE ALWAYS TRIGGER config_changed_truncate;
 SELECT loyalty.watch_ledger('account');
+SELECT loyalty.watch_ledger('member');
+SELECT loyalty.watch_ledger('member_alias');

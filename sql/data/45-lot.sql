@@ -142,3 +142,4 @@ SELECT loyalty.watch_ledger('lot');
 SELECT loyalty.watch_ledger('movement');
 SELECT loyalty.watch_ledger('debt');
 SELECT loyalty.watch_ledger('tier_change');
+SELECT loyalty.watch_ledger('review');

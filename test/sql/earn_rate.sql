@@ -1,9 +1,8 @@
 -- loyalty.earn_rate: how much money gives how many points.
 
--- nobody needs loyalty in the search_path
+SET search_path = public, loyalty;
 SELECT 15 * loyalty.earn_rate '1 per 10' AS per, loyalty.earn_rate '2 per full 10' * 15.5 AS "full", 15::bigint * '5%'::loyalty.earn_rate AS percent,
   '5%'::loyalty.earn_rate = '5.0%' AS equal, '5%'::loyalty.earn_rate <> '5 per 100' AS different;
-SET search_path = public, loyalty;
 CREATE FUNCTION pg_temp.refused(of regtype, bad text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   state text; message text; detail text;

@@ -1,7 +1,6 @@
 -- loyalty.expiry: how long points live; with it the calendar.
--- nobody needs loyalty in the search_path
-SELECT '2 years'::loyalty.expiry = '24 months' AS equal, '2 years'::loyalty.expiry <> '24 months' AS different;
 SET search_path = public, loyalty;
+SELECT '2 years'::loyalty.expiry = '24 months' AS equal, '2 years'::loyalty.expiry <> '24 months' AS different;
 SET DateStyle = ISO;
 SET TimeZone = 'UTC';
 CREATE FUNCTION pg_temp.refused(of regtype, bad text) RETURNS text LANGUAGE plpgsql AS $$

@@ -1,7 +1,6 @@
 -- loyalty.period: what a counter runs over.
--- nobody needs loyalty in the search_path
-SELECT 'month'::loyalty.period = 'calendar month' AS equal, 'month'::loyalty.period <> 'calendar month' AS different;
 SET search_path = public, loyalty;
+SELECT 'month'::loyalty.period = 'calendar month' AS equal, 'month'::loyalty.period <> 'calendar month' AS different;
 SET DateStyle = ISO;
 SET TimeZone = 'UTC';
 CREATE FUNCTION pg_temp.refused(of regtype, bad text) RETURNS text LANGUAGE plpgsql AS $$
