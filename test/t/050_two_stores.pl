@@ -35,7 +35,7 @@ CREATE TABLE shop.line (doc text, pos int, who bigint, total numeric, kind text,
 INSERT INTO loyalty.program (name, timezone, decimals, rounding, expiry, pending, tier_metric, tier_period, tier_validity, sandbox) VALUES
   ('a', 'Europe/Istanbul', 2, 'half_up', '60 days', '3 days', 'spend', 'calendar month', '1 month', true);
 INSERT INTO loyalty.program (name, expiry, enrollment, clawback, tier_metric, tier_period, tier_validity, sandbox) VALUES
-  ('b', '3 months, end of month', 'explicit', 'pending_only', 'points', 'rolling 30 days', '20 days', true);
+  ('b', '3 months, end of month', 'explicit', 'pending_only', 'points', 'week', '20 days', true);
 INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES
   ('a', 'low', 0, 0, 0), ('a', 'mid', 1, 300, 0.25), ('a', 'top', 2, 2000, 1), ('b', 'in', 0, 0, 0), ('b', 'up', 1, 500, 0.5);
 INSERT INTO loyalty.reward (program, name, cost, stock) VALUES ('a', 'cup', 25, 4000), ('a', 'pen', 3.5, NULL), ('b', 'bag', 40, NULL);
@@ -180,8 +180,10 @@ sub call
 {
 	my $member = between(1, 80);
 	my $program = pick("'a'", "'a'", "'b'");
-	my $key = rand() < 0.5 ? ", key => 'k" . between(1, 60) . "'" : '';
+	my $key = rand() < 0.6 ? ", key => 'k" . between(1, 9) . "'" : '';
 	return pick(
+		"SELECT * FROM loyalty.redeem($member, points => " . between(1, 20) . ", program => 'a'$key)",
+		"SELECT * FROM loyalty.redeem($member, 'pen', program => 'a'$key)",
 		"SELECT * FROM loyalty.redeem($member, points => " . between(1, 60) . ", program => $program$key)",
 		"SELECT * FROM loyalty.redeem($member, " . pick("'cup'", "'pen'", "'bag'") . ", quantity => " . between(1, 3) . ", program => $program$key)",
 		"SELECT * FROM loyalty.adjust($member, " . between(-30, 80) . ", 'test', program => $program$key" . pick('', ', counts_for_tier => true', ', available_at => ' . instant($day + 4), ', expires_at => ' . instant($day + 9)) . ')',
@@ -260,7 +262,8 @@ $node->start;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $file = "$directory/statements.sql";
-append_to_file($file, join(";\n", '\set VERBOSITY sqlstate', "SET client_min_messages = warning", "SET TimeZone = 'UTC'", @script) . ";\n");
+append_to_file($file, "\\set VERBOSITY sqlstate\n\\set ON_ERROR_ROLLBACK on\n"
+	  . join(";\n", 'SET client_min_messages = warning', "SET TimeZone = 'UTC'", @script) . ";\n");
 
 # Every column of every ledger table but when and where its row was written.
 sub ledger
@@ -271,7 +274,7 @@ sub ledger
 	{
 		$rows{$table} = $node->safe_psql($database, qq{
 			SET TimeZone = 'UTC';
-			SELECT (to_jsonb(t) - 'posted_at')::text FROM loyalty.$table t ORDER BY 1 COLLATE "C"});
+			SELECT r FROM (SELECT (to_jsonb(t) - 'posted_at')::text FROM loyalty.$table t) x (r) ORDER BY r COLLATE "C"});
 	}
 	return \%rows;
 }
@@ -323,22 +326,22 @@ for my $table (sort keys %$heap)
 my %lines = map { $_ => scalar(split /\n/, $heap->{$_}) } keys %$heap;
 note(join(', ', map { "$_ $lines{$_}" } sort keys %lines));
 my %errors;
-$errors{$1}++ while $heap_output =~ /ERROR:  (\w+)/g;
+$errors{$1}++ while $heap_output =~ /ERROR:  (\w{5})\b/g;
 note('errors: ' . join(', ', map { "$_ $errors{$_}" } sort keys %errors));
-cmp_ok($lines{$_}, '>', 20, "there are rows in loyalty.$_") for qw(account lot movement tier_change redemption request review);
+cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement tier_change redemption request review);
 is($node->safe_psql('by_choice', q{SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FROM shop.fired WHERE operation = 'INSERT'}),
 	'account lot movement redemption request tier_change', 'triggers on the tables fired: SQL was chosen');
 my ($code, undef, $complaint) = $node->psql('by_choice', "SET loyalty.store = heap; INSERT INTO shop.sale VALUES (-1, 1, 1, 'x', true, now())");
 isnt($code, 0, 'store_heap is refused where it cannot write');
 like($complaint, qr/loyalty\.store is "heap", which these tables do not allow/, 'and the message says why');
 
-is($node->safe_psql($_, 'SELECT count(*) FROM loyalty.verify()'), 0, "the ledger of $_ is sound") for qw(by_heap by_sql);
+is($node->safe_psql($_, 'SELECT * FROM loyalty.verify()'), '', "the ledger of $_ is sound") for qw(by_heap by_sql);
 
 # Readers: one ledger, both rooms.
 my $readings = q{
 	SET TimeZone = 'UTC';
-	SELECT p, m, b.* FROM unnest('{a,b}'::text[]) p, generate_series(1, 120) m, unnest('{2023-12-01,2024-02-01,2024-03-15,2026-01-01}'::timestamptz[]) at,
-	  LATERAL loyalty.balance(m, p, at) b;
+	SELECT p.name, a.member_id, b.* FROM loyalty.account a JOIN loyalty.program p ON p.id = a.program_id AND a.member_id <= 120, unnest('{2023-12-01,2024-02-01,2024-03-15,2026-01-01}'::timestamptz[]) at,
+	  LATERAL loyalty.balance(a.member_id, p.name, at) b ORDER BY 1, 2, at;
 	SELECT id, q.* FROM generate_series(1, 200) id, LATERAL loyalty.award('shop.sale', id::text) q;
 	SELECT id, q.* FROM generate_series(1, 200) id, LATERAL loyalty.why_not('shop.sale', id::text) q;};
 same('readers read alike', map { $node->safe_psql('by_heap', "SET loyalty.store = $_; $readings") } qw(heap sql));
