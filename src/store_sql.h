@@ -69,11 +69,10 @@ sql_of(Store *store)
 	return (SqlStore *) store;
 }
 
-/* Between sql_enter() and sql_leave() the ledger's owner acts, under a search_path of our own. */
+/* Between sql_enter() and sql_leave() the ledger's owner acts. */
 typedef struct SqlCall
 {
 	OwnerSwitch caller;
-	int			nest;
 	MemoryContext context;		/* the caller's */
 } SqlCall;
 

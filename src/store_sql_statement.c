@@ -3,9 +3,9 @@
  *	  The statements of store_sql, which say in SQL what a store does.
  *
  * Rules:
- * - Tables are named in full, by the names that Citus knows (never a shard's); everything else is pg_catalog's, for
- *	 preparing and running happen under a search_path that holds nothing else.  A plan that is made anew, because a
- *	 table changed, is made under it, too.
+ * - Tables are named in full, by the names that Citus knows (never a shard's), and so are operators and functions:
+ *	 statements run as the ledger's owner under the caller's search_path.  (A search_path of our own around each call
+ *	 would cost a quarter of a purchase.)
  * - One plan a statement and backend, of the ledger's tables alone, and generic: what is asked has one good plan.
  * - Statements on accounts name one account, and lock one row.
  * - No user's expression is evaluated between sql_enter() and sql_leave(), but what the ledger's owner has put on the
@@ -15,21 +15,24 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "store_sql.h"
 
-#define OWN_SEARCH_PATH "pg_catalog, pg_temp"
+/* What a caller's search_path has no say in. */
+#define EQ " OPERATOR(pg_catalog.=) "
+#define NE " OPERATOR(pg_catalog.<>) "
+#define GT " OPERATOR(pg_catalog.>) "
+#define GE " OPERATOR(pg_catalog.>=) "
+#define LE " OPERATOR(pg_catalog.<=) "
 
 typedef struct SqlText
 {
-	StoreTableId table;			/* whose columns stand for {columns}, {parameters}, {assignments} */
+	StoreTableId table;			/* whose columns stand for {columns}, {parameters}, {assignments}, {arrays} */
 	const char *text;
 	Oid			types[8];		/* of the parameters; none: the table's columns */
 	int			options;
@@ -37,15 +40,15 @@ typedef struct SqlText
 
 static const SqlText texts[] = {
 	[SQL_LOCK_ACCOUNT] = {STORE_ACCOUNT,
-		"SELECT {columns} FROM loyalty.account WHERE member_id = $1 AND program_id = $2 FOR NO KEY UPDATE",
+		"SELECT {columns} FROM loyalty.account WHERE member_id" EQ "$1 AND program_id" EQ "$2 FOR NO KEY UPDATE",
 	{INT8OID, INT4OID}},
 
 	[SQL_TRY_ACCOUNT] = {STORE_ACCOUNT,
-		"SELECT {columns} FROM loyalty.account WHERE member_id = $1 AND program_id = $2 FOR NO KEY UPDATE SKIP LOCKED",
+		"SELECT {columns} FROM loyalty.account WHERE member_id" EQ "$1 AND program_id" EQ "$2 FOR NO KEY UPDATE SKIP LOCKED",
 	{INT8OID, INT4OID}},
 
 	[SQL_READ_ACCOUNT] = {STORE_ACCOUNT,
-		"SELECT {columns} FROM loyalty.account WHERE member_id = $1 AND program_id = $2",
+		"SELECT {columns} FROM loyalty.account WHERE member_id" EQ "$1 AND program_id" EQ "$2",
 	{INT8OID, INT4OID}},
 
 	/* what Citus counts right: VALUES and RETURNING, not INSERT … SELECT */
@@ -54,58 +57,58 @@ static const SqlText texts[] = {
 
 	/* {assignments}: of all columns but these two */
 	[SQL_CHANGE_ACCOUNT] = {STORE_ACCOUNT,
-	"UPDATE loyalty.account SET {assignments} WHERE member_id = $1 AND program_id = $16"},
+	"UPDATE loyalty.account SET {assignments} WHERE member_id" EQ "$1 AND program_id" EQ "$16"},
 
 	[SQL_WALK_ACCOUNTS] = {STORE_ACCOUNT,
-		"SELECT {columns} FROM loyalty.account WHERE (member_id, program_id) > ($1, $2)"
+		"SELECT {columns} FROM loyalty.account WHERE (member_id, program_id)" GT "($1, $2)"
 		" ORDER BY member_id, program_id LIMIT $3",
 	{INT8OID, INT4OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
 	[SQL_READ_MEMBER] = {STORE_MEMBER,
-		"SELECT {columns} FROM loyalty.member WHERE member_id = $1",
+		"SELECT {columns} FROM loyalty.member WHERE member_id" EQ "$1",
 	{INT8OID}},
 
 	/* from a position on, in burn order */
 	[SQL_READ_LOTS] = {STORE_LOT,
-		"SELECT {columns} FROM loyalty.lot WHERE member_id = $1 AND program_id = $2"
-		" AND (expires_at, entry_no) > ($3, $4) AND remaining <> 0"
+		"SELECT {columns} FROM loyalty.lot WHERE member_id" EQ "$1 AND program_id" EQ "$2"
+		" AND (expires_at, entry_no)" GT "($3, $4) AND remaining" NE "0"
 		" ORDER BY expires_at, entry_no LIMIT $5",
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
 	[SQL_CHANGE_LOT] = {STORE_LOT,
 		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7"
-		" WHERE member_id = $1 AND program_id = $2 AND expires_at = $3 AND entry_no = $4",
+		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID}},
 
 	[SQL_PROBE_KEY] = {STORE_LOT,
-		"SELECT {columns} FROM loyalty.lot WHERE source_id = $1 AND source_key = $2 ORDER BY part",
+		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 AND source_key" EQ "$2 ORDER BY part",
 	{INT4OID, TEXTOID}},
 
 	[SQL_PROBE_KEYS] = {STORE_LOT,
-		"SELECT {columns}, k.nth FROM unnest($2) WITH ORDINALITY AS k (key, nth)"
-		" JOIN loyalty.lot ON source_id = $1 AND source_key = k.key ORDER BY k.nth, part",
+		"SELECT {columns}, k.nth FROM pg_catalog.unnest($2) WITH ORDINALITY AS k (key, nth)"
+		" JOIN loyalty.lot ON source_id" EQ "$1 AND source_key" EQ "k.key ORDER BY k.nth, part",
 	{INT4OID, TEXTARRAYOID}},
 
 	[SQL_FIND_KEY] = {STORE_LOT,
-		"SELECT true FROM loyalty.lot WHERE source_id = $1 AND source_key BETWEEN $2 AND $3 LIMIT 1",
+		"SELECT true FROM loyalty.lot WHERE source_id" EQ "$1 AND source_key" GE "$2 AND source_key" LE "$3 LIMIT 1",
 	{INT4OID, TEXTOID, TEXTOID}},
 
 	/* all lots of a source, by a cursor */
 	[SQL_READ_SOURCE] = {STORE_LOT,
-		"SELECT {columns} FROM loyalty.lot WHERE source_id = $1 ORDER BY source_key, part",
+		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 ORDER BY source_key, part",
 	{INT4OID}, CURSOR_OPT_FAST_PLAN},
 
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
-		"SELECT {columns} FROM loyalty.redemption WHERE member_id = $1 AND redemption_id = $2",
+		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
 	{INT8OID, INT8OID}},
 
 	[SQL_FIND_REQUEST] = {STORE_REQUEST,
-		"SELECT {columns} FROM loyalty.request WHERE member_id = $1 AND program_id = $2 AND key = $3",
+		"SELECT {columns} FROM loyalty.request WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND key" EQ "$3",
 	{INT8OID, INT4OID, TEXTOID}},
 };
 
 static const char insert_row[] = "INSERT INTO {table} ({columns}) VALUES ({parameters})";
-static const char insert_rows[] = "INSERT INTO {table} ({columns}) SELECT * FROM unnest({parameters})";
+static const char insert_rows[] = "INSERT INTO {table} ({columns}) SELECT * FROM ROWS FROM ({arrays})";
 
 static SPIPlanPtr plans[SQL_STATEMENTS];
 
@@ -113,28 +116,31 @@ StaticAssertDecl(A_MEMBER_ID + 1 == 1 && A_PROGRAM_ID + 1 == 16, "SQL_CHANGE_ACC
 
 /* ---- preparing ---- */
 
-/* One of {table}, {columns}, {parameters}, {assignments}; returns its length. */
+/* One of {table}, {columns}, {parameters}, {assignments}, {arrays}; returns its length. */
 static int
 append_word(StringInfo sql, const char *word, const StoreLayout *layout)
 {
 	int			length = strchr(word, '}') - word + 1;
 	const char *separator = "";
 
-	if (word[1] == 't')
+	if (strncmp(word, "{table}", length) == 0)
 		appendStringInfo(sql, "loyalty.%s", layout->name);
-	for (int i = 0; i < layout->ncolumns && word[1] != 't'; i++)
-	{
-		if (word[1] == 'a' && (i == A_MEMBER_ID || i == A_PROGRAM_ID))
-			continue;
-		appendStringInfoString(sql, separator);
-		if (word[1] == 'c')
-			appendStringInfo(sql, "\"%s\"", layout->columns[i].name);
-		else if (word[1] == 'p')
-			appendStringInfo(sql, "$%d", i + 1);
-		else
-			appendStringInfo(sql, "\"%s\" = $%d", layout->columns[i].name, i + 1);
-		separator = ", ";
-	}
+	else
+		for (int i = 0; i < layout->ncolumns; i++)
+		{
+			if (strncmp(word, "{assignments}", length) == 0 && (i == A_MEMBER_ID || i == A_PROGRAM_ID))
+				continue;
+			appendStringInfoString(sql, separator);
+			separator = ", ";
+			if (strncmp(word, "{columns}", length) == 0)
+				appendStringInfo(sql, "\"%s\"", layout->columns[i].name);
+			else if (strncmp(word, "{parameters}", length) == 0)
+				appendStringInfo(sql, "$%d", i + 1);
+			else if (strncmp(word, "{arrays}", length) == 0)
+				appendStringInfo(sql, "pg_catalog.unnest($%d)", i + 1);
+			else
+				appendStringInfo(sql, "\"%s\" = $%d", layout->columns[i].name, i + 1);
+		}
 	return length;
 }
 
@@ -183,20 +189,11 @@ sql_enter(SqlCall *call)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	owner_become(&call->caller);
-	call->nest = 0;
-	if (strcmp(namespace_search_path, OWN_SEARCH_PATH) != 0)
-	{
-		call->nest = NewGUCNestLevel();
-		(void) set_config_option("search_path", OWN_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
-								 false);
-	}
 }
 
 void
 sql_leave(const SqlCall *call)
 {
-	if (call->nest > 0)
-		AtEOXact_GUC(true, call->nest);
 	owner_restore(&call->caller);
 	SPI_finish();
 }
