@@ -18,6 +18,9 @@ typedef struct Mapping
 	TupleTableSlot *row;
 	TupleTableSlot *earn;
 	TupleTableSlot *account;
+	bool		creates_members;	/* unknown external ids become members where enrolment is automatic */
+	struct HTAB *members;		/* external ids looked up so far; NULL before the first */
+	MemoryContext members_context;
 } Mapping;
 
 extern Mapping *mapping_create(const Attached *attached);
