@@ -87,6 +87,7 @@ static List *retired;			/* contexts, in TopMemoryContext */
 static Config *config_build(void);
 static void load_programs(Config *config);
 static void load_tiers(Config *config);
+static void load_requirements(Config *config);
 static void load_sources(Config *config);
 static void load_rules(Config *config);
 static void load_rewards(Config *config);
@@ -173,6 +174,7 @@ config_build(void)
 	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
+	load_requirements(config);
 	for (int i = 0; i < config->nprograms; i++)
 		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
@@ -225,6 +227,21 @@ next_text(RowReader *reader)
 	return reader->isnull ? NULL : MemoryContextStrdup(reader->context, TextDatumGetCString(value));
 }
 
+static Numeric
+next_numeric(RowReader *reader)
+{
+	Datum		value = next_datum(reader);
+	MemoryContext old;
+	Numeric		copy;
+
+	if (reader->isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(reader->context);
+	copy = DatumGetNumericCopy(value);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
 static void *
 next_bytes(RowReader *reader, size_t size)
 {
@@ -250,12 +267,13 @@ choice(const char *value, const char *const *choices, const char *column)
 			 errhint("Bring the extension and its tables to the same version: ALTER EXTENSION loyalty UPDATE, SELECT loyalty.install().")));
 }
 
+static const char *const metrics[] = {"spend", "points", "visits", NULL};
+
 static void
 load_programs(Config *config)
 {
 	static const char *const clawbacks[] = {"pending_only", "to_zero", "debt", NULL};
 	static const char *const on_returns[] = {"fall", "keep", "grace", NULL};
-	static const char *const metrics[] = {"spend", "points", "visits", NULL};
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox"
@@ -312,27 +330,48 @@ load_tiers(Config *config)
 		RowReader	r = row_reader(config, i);
 		Program    *p = program_named(config, next_text(&r));
 		Tier	   *tier;
-		Datum		value;
 
 		if (p == NULL)
 			continue;
 		p->tiers = p->tiers ? repalloc(p->tiers, (p->ntiers + 1) * sizeof(Tier))
 			: MemoryContextAlloc(config->context, sizeof(Tier));
 		tier = &p->tiers[p->ntiers++];
+		memset(tier, 0, sizeof(Tier));
 		tier->id = DatumGetInt32(next_datum(&r));
 		tier->name = next_text(&r);
 		tier->rank = DatumGetInt32(next_datum(&r));
-		value = next_datum(&r);
-		tier->threshold = NULL;
-		if (!r.isnull)
-		{
-			MemoryContext old = MemoryContextSwitchTo(config->context);
-
-			tier->threshold = DatumGetNumericCopy(value);
-			MemoryContextSwitchTo(old);
-		}
+		tier->threshold = next_numeric(&r);
 		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
 			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+	}
+}
+
+static void
+load_requirements(Config *config)
+{
+	uint64		n = query("SELECT program, tier, option, metric, threshold FROM loyalty.tier_requirement ORDER BY option");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		char	   *name = next_text(&r);
+		Requirement q;
+
+		q.option = DatumGetInt32(next_datum(&r));
+		q.metric = choice(next_text(&r), metrics, "tier_requirement.metric");
+		q.threshold = next_numeric(&r);
+		for (int t = 0; p && t < p->ntiers; t++)
+		{
+			Tier	   *tier = &p->tiers[t];
+
+			if (strcmp(tier->name, name) != 0)
+				continue;
+			tier->requirements = tier->requirements
+				? repalloc(tier->requirements, (tier->nrequirements + 1) * sizeof(Requirement))
+				: MemoryContextAlloc(config->context, sizeof(Requirement));
+			tier->requirements[tier->nrequirements++] = q;
+		}
 	}
 }
 

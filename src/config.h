@@ -47,6 +47,14 @@ typedef enum Downgrade
 	DOWNGRADE_NEVER
 } Downgrade;
 
+/* One figure that a tier asks for; all of one option must be reached. */
+typedef struct Requirement
+{
+	int32		option;
+	TierMetric	metric;
+	Numeric		threshold;
+} Requirement;
+
 typedef struct Tier
 {
 	int32		id;
@@ -54,6 +62,8 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	int			nrequirements;
+	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
 
 typedef struct Program

@@ -210,14 +210,14 @@ read_purchase(void *arg, void *unused)
 {
 	Quote	   *quote = arg;
 
-	quote->purchase = (Purchase) {.key = "?"};
+	quote->purchase = (Purchase) {.key = "new"};
 	if (!mapping_counts(quote->mapping, quote->source))
 		quote->reason = "the condition of the source is not true";
 	else
 	{
 		mapping_purchase(quote->mapping, quote->source, &quote->purchase);
 		if (money_sign(quote->purchase.amount) < 0)
-			quote->reason = "the amount is negative";
+			quote->reason = "the amount is negative: the sale would be refused";
 	}
 }
 

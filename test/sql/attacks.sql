@@ -236,8 +236,8 @@ INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'line', 'l
 SET ROLE loyalty_test_admin;
 INSERT INTO loyalty.rule (program, source, name, points, condition) VALUES ('p', 'sale', 'sells', 'shop.via(format(''INSERT INTO shop.line VALUES (%s, %s, 1)'', id, who))', 'id between 910 and 919');
 RESET ROLE;
-SELECT public.as_role(session_user, 'INSERT INTO shop.sale VALUES (910, 9, 1), (911, 9, 1), (912, 77, 1), (913, 1, 1)') LIKE 'succeeded%' AS sold;
-SELECT public.as_role(session_user, 'INSERT INTO shop.sale VALUES (914, 77, 1)') LIKE 'succeeded%' AS sold;
+SELECT public.as_role(session_user, 'INSERT INTO shop.sale VALUES (910, 9, 1), (911, 9, 1), (912, 77, 1), (913, 1, 1) RETURNING id') LIKE 'succeeded%' AS sold;
+SELECT public.as_role(session_user, 'INSERT INTO shop.sale VALUES (914, 77, 1) RETURNING id') LIKE 'succeeded%' AS sold;
 SELECT a.member_id, a.available, l.remaining FROM loyalty.account a,
   LATERAL (SELECT sum(l.remaining) AS remaining FROM loyalty.lot l WHERE l.member_id = a.member_id) l WHERE a.available <> l.remaining;
 UPDATE loyalty.rule SET enabled = false WHERE name = 'sells';
