@@ -32,14 +32,13 @@ EXTRA_CLEAN = tmp_install tmp_check
 
 PG_CONFIG ?= pg_config
 
-.PHONY: help deps demo test test-long test-17 bench accept installcheck-pgtap installcheck-tap
+.PHONY: help deps demo test test-17 bench accept installcheck-pgtap installcheck-tap
 
 help:
 	@printf '%s\n' \
 	 'make demo        see it: build, start a throw-away server, load two years of purchases' \
 	 'make test        every test, in a throw-away server; nothing is written outside of a temporary directory' \
 	 'make test-17     the same on PostgreSQL 17, in a Debian 13 that debootstrap makes (root)' \
-	 'make test-long   the tests that take longer than a change should wait' \
 	 'make bench       the figures of the README' \
 	 'make deps        install what building and testing needs (Debian; the targets above call it)' \
 	 '' \
@@ -50,7 +49,7 @@ help:
 deps:
 	@scripts/deps.sh
 
-demo bench test-long: deps
+demo bench: deps
 	@scripts/throwaway.sh $@
 
 test: deps
@@ -64,7 +63,7 @@ accept:
 	cp results/*.out expected/
 
 # ---- PostgreSQL from here on ----
-ifeq ($(filter-out help deps demo bench test test-long test-17 accept,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out help deps demo bench test test-17 accept,$(or $(MAKECMDGOALS),all)),)
 else
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)

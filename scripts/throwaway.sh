@@ -1,5 +1,5 @@
 #!/bin/bash
-# throwaway.sh demo|test|bench|test-long|COMMAND: build in a private copy, stage the extension there, start
+# throwaway.sh demo|test|bench|COMMAND: build in a private copy, stage the extension there, start
 # a throw-away server that finds it, run the command, leave nothing behind.
 #   PGVERSION=15   which server (the newest installed)      KEEP=1   keep the copy and say where it is
 set -euo pipefail
@@ -46,7 +46,6 @@ case $what in
   test) cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
   bench) cmd='bench/run.sh'
     opts+=(-o shared_buffers=1GB -o max_wal_size=8GB -o checkpoint_timeout=1h -o autovacuum=off) ;;
-  test-long) cmd="$mk installcheck-tap PROVE_TESTS='test/long/*.pl'" ;;
   *) cmd=$what ;;
 esac
 pg_virtualenv "${opts[@]}" bash -ec "$cmd"

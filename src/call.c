@@ -5,9 +5,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "call.h"
 #include "errcodes.h"
@@ -108,6 +111,65 @@ call_check_available(const Account *account, Points points)
 				 errdetail("%s points are available and %s are needed.", points_to_text(account->available),
 						   points_to_text(points)),
 				 errhint("Pending, held and expired points cannot be spent; see loyalty.balance().")));
+}
+
+/* ---- interventions ---- */
+
+void
+call_intervene(Call *call, const Intervention *i)
+{
+	Oid			types[] = {INT8OID, INT4OID, INT8OID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
+	Datum		values[] = {
+		Int64GetDatum(call->account->member_id), Int32GetDatum(call->program->id), Int64GetDatum(i->entry_no),
+		CStringGetTextDatum(i->action), Int64GetDatum(i->last_entry), Int64GetDatum(i->points),
+		TimestampTzGetDatum(i->available_at), TimestampTzGetDatum(i->expires_at),
+		i->reason ? CStringGetTextDatum(i->reason) : (Datum) 0, i->key ? CStringGetTextDatum(i->key) : (Datum) 0,
+		TimestampTzGetDatum(call->at), TimestampTzGetDatum(call->account->posted_at),
+		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)),
+		CStringGetTextDatum(GetUserNameFromId(call->caller.user, false))
+	};
+	char		nulls[] = "              ";
+
+	nulls[4] = i->last_entry == 0 ? 'n' : ' ';
+	nulls[5] = i->points == 0 ? 'n' : ' ';
+	nulls[6] = nulls[7] = i->is_lot ? ' ' : 'n';
+	nulls[8] = i->reason ? ' ' : 'n';
+	nulls[9] = i->key ? ' ' : 'n';
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("INSERT INTO loyalty.intervention (member_id, program_id, entry_no, action, last_entry, points,"
+							  " available_at, expires_at, reason, key, at, posted_at, by, set_role)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+							  lengthof(types), types, values, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not note an intervention");
+	SPI_finish();
+}
+
+void
+call_intervened(Call *call, int64 entry_no, Intervention *i)
+{
+	Oid			types[] = {INT8OID, INT4OID, INT8OID};
+	Datum		values[] = {
+		Int64GetDatum(call->account->member_id), Int32GetDatum(call->program->id), Int64GetDatum(entry_no)
+	};
+	HeapTuple	row;
+	bool		isnull;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT i.points, i.available_at, i.expires_at FROM loyalty.intervention i"
+							  " WHERE i.member_id OPERATOR(pg_catalog.=) $1 AND i.program_id OPERATOR(pg_catalog.=) $2"
+							  " AND i.entry_no OPERATOR(pg_catalog.=) $3",
+							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "intervention " INT64_FORMAT " has gone", entry_no);
+	row = SPI_tuptable->vals[0];
+	i->entry_no = entry_no;
+	i->points = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+	i->available_at = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+	i->is_lot = !isnull;
+	i->expires_at = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+	SPI_finish();
 }
 
 /* ---- results ---- */

@@ -21,6 +21,20 @@ typedef struct Call
 	OwnerSwitch caller;
 } Call;
 
+/* What people did to an account by hand, as the columns of loyalty.intervention. */
+typedef struct Intervention
+{
+	const char *action;			/* adjust, block, unblock */
+	int64		entry_no;
+	int64		last_entry;		/* 0: none */
+	Points		points;			/* 0: none */
+	bool		is_lot;			/* then these: */
+	TimestampTz available_at;
+	TimestampTz expires_at;
+	const char *reason;
+	const char *key;
+} Intervention;
+
 /* NULL for SQL NULL */
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 extern Numeric call_number(FunctionCallInfo fcinfo, int n);
@@ -35,6 +49,10 @@ extern Points call_points(const Program *program, Numeric value);
 extern void call_begin(Call *call, const char *name, const Program *program, int64 member);
 extern void call_settle(Call *call);
 extern void call_end(Call *call);
+
+/* Note what is done by hand, with the names of who does it; read it back by its entry. */
+extern void call_intervene(Call *call, const Intervention *intervention);
+extern void call_intervened(Call *call, int64 entry_no, Intervention *intervention);
 
 /* LY001 unless `points` are available and nothing is owed */
 extern void call_check_available(const Account *account, Points points);

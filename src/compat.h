@@ -53,6 +53,17 @@
 #define IS_SQL_JSON(node)	false
 #endif
 
+/* 16 (2023): a sorted datum can be lent instead of copied */
+#if PG_VERSION_NUM < 160000
+#define tuplesort_getdatum(sort, forward, copy, value, isnull, abbreviated) \
+	tuplesort_getdatum(sort, forward, value, isnull, abbreviated)
+#endif
+
+/* 16 (2023): macros of variable-length values have a header of their own */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16 (2023): an update says which indexes need the new row, summarizing ones alone or all */
 #if PG_VERSION_NUM < 160000
 typedef bool TU_UpdateIndexes;

@@ -32,6 +32,7 @@
 #include "config.h"
 #include "errcodes.h"
 #include "fixed.h"
+#include "mapping.h"
 #include "owner.h"
 #include "settings.h"
 #include "tier.h"
@@ -86,6 +87,7 @@ static List *retired;			/* contexts, in TopMemoryContext */
 static Config *config_build(void);
 static void load_programs(Config *config);
 static void load_tiers(Config *config);
+static void load_requirements(Config *config);
 static void load_sources(Config *config);
 static void load_rules(Config *config);
 static void load_rewards(Config *config);
@@ -168,9 +170,11 @@ config_build(void)
 	owner_become(&owner);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	PushActiveSnapshot(GetLatestSnapshot());
+	/* a parallel query's leader may not take GetLatestSnapshot(); a catalog snapshot is as new */
+	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
 	load_tiers(config);
+	load_requirements(config);
 	for (int i = 0; i < config->nprograms; i++)
 		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
@@ -223,6 +227,21 @@ next_text(RowReader *reader)
 	return reader->isnull ? NULL : MemoryContextStrdup(reader->context, TextDatumGetCString(value));
 }
 
+static Numeric
+next_numeric(RowReader *reader)
+{
+	Datum		value = next_datum(reader);
+	MemoryContext old;
+	Numeric		copy;
+
+	if (reader->isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(reader->context);
+	copy = DatumGetNumericCopy(value);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
 static void *
 next_bytes(RowReader *reader, size_t size)
 {
@@ -248,12 +267,13 @@ choice(const char *value, const char *const *choices, const char *column)
 			 errhint("Bring the extension and its tables to the same version: ALTER EXTENSION loyalty UPDATE, SELECT loyalty.install().")));
 }
 
+static const char *const metrics[] = {"spend", "points", "visits", NULL};
+
 static void
 load_programs(Config *config)
 {
 	static const char *const clawbacks[] = {"pending_only", "to_zero", "debt", NULL};
 	static const char *const on_returns[] = {"fall", "keep", "grace", NULL};
-	static const char *const metrics[] = {"spend", "points", "visits", NULL};
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox"
@@ -310,27 +330,48 @@ load_tiers(Config *config)
 		RowReader	r = row_reader(config, i);
 		Program    *p = program_named(config, next_text(&r));
 		Tier	   *tier;
-		Datum		value;
 
 		if (p == NULL)
 			continue;
 		p->tiers = p->tiers ? repalloc(p->tiers, (p->ntiers + 1) * sizeof(Tier))
 			: MemoryContextAlloc(config->context, sizeof(Tier));
 		tier = &p->tiers[p->ntiers++];
+		memset(tier, 0, sizeof(Tier));
 		tier->id = DatumGetInt32(next_datum(&r));
 		tier->name = next_text(&r);
 		tier->rank = DatumGetInt32(next_datum(&r));
-		value = next_datum(&r);
-		tier->threshold = NULL;
-		if (!r.isnull)
-		{
-			MemoryContext old = MemoryContextSwitchTo(config->context);
-
-			tier->threshold = DatumGetNumericCopy(value);
-			MemoryContextSwitchTo(old);
-		}
+		tier->threshold = next_numeric(&r);
 		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
 			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+	}
+}
+
+static void
+load_requirements(Config *config)
+{
+	uint64		n = query("SELECT program, tier, option, metric, threshold FROM loyalty.tier_requirement ORDER BY option");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		char	   *name = next_text(&r);
+		Requirement q;
+
+		q.option = DatumGetInt32(next_datum(&r));
+		q.metric = choice(next_text(&r), metrics, "tier_requirement.metric");
+		q.threshold = next_numeric(&r);
+		for (int t = 0; p && t < p->ntiers; t++)
+		{
+			Tier	   *tier = &p->tiers[t];
+
+			if (strcmp(tier->name, name) != 0)
+				continue;
+			tier->requirements = tier->requirements
+				? repalloc(tier->requirements, (tier->nrequirements + 1) * sizeof(Requirement))
+				: MemoryContextAlloc(config->context, sizeof(Requirement));
+			tier->requirements[tier->nrequirements++] = q;
+		}
 	}
 }
 
@@ -457,8 +498,8 @@ load_rewards(Config *config)
 static void
 load_excluded(Config *config)
 {
-	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'excluded'"
-						  " AND status OPERATOR(pg_catalog.<>) 'active' ORDER BY member_id");
+	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
+						  " ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
@@ -543,7 +584,8 @@ compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation 
 		return NULL;
 	e = expression_compile(text, role, relation, row->author,
 						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
-	s->uses_authors |= !e->built_in;
+	s->uses_settings |= !e->built_in || (role == EXPRESSION_KEY && mapping_key_uses_settings(e->type));
+	s->uses_authors |= e->authored;
 	if (role != EXPRESSION_OCCURRED_AT)
 	{
 		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
@@ -575,7 +617,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	int			nest = settings_enter(s->program, false);	/* literals are read now */
 
 	s->mapped_columns = NULL;
-	s->mapped_whole_row = s->uses_authors = false;
+	s->mapped_whole_row = s->uses_settings = s->uses_authors = false;
 	s->member = compile_mapping(row, row->member, EXPRESSION_MEMBER, relation, "member");
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
@@ -611,7 +653,8 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
 			s->uses_member |= x->uses_member;
-			s->uses_authors |= !x->built_in;
+			s->uses_settings |= !x->built_in;
+			s->uses_authors |= x->authored;
 		}
 	}
 	s->ngroups = list_length(groups);

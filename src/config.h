@@ -47,6 +47,14 @@ typedef enum Downgrade
 	DOWNGRADE_NEVER
 } Downgrade;
 
+/* One figure that a tier asks for; all of one option must be reached. */
+typedef struct Requirement
+{
+	int32		option;
+	TierMetric	metric;
+	Numeric		threshold;
+} Requirement;
+
 typedef struct Tier
 {
 	int32		id;
@@ -54,6 +62,8 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	int			nrequirements;
+	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
 
 typedef struct Program
@@ -123,7 +133,8 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
-	bool		uses_authors;	/* some expression runs code that is not PostgreSQL's own */
+	bool		uses_settings;	/* some value depends on TimeZone, formats or search_path */
+	bool		uses_authors;	/* some expression runs functions of its author */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
 	bool		mapped_whole_row;
 } Source;
@@ -166,7 +177,7 @@ extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 
-/* members that no till should earn for (member.status) */
+/* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
 
 #endif

@@ -347,6 +347,7 @@ note_use(Expression *expression)
 	bms_free(used);
 	expression->plain_column = plain_column(expression->expr);
 	expression->built_in = trust_is_built_in((Node *) expression->expr);
+	expression->authored = !trust_is_ours((Node *) expression->expr);
 }
 
 static bool

@@ -70,6 +70,7 @@ typedef struct Expression
 	bool		uses_local_time;
 	bool		uses_account;	/* account.* but member_id */
 	bool		uses_member;	/* member.* but member_id: the member row is needed */
+	bool		authored;		/* runs functions of its author: search_path matters */
 	int			plain_column;	/* > 0: the value of this source column as it stands (attribute number) */
 	bool		built_in;		/* immutable functions of PostgreSQL alone: role and settings do not matter */
 	Bitmapset  *columns;		/* source columns it reads, attribute numbers; 0 for the whole row */

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "compat.h"
 #include "fixed.h"
 
 /* the header of a stored numeric, as in numeric.c */

@@ -474,6 +474,26 @@ ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- by hand ---- */
+
+void
+ledger_count(Account *account, Points points, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_count(account, at, NULL, points, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_set_status(Account *account, const char *status)
+{
+	account->status = MemoryContextStrdup(account->context, status);
+	account->changed = true;
+	return next_entry(account);
+}
+
 /* ---- writing ---- */
 
 void

@@ -196,6 +196,12 @@ extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 r
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
 						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
 
+/* Points given or taken by hand that count for the tier. */
+extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* "active" or "blocked".  Returns the number under which it happened. */
+extern int64 ledger_set_status(Account *account, const char *status);
+
 /* Write everything noted since the account was read. */
 extern void ledger_write(Account *account);
 

@@ -19,6 +19,8 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+#include "enroll.h"
 #include "errcodes.h"
 #include "fixed.h"
 #include "mapping.h"
@@ -32,6 +34,7 @@ mapping_create(const Attached *attached)
 	Mapping    *mapping = palloc(sizeof(Mapping));
 
 	mapping->attached = attached;
+	mapping->enrolls = false;
 	mapping->context = CreateStandaloneExprContext();
 	mapping->row = MakeSingleTupleTableSlot(attached->desc, &TTSOpsHeapTuple);
 	mapping->earn = MakeSingleTupleTableSlot(expression_earn_desc(), &TTSOpsVirtual);
@@ -71,6 +74,17 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 		value = expression_eval(source->member, mapping->context, &isnull);
 	if (isnull)
 		return false;
+	mapping->stranger = false;
+	if (source->member->type == TEXTOID)
+	{
+		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(value)) == 0)
+			return false;
+		if (enroll_find(source->program, DatumGetTextPP(value), mapping->enrolls, member))
+			return true;
+		*member = 0;
+		mapping->stranger = !mapping->enrolls && source->program->automatic;
+		return mapping->stranger;
+	}
 	*member = DatumGetInt64(value);
 	return true;
 }
@@ -85,6 +99,13 @@ mapping_counts(Mapping *mapping, const Source *source)
 }
 
 /* ---- keys ---- */
+
+bool
+mapping_key_uses_settings(Oid type)
+{
+	return type != INT2OID && type != INT4OID && type != INT8OID && type != NUMERICOID && type != TEXTOID &&
+		type != VARCHAROID && type != UUIDOID;
+}
 
 char *
 mapping_canonical(Datum value, Oid type)

@@ -18,6 +18,8 @@ typedef struct Mapping
 	TupleTableSlot *row;
 	TupleTableSlot *earn;
 	TupleTableSlot *account;
+	bool		enrolls;		/* an unknown external id becomes a member */
+	bool		stranger;		/* the last one would have, but must not: member 0 */
 } Mapping;
 
 extern Mapping *mapping_create(const Attached *attached);
@@ -26,7 +28,7 @@ extern void mapping_free(Mapping *mapping);
 /* Make a row the one that expressions see; it must stay where it is while they do. */
 extern void mapping_set_row(Mapping *mapping, HeapTuple tuple);
 
-/* The row's member; false when it names none. */
+/* The row's member, by number or by external id; false when it names none (null, '') or nobody known. */
 extern bool mapping_member(Mapping *mapping, const Source *source, int64 *member);
 
 /* Does the row count at all? */
@@ -40,6 +42,9 @@ extern void mapping_purchase(Mapping *mapping, const Source *source, Purchase *p
 
 /* true when old and new row may read differently: a column that the mapping reads has changed */
 extern bool mapping_changed(const Source *source, TupleDesc desc, HeapTuple old, HeapTuple new);
+
+/* true when the canonical text of a type is made by its output function under settings */
+extern bool mapping_key_uses_settings(Oid type);
 
 /* A value of a key in canonical text, as mapping_key() encodes it: for keys that people type. */
 extern char *mapping_canonical(Datum value, Oid type);

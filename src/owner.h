@@ -9,6 +9,7 @@
 #define LOYALTY_OWNER_H
 
 #include "postgres.h"
+#include "fmgr.h"
 
 typedef struct OwnerSwitch
 {
@@ -21,5 +22,11 @@ extern Oid	owner_oid(void);
 
 extern void owner_become(OwnerSwitch *former);
 extern void owner_restore(const OwnerSwitch *former);
+
+/*
+ * The rows of a query of ours become the result of a set-returning function.  It reads as the owner, with the active
+ * snapshot, and consists of one call of a function whose search_path is pinned: nothing in it can be hijacked.
+ */
+extern void owner_rows(FunctionCallInfo fcinfo, const char *sql, int n, Oid *types, Datum *values);
 
 #endif

@@ -48,7 +48,6 @@ typedef struct PostItem
 
 typedef struct Pass
 {
-	const Attached *attached;
 	const Source *source;
 	PostRows   *rows;
 	Mapping    *mapping;
@@ -93,17 +92,16 @@ error_context(void *arg)
 
 /* One pass.  hoping: that no key has earned before; if one has, the pass ends in unique_violation. */
 static int64
-post_pass(const Attached *attached, const Source *source, PostRows *rows, bool hoping)
+post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 {
-	Pass		pass = {.attached = attached, .source = source, .rows = rows, .hoping = hoping};
+	Pass		pass = {.mapping = mapping, .source = source, .rows = rows, .hoping = hoping};
 	ErrorContextCallback callback = {.previous = error_context_stack, .callback = error_context, .arg = &pass};
 	MemoryContext outer = CurrentMemoryContext;
-	int			nest = settings_enter(source->program, source->uses_authors);
+	int			nest = settings_enter_source(source);
 
 	error_context_stack = &callback;
 	pass.statement_at = instant_for_writing(source->program);
 	pass.context = AllocSetContextCreate(outer, "loyalty batch", ALLOCSET_DEFAULT_SIZES);
-	pass.mapping = mapping_create(attached);
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
 		store_hope(pass.store);
@@ -121,7 +119,6 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
 		MemoryContextReset(pass.context);
 	} while (pass.nitems > 0);
 	store_close(pass.store);
-	mapping_free(pass.mapping);
 	MemoryContextDelete(pass.context);
 	error_context_stack = callback.previous;
 	settings_leave(nest);
@@ -133,7 +130,7 @@ post_pass(const Attached *attached, const Source *source, PostRows *rows, bool h
  * is there after all (a replay), all is undone and done again with asking.
  */
 static bool
-post_hoping(const Attached *attached, const Source *source, PostRows *rows, int64 *posted)
+post_hoping(Mapping *mapping, const Source *source, PostRows *rows, int64 *posted)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -143,7 +140,7 @@ post_hoping(const Attached *attached, const Source *source, PostRows *rows, int6
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*posted = post_pass(attached, source, rows, true);
+		*posted = post_pass(mapping, source, rows, true);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -169,17 +166,17 @@ post_hoping(const Attached *attached, const Source *source, PostRows *rows, int6
 }
 
 int64
-post_rows(const Attached *attached, const Source *source, PostRows *rows)
+post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 {
 	int64		posted;
 
 	if (rows->all_new && rows->count >= HOPE_ROWS)
 	{
-		if (post_hoping(attached, source, rows, &posted))
+		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
 		rows->rewind(rows);
 	}
-	return post_pass(attached, source, rows, false);
+	return post_pass(mapping, source, rows, false);
 }
 
 /* ---- reading ---- */
@@ -261,6 +258,13 @@ map_row(Pass *pass, PostRow *row)
 	PostItem	   *gone = NULL;
 	PostItem	   *item;
 
+	if (row->key)
+	{
+		gone = add_item(pass, row->member, NULL);
+		gone->changed = true;
+		gone->purchase.key = MemoryContextStrdup(pass->context, row->key);
+		return;
+	}
 	if (row->former)
 	{
 		gone = add_item(pass, row->member, NULL);

@@ -15,6 +15,7 @@ typedef struct PostRow
 	int64		member;
 	HeapTuple	former;			/* NULL: the row is new to this member */
 	HeapTuple	row;			/* NULL: the row is gone from this member */
+	const char *key;			/* of a row that is gone and cannot be shown; then both are NULL */
 } PostRow;
 
 /* The rows of one source by (member, arrival). */
@@ -28,6 +29,6 @@ typedef struct PostRows
 } PostRows;
 
 /* Post them; returns how many awards were made or changed. */
-extern int64 post_rows(const Attached *attached, const Source *source, PostRows *rows);
+extern int64 post_rows(Mapping *mapping, const Source *source, PostRows *rows);
 
 #endif

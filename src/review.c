@@ -75,7 +75,8 @@ review_add(const Source *source, int64 member, const char *key, const ErrorData 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("INSERT INTO loyalty.review (member_id, source_id, source_key, error, sqlstate)"
-							  " VALUES ($1, $2, $3, $4, $5)", 5, types, values, NULL, false, 0) != SPI_OK_INSERT)
+							  " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (source_id, source_key, posted_at)"
+							  " DO UPDATE SET error = excluded.error, sqlstate = excluded.sqlstate, settled_at = NULL", 5, types, values, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not list a purchase for review");
 	SPI_finish();
 	owner_restore(&owner);

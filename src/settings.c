@@ -44,6 +44,12 @@ settings_enter(const Program *program, bool authors)
 	return nest;
 }
 
+int
+settings_enter_source(const Source *source)
+{
+	return source->uses_settings ? settings_enter(source->program, source->uses_authors) : 0;
+}
+
 void
 settings_leave(int nest)
 {

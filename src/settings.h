@@ -12,6 +12,7 @@
  * expressions too.  Leave with what enter gave; an error needs no leaving.
  */
 extern int	settings_enter(const Program *program, bool authors);
+extern int	settings_enter_source(const Source *source);	/* nothing, when nothing of it depends on them */
 extern void settings_leave(int nest);
 
 #endif

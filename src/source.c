@@ -291,6 +291,7 @@ level_begin(Level *level)
 	if (level->attached == NULL)
 		refuse_unattached(get_rel_name(level->relid));
 	level->mapping = mapping_create(level->attached);
+	level->mapping->enrolls = true;
 	level->tuples = GenerationContextCreate(level->context, "loyalty rows", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
 	for (int i = 0; i < level->attached->nsources; i++)
@@ -335,7 +336,7 @@ row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 	mapping_set_row(level->mapping, tuple);
 	if (source->member->plain_column > 0)
 		return mapping_member(level->mapping, source, member);
-	nest = settings_enter(source->program, source->uses_authors);
+	nest = settings_enter_source(source);
 	named = mapping_member(level->mapping, source, member);
 	settings_leave(nest);
 	return named;
@@ -392,7 +393,7 @@ level_work(Level *level)
 		if (lane->nrows == 0 && lane->sort == NULL)
 			continue;
 		lane_begin(level, lane);
-		post_rows(level->attached, lane->source, &lane->post);
+		post_rows(level->mapping, lane->source, &lane->post);
 		if (lane->sort)
 			tuplesort_end(lane->sort);
 	}

@@ -87,6 +87,10 @@ extern void store_read_lots(Account *account, int n);
 extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							 KeyLots *results);
 
+/* All lots of a source in the order of (key, part), "C": begin, then next until NULL.  Allocates in `context`. */
+extern void store_begin_source(Store *store, int32 source_id);
+extern Lot *store_next_source_lot(Store *store, MemoryContext context);
+
 /* true when no lot of the source has a key in [low, high] ("C" order): then nothing needs probing */
 extern bool store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 

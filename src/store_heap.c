@@ -865,6 +865,26 @@ store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContex
 	ExecClearTuple(slot);
 }
 
+void
+store_begin_source(Store *store, int32 source_id)
+{
+	ScanKeyData key;
+
+	refresh_snapshot(store);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	rescan(store, key_scan(store, 1), &key, 1);
+}
+
+Lot *
+store_next_source_lot(Store *store, MemoryContext context)
+{
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+
+	if (!next_row(store, store->key_scan, slot))
+		return NULL;
+	return read_lot(slot, context);
+}
+
 bool
 store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high)
 {

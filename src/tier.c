@@ -35,21 +35,50 @@ tier_index(const Program *program, int32 id)
 	return -1;
 }
 
-/* The highest tier whose threshold the figures reach; -1 for none. */
+typedef struct Figures
+{
+	Numeric		spend;
+	Points		earned;
+	Numeric		earned_numeric; /* made when first asked for */
+} Figures;
+
+static bool
+reaches(Figures *figures, TierMetric metric, Numeric threshold)
+{
+	if (metric == METRIC_SPEND)
+		return money_compare(figures->spend, threshold) >= 0;
+	if (figures->earned_numeric == NULL)
+		figures->earned_numeric = points_to_numeric(figures->earned);
+	return money_compare(figures->earned_numeric, threshold) >= 0;
+}
+
+/* Of the requirements, which stand by option: is there one option of which all are reached? */
+static bool
+reaches_option(Figures *figures, const Tier *tier)
+{
+	for (int first = 0, end; first < tier->nrequirements; first = end)
+	{
+		bool		all = true;
+
+		for (end = first; end < tier->nrequirements && tier->requirements[end].option == tier->requirements[first].option; end++)
+			all = all && reaches(figures, tier->requirements[end].metric, tier->requirements[end].threshold);
+		if (all)
+			return true;
+	}
+	return false;
+}
+
+/* The highest tier that the figures reach, by its threshold or by an option of its requirements; -1 for none. */
 static int
 tier_by_figures(const Program *program, Numeric spend, Points earned)
 {
-	Numeric		figure = NULL;
+	Figures		figures = {.spend = spend, .earned = earned};
 
 	for (int i = program->ntiers - 1; i >= 0; i--)
 	{
 		const Tier *tier = &program->tiers[i];
 
-		if (tier->threshold == NULL)
-			continue;
-		if (figure == NULL)
-			figure = program->metric == METRIC_POINTS ? points_to_numeric(earned) : spend;
-		if (money_compare(figure, tier->threshold) >= 0)
+		if ((tier->threshold && reaches(&figures, program->metric, tier->threshold)) || reaches_option(&figures, tier))
 			return i;
 	}
 	return -1;

@@ -71,6 +71,12 @@ trust_is_built_in(Node *expr)
 	return !contain_mutable_functions(expr) && !not_built_in(expr, NULL);
 }
 
+bool
+trust_is_ours(Node *expr)
+{
+	return !not_built_in(expr, NULL);
+}
+
 static bool
 check_node(Node *node, void *context)
 {

@@ -18,4 +18,7 @@ extern void trust_check(ParseState *pstate, Node *expr, Oid author);
 /* Immutable, and nothing but PostgreSQL's own functions and this extension's in C.  Of a planned expression. */
 extern bool trust_is_built_in(Node *expr);
 
+/* code of PostgreSQL or of this extension alone, mutable or not: no function of an author */
+extern bool trust_is_ours(Node *expr);
+
 #endif

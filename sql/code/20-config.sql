@@ -38,7 +38,7 @@ BEGIN
        WHEN 'tier_metric' THEN value = 'visits'
        WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
-       WHEN 'tier_requirement' THEN true
+       WHEN 'clawback' THEN value = 'debt'
        WHEN 'argument' THEN value IN ('refund_of', 'points_spent', 'revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
@@ -201,6 +201,7 @@ BEGIN
   PERFORM loyalty.check_interval('grace', NEW.grace);
   PERFORM loyalty.check_finite('point_value', NEW.point_value);
   PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
+  PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
   PERFORM loyalty.refuse_unavailable('tier_metric', NEW.tier_metric);
   PERFORM loyalty.refuse_unavailable('tier_period', NEW.tier_period::text);
   IF NEW.tier_metric NOT IN ('spend', 'points', 'visits') THEN
@@ -255,7 +256,10 @@ BEGIN
   IF loyalty.restoring() OR TG_OP = 'DELETE' THEN
     RETURN coalesce(NEW, OLD);
   END IF;
-  PERFORM loyalty.refuse_unavailable('tier_requirement', NEW.metric);
+  PERFORM loyalty.refuse_unavailable('tier_metric', NEW.metric);
+  IF NEW.metric NOT IN ('spend', 'points') THEN
+    RAISE EXCEPTION 'metric "%" is not known', NEW.metric USING ERRCODE = 'LY017', HINT = 'It is spend or points.';
+  END IF;
   PERFORM loyalty.check_program(NEW.program);
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
   RETURN NEW;

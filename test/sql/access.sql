@@ -24,7 +24,7 @@ SELECT loyalty.grant_access('loyalty_test_app', 'app');
 SELECT loyalty.grant_access('loyalty_test_report', 'report');
 SELECT loyalty.grant_access('"loyalty test ""odd"""', 'app');
 
--- no access to tables but for whoever configures, and there to configuration only
+-- tables can be read by who reads views over them, and written by who configures: configuration only
 SELECT r.rolname, c.relname, string_agg(a.privilege, ', ' ORDER BY a.privilege) AS privileges
 FROM pg_roles r, pg_class c, (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('TRIGGER'), ('REFERENCES')) a (privilege)
 WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind = 'r' AND r.rolname LIKE 'loyalty%test%' AND has_table_privilege(r.oid, c.oid, a.privilege)

@@ -7,7 +7,7 @@ SELECT loyalty.install() >= 0 AS installed;
 -- without points all of it can go
 BEGIN;
 TRUNCATE loyalty.lot;
-DROP TABLE loyalty.lot;
+DROP TABLE loyalty.lot CASCADE;
 DROP EXTENSION loyalty CASCADE;
 DROP SCHEMA loyalty CASCADE;
 ROLLBACK;
@@ -78,7 +78,7 @@ DROP TABLE loyalty.review;
 \echo :LAST_ERROR_SQLSTATE
 SET ROLE loyalty_test_ledger;
 TRUNCATE loyalty.lot;
-DROP TABLE loyalty.lot;
+DROP TABLE loyalty.lot CASCADE;
 RESET ROLE;
 ROLLBACK TO filled;
 SET loyalty.allow_drop = on;

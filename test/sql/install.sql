@@ -89,7 +89,7 @@ INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'r
 RESET SESSION AUTHORIZATION;
 -- whoever brings it up to date, its owner stays
 SET loyalty.allow_drop = on;
-DROP TABLE loyalty.request, loyalty.redemption;
+DROP TABLE loyalty.request, loyalty.redemption CASCADE;
 DELETE FROM loyalty.installed WHERE word = 'redemption';
 SELECT loyalty.install() AS steps, current_user = session_user AS same;
 SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'loyalty'::regnamespace AND relkind IN ('r', 'v');

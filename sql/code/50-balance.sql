@@ -1,0 +1,75 @@
+-- What an account has at an instant.  settled() and due_tier_changes() are what views read; balance() is for people.
+-- They are C and ask for no right on tables: EXECUTE says who may see balances.
+
+CREATE OR REPLACE FUNCTION loyalty.instant() RETURNS timestamptz
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_instant';
+COMMENT ON FUNCTION loyalty.instant() IS 'the instant at which views and balance() are read: loyalty.now when it is set, else statement_timestamp()';
+REVOKE ALL ON FUNCTION loyalty.instant() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.settled(
+  member_id bigint, program_id integer, at timestamptz,
+  OUT as_of timestamptz, OUT available bigint, OUT pending bigint, OUT held bigint, OUT debt bigint,
+  OUT tier_id integer, OUT tier_until timestamptz, OUT spend numeric, OUT earned bigint, OUT visits integer,
+  OUT period_start timestamptz, OUT period_end timestamptz, OUT next_change_at timestamptz,
+  OUT next_expiry_at timestamptz, OUT next_expiry_points bigint)
+RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_settled';
+COMMENT ON FUNCTION loyalty.settled(bigint, integer, timestamptz) IS
+  'an account brought forward to the later of an instant and its settled_at, as a writer would store it: points as count of 1/10,000; no row without an account';
+REVOKE ALL ON FUNCTION loyalty.settled(bigint, integer, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.due_tier_changes(
+  member_id bigint, program_id integer, instant timestamptz,
+  OUT at timestamptz, OUT from_tier_id integer, OUT to_tier_id integer, OUT held_until timestamptz)
+RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_due_tier_changes';
+COMMENT ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) IS
+  'the tier changes of an account that have become true by an instant and are not written down yet';
+REVOKE ALL ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) FROM PUBLIC;
+
+-- The past: lots and movements up to the instant, added up.  Called by balance() as the owner of the ledger.
+-- This version makes no holds and no debts: they are read as they are.
+CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
+RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH moved AS (
+    SELECT m.lot_entry_no, m.points
+    FROM loyalty.movement m
+    WHERE m.member_id = balance_before.member_id AND m.program_id = balance_before.program_id AND m.at <= balance_before.at
+  ), alive AS (
+    SELECT l.expires_at, l.available_at > balance_before.at AS waits, l.points + coalesce(t.points, 0) AS remaining
+    FROM loyalty.lot l
+    LEFT JOIN (SELECT m.lot_entry_no, sum(m.points) AS points FROM moved m GROUP BY m.lot_entry_no) t ON t.lot_entry_no = l.entry_no
+    WHERE l.member_id = balance_before.member_id AND l.program_id = balance_before.program_id
+      AND l.at <= balance_before.at AND l.expires_at > balance_before.at
+  ), total AS (
+    SELECT coalesce(sum(a.remaining) FILTER (WHERE NOT a.waits), 0) AS available,
+           coalesce(sum(a.remaining) FILTER (WHERE a.waits), 0) AS pending,
+           min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity') AS next_expiry_at
+    FROM alive a
+  )
+  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(c.held * 0.0001), trim_scale(c.debt * 0.0001),
+         (SELECT k.name FROM loyalty.tier k
+          WHERE k.enabled AND balance_before.at >= c.enrolled_at AND k.id = CASE WHEN n.found THEN n.from_tier_id ELSE c.tier_id END),
+         t.next_expiry_at,
+         (SELECT trim_scale(sum(a.remaining) * 0.0001) FROM alive a WHERE a.expires_at = t.next_expiry_at)
+  FROM total t
+  JOIN loyalty.account c ON c.member_id = balance_before.member_id AND c.program_id = balance_before.program_id
+  LEFT JOIN LATERAL (
+    SELECT true AS found, k.from_tier_id FROM loyalty.tier_change k
+    WHERE k.member_id = c.member_id AND k.program_id = c.program_id AND k.at > balance_before.at
+    ORDER BY k.at, k.change_no LIMIT 1) n ON true;
+END $$;
+COMMENT ON FUNCTION loyalty.balance_before(bigint, integer, timestamptz) IS 'balance() of an instant before the account''s settled_at';
+REVOKE ALL ON FUNCTION loyalty.balance_before(bigint, integer, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.balance(member_id bigint, program text DEFAULT NULL, at timestamptz DEFAULT NULL)
+RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_balance';
+COMMENT ON FUNCTION loyalty.balance(bigint, text, timestamptz) IS
+  'what a member has in a program at an instant, past or to come; left out: now. LY002 without an account, LY003 unknown program';
+REVOKE ALL ON FUNCTION loyalty.balance(bigint, text, timestamptz) FROM PUBLIC;

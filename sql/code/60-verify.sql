@@ -1,0 +1,401 @@
+-- Is the ledger sound, and is all around it as it should be.
+-- verify() asks the ledger as its owner.  Each invariant is one set-based query that lists at most `most` violations;
+-- together they walk a million lots in seconds and lock nothing.
+
+-- NULL: the mapping and the rules of this attached table compile.
+CREATE OR REPLACE FUNCTION loyalty.mapping_error(relation regclass) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM loyalty.compile_mapping(relation);
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  RETURN SQLERRM;
+END $$;
+COMMENT ON FUNCTION loyalty.mapping_error(regclass) IS 'why the expressions of an attached table do not compile; NULL: they do';
+REVOKE ALL ON FUNCTION loyalty.mapping_error(regclass) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.compile_mapping(relation regclass) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_compile_mapping';
+COMMENT ON FUNCTION loyalty.compile_mapping(regclass) IS 'compile the expressions of an attached table as its triggers would; LY007 when one is bad';
+REVOKE ALL ON FUNCTION loyalty.compile_mapping(regclass) FROM PUBLIC;
+
+-- Lots and movements of accounts.
+CREATE OR REPLACE FUNCTION loyalty.verify_lots(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH moved AS (
+    SELECT m.member_id, m.program_id, m.lot_expires_at, m.lot_entry_no, sum(m.points) FILTER (WHERE m.kind <> 'expire') AS changed,
+      sum(m.points) FILTER (WHERE m.kind = 'expire') AS expired
+    FROM loyalty.movement m GROUP BY 1, 2, 3, 4
+  ), lots AS (
+    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, coalesce(v.changed, 0) AS changed, coalesce(v.expired, 0) AS expired,
+      CASE WHEN l.expires_at <= a.settled_at THEN l.remaining ELSE 0 END AS dead
+    FROM loyalty.lot l
+    LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
+    LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
+    OFFSET 0  -- each expression once
+  ), bad AS (
+    SELECT l.* FROM lots l  -- texts are for these alone
+    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0
+  )
+  SELECT i.invariant, l.program_id, l.member_id, l.entry_no, i.detail
+  FROM bad l
+  CROSS JOIN LATERAL (VALUES
+    ('lot_remaining', l.remaining <> l.points + l.changed,
+      format('remaining is %s, granted and moved are %s', trim_scale(l.remaining * 0.0001), trim_scale((l.points + l.changed) * 0.0001))),
+    ('lot_expired', -l.expired <> l.dead,
+      format('%s points have died, and %s are written down', trim_scale(l.dead * 0.0001), trim_scale(-l.expired * 0.0001))),
+    ('lot_range', l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0,
+      format('of %s points remain %s, owed are %s', trim_scale(l.points * 0.0001), trim_scale(l.remaining * 0.0001), trim_scale(l.owed * 0.0001)))
+    ) i (invariant, broken, detail)
+  WHERE i.broken LIMIT most;
+
+  RETURN QUERY
+  SELECT 'movement_lot', m.program_id, m.member_id, m.entry_no, format('it names lot %s, which is not there', m.lot_entry_no)
+  FROM loyalty.movement m
+  WHERE NOT EXISTS (SELECT FROM loyalty.lot l WHERE l.member_id = m.member_id AND l.program_id = m.program_id
+                    AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no)
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'account_missing', e.program_id, e.member_id, min(e.entry_no), format('%s of a member without an account', e.what)
+  FROM (SELECT l.program_id, l.member_id, l.entry_no, 'lot' AS what FROM loyalty.lot l
+        UNION ALL SELECT m.program_id, m.member_id, m.entry_no, 'movement' FROM loyalty.movement m
+        UNION ALL SELECT t.program_id, t.member_id, t.change_no, 'tier change' FROM loyalty.tier_change t
+        UNION ALL SELECT d.program_id, d.member_id, d.entry_no, 'debt' FROM loyalty.debt d
+        UNION ALL SELECT r.program_id, r.member_id, NULL, 'redemption' FROM loyalty.redemption r) e
+  WHERE NOT EXISTS (SELECT FROM loyalty.account a WHERE a.member_id = e.member_id AND a.program_id = e.program_id)
+  GROUP BY e.program_id, e.member_id, e.what LIMIT most;
+
+  RETURN QUERY
+  SELECT 'entry_number', e.program_id, e.member_id, e.entry_no,
+    CASE WHEN count(*) > 1 THEN 'two entries have this number'
+         ELSE format('the account''s next number is %s and its instant %s', min(a.next_entry), min(a.settled_at)) END
+  FROM (SELECT l.program_id, l.member_id, l.entry_no, l.at FROM loyalty.lot l
+        UNION ALL SELECT m.program_id, m.member_id, m.entry_no, m.at FROM loyalty.movement m
+        UNION ALL SELECT t.program_id, t.member_id, t.change_no, t.at FROM loyalty.tier_change t) e
+  JOIN loyalty.account a ON a.member_id = e.member_id AND a.program_id = e.program_id
+  GROUP BY e.program_id, e.member_id, e.entry_no
+  HAVING count(*) > 1 OR e.entry_no < 1 OR e.entry_no >= min(a.next_entry) OR max(e.at) > min(a.settled_at)
+  LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_lots(integer) IS 'part of verify(): lots, movements, entry numbers';
+REVOKE ALL ON FUNCTION loyalty.verify_lots(integer) FROM PUBLIC;
+
+-- Awards: shares, parts of a key, what was taken back.
+CREATE OR REPLACE FUNCTION loyalty.verify_awards(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'award_kept', l.program_id, l.member_id, l.entry_no, format('kept %s of %s', coalesce(l.kept_amount::text, 'nothing'), coalesce(l.amount::text, 'no amount'))
+  FROM loyalty.lot l
+  WHERE l.kind = 'a' AND (l.amount IS NULL OR l.source_key IS NULL OR (l.kept_amount IS NULL AND l.amount <> 0)
+    OR (l.amount >= 0 AND (l.kept_amount < 0 OR l.kept_amount > l.amount)))
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'award_parts', l.program_id, l.member_id, l.entry_no,
+    format('the lots of purchase "%s" of source %s do not belong together', l.source_key, l.source_id)
+  FROM loyalty.lot l
+  WHERE l.part % 64 <> 0 AND NOT EXISTS (
+    SELECT FROM loyalty.lot b
+    WHERE b.source_id = l.source_id AND b.source_key = l.source_key AND b.part = l.part - 1 AND b.member_id = l.member_id
+      AND b.program_id = l.program_id AND b.amount = l.amount AND b.kept_amount IS NOT DISTINCT FROM l.kept_amount)
+  LIMIT most;
+
+  -- a damaged breakdown ends the query: say which by looking at each
+  BEGIN
+    RETURN QUERY
+    WITH clawed AS (
+      SELECT c.member_id, c.program_id, coalesce(c.origin_entry_no, c.lot_entry_no) AS entry_no, sum(c.points) AS points
+      FROM loyalty.movement c WHERE c.kind = 'clawback' GROUP BY 1, 2, 3
+    ), shares AS (
+      SELECT l.program_id, l.member_id, l.entry_no, l.points, l.owed, l.kept_amount, l.amount, l.breakdown, coalesce(c.points, 0) AS clawed,
+        coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown)), 0) AS shares
+      FROM loyalty.lot l
+      LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
+      WHERE l.kind = 'a'
+      OFFSET 0  -- each expression once
+    ), award AS (
+      SELECT h.*,
+        CASE WHEN h.kept_amount IS NULL OR (h.kept_amount = 0 AND h.amount <> 0) THEN 0
+             WHEN h.kept_amount = h.amount THEN h.shares
+             WHEN h.kept_amount < 0 OR h.kept_amount > h.amount THEN NULL  -- award_kept says so
+             ELSE coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(h.breakdown::loyalty.breakdown, h.kept_amount, h.amount)), 0) END AS kept
+      FROM shares h
+      OFFSET 0
+    ), bad AS (
+      SELECT w.* FROM award w WHERE w.shares <> w.points OR w.kept <> w.points + w.clawed - w.owed
+    )
+    SELECT i.invariant, w.program_id, w.member_id, w.entry_no, i.detail
+    FROM bad w
+    CROSS JOIN LATERAL (VALUES
+      ('award_shares', w.shares <> w.points,
+        format('the shares of its rules are %s, the lot %s', trim_scale(w.shares * 0.0001), trim_scale(w.points * 0.0001))),
+      ('award_clawback', w.kept <> w.points + w.clawed - w.owed,
+        format('%s points should be kept; taken back are %s and owed %s of %s', trim_scale(w.kept * 0.0001), trim_scale(-w.clawed * 0.0001),
+               trim_scale(w.owed * 0.0001), trim_scale(w.points * 0.0001)))
+      ) i (invariant, broken, detail)
+    WHERE i.broken LIMIT most;
+  EXCEPTION WHEN SQLSTATE 'LY012' THEN
+    RETURN QUERY
+    SELECT 'award_breakdown', l.program_id, l.member_id, l.entry_no, e.error
+    FROM loyalty.lot l CROSS JOIN LATERAL loyalty.breakdown_error(l.breakdown) e (error)
+    WHERE e.error IS NOT NULL LIMIT most;
+  END;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_awards(integer) IS 'part of verify(): awards, their shares, what was taken back';
+REVOKE ALL ON FUNCTION loyalty.verify_awards(integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.breakdown_error(breakdown bytea) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM breakdown::loyalty.breakdown;
+  RETURN NULL;
+EXCEPTION WHEN SQLSTATE 'LY012' THEN
+  RETURN SQLERRM;
+END $$;
+COMMENT ON FUNCTION loyalty.breakdown_error(bytea) IS 'why these bytes are no breakdown; NULL: they are one';
+REVOKE ALL ON FUNCTION loyalty.breakdown_error(bytea) FROM PUBLIC;
+
+-- Accounts: the cached figures are those of the entries.
+CREATE OR REPLACE FUNCTION loyalty.verify_accounts(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH alive AS (
+    SELECT l.member_id, l.program_id,
+      sum(l.remaining) FILTER (WHERE l.available_at <= a.settled_at) AS available,
+      sum(l.remaining) FILTER (WHERE l.available_at > a.settled_at) AS pending,
+      min(least(l.expires_at, CASE WHEN l.available_at > a.settled_at THEN l.available_at END)) AS next_change_at,
+      min(l.entry_no) FILTER (WHERE (l.expires_at, l.entry_no) < (a.open_from_expires_at, a.open_from_entry_no)) AS passed_over
+    FROM loyalty.lot l
+    JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at
+    GROUP BY 1, 2
+  ), debts AS (
+    SELECT d.member_id, d.program_id, sum(d.left_over) AS left_over, bool_or(d.left_over > d.amount) AS grown FROM loyalty.debt d GROUP BY 1, 2
+  ), holds AS (
+    SELECT r.member_id, r.program_id, sum(r.points) AS held FROM loyalty.redemption r WHERE r.state = 'held' GROUP BY 1, 2
+  ), accounts AS (
+    SELECT a.*, coalesce(v.available, 0) AS lots_available, coalesce(v.pending, 0) AS lots_pending, v.passed_over,
+      least(v.next_change_at, a.period_end, a.tier_until) AS first_change_at,
+      coalesce(d.left_over, 0) AS debts, coalesce(d.grown, false) AS debt_grown, coalesce(h.held, 0) AS holds
+    FROM loyalty.account a
+    LEFT JOIN alive v ON v.member_id = a.member_id AND v.program_id = a.program_id
+    LEFT JOIN debts d ON d.member_id = a.member_id AND d.program_id = a.program_id
+    LEFT JOIN holds h ON h.member_id = a.member_id AND h.program_id = a.program_id
+  )
+  SELECT i.invariant, a.program_id, a.member_id, i.entry_no, i.detail
+  FROM accounts a
+  CROSS JOIN LATERAL (VALUES
+    ('account_balance', a.available <> a.lots_available OR a.pending <> a.lots_pending, NULL::bigint,
+      format('available is %s and pending %s; its lots hold %s and %s', trim_scale(a.available * 0.0001), trim_scale(a.pending * 0.0001),
+             trim_scale(a.lots_available * 0.0001), trim_scale(a.lots_pending * 0.0001))),
+    ('account_held', a.held <> a.holds, NULL,
+      format('held is %s; its redemptions hold %s', trim_scale(a.held * 0.0001), trim_scale(a.holds * 0.0001))),
+    ('account_debt', a.debt <> a.debts OR a.debt_grown, NULL,
+      format('debt is %s; its debts are %s', trim_scale(a.debt * 0.0001), trim_scale(a.debts * 0.0001))),
+    ('account_open_from', a.passed_over IS NOT NULL, a.passed_over, 'this lot is open and lies before open_from'),
+    ('account_next_change', a.next_change_at > a.first_change_at, NULL,
+      format('next_change_at is %s, and something changes at %s', a.next_change_at, a.first_change_at)),
+    ('account_tier', NOT EXISTS (SELECT FROM loyalty.tier t JOIN loyalty.program p ON p.name = t.program WHERE t.id = a.tier_id AND p.id = a.program_id)
+      AND a.tier_id IS NOT NULL, NULL, format('tier %s is not one of the program', a.tier_id))
+    ) i (invariant, broken, entry_no, detail)
+  WHERE i.broken LIMIT most;
+
+  RETURN QUERY
+  SELECT 'account_tier', a.program_id, a.member_id, k.change_no, format('the last change of tier led to %s, and the account says %s', k.to_tier_id, a.tier_id)
+  FROM loyalty.account a
+  JOIN (SELECT DISTINCT ON (c.member_id, c.program_id) c.* FROM loyalty.tier_change c
+        ORDER BY c.member_id, c.program_id, c.at DESC, c.change_no DESC) k ON k.member_id = a.member_id AND k.program_id = a.program_id
+  WHERE k.to_tier_id IS DISTINCT FROM a.tier_id LIMIT most;
+
+  BEGIN
+    RETURN QUERY
+    WITH counted AS (
+      SELECT a.member_id, a.program_id, a.spend, a.spend_previous, a.earned, a.earned_previous, c.*
+      FROM loyalty.account a
+      LEFT JOIN LATERAL (
+        SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= a.period_start), 0) AS amount,
+          coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < a.period_start), 0) AS amount_previous,
+          coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) >= a.period_start), 0) AS points,
+          coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < a.period_start), 0) AS points_previous
+        FROM loyalty.lot l
+        CROSS JOIN LATERAL (SELECT CASE
+            WHEN l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
+            WHEN l.kept_amount = l.amount THEN l.points
+            ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points) k
+        WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.kind = 'a' AND least(l.earned_at, l.at) >= a.previous_start) c ON true
+    )
+    SELECT i.invariant, c.program_id, c.member_id, NULL::bigint, i.detail
+    FROM counted c
+    CROSS JOIN LATERAL (VALUES
+      ('account_spend', c.spend <> c.amount OR c.spend_previous <> c.amount_previous,
+        format('spend is %s and was %s; kept purchases are %s and %s', c.spend, c.spend_previous, c.amount, c.amount_previous)),
+      ('account_earned', c.earned <> c.points OR c.earned_previous <> c.points_previous,
+        format('earned is %s and was %s; kept awards are %s and %s', trim_scale(c.earned * 0.0001), trim_scale(c.earned_previous * 0.0001),
+               trim_scale(c.points * 0.0001), trim_scale(c.points_previous * 0.0001)))
+      ) i (invariant, broken, detail)
+    WHERE i.broken LIMIT most;
+  EXCEPTION WHEN SQLSTATE 'LY012' OR SQLSTATE 'LY017' THEN
+    NULL;  -- award_breakdown, award_kept
+  END;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_accounts(integer) IS 'part of verify(): balances, debts, holds, counters, tiers';
+REVOKE ALL ON FUNCTION loyalty.verify_accounts(integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify_redemptions(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'redemption_points', r.program_id, r.member_id, r.first_entry,
+    format('redemption %s (%s) of %s points has taken %s', r.redemption_id, r.state, trim_scale(r.points * 0.0001), trim_scale(coalesce(t.taken, 0) * 0.0001))
+  FROM loyalty.redemption r
+  LEFT JOIN (SELECT m.member_id, m.redemption_id, -sum(m.points) AS taken FROM loyalty.movement m
+             WHERE m.redemption_id IS NOT NULL AND m.kind IN ('redeem', 'hold', 'restore') GROUP BY 1, 2) t
+    ON t.member_id = r.member_id AND t.redemption_id = r.redemption_id
+  WHERE (r.state IN ('held', 'captured') AND coalesce(t.taken, 0) <> r.points)
+    OR (r.state = 'released' AND coalesce(t.taken, 0) <> 0)
+    OR (r.state = 'reversed' AND coalesce(t.taken, 0) NOT BETWEEN 0 AND r.points)
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'movement_redemption', m.program_id, m.member_id, m.entry_no, format('it names redemption %s, which is not there', m.redemption_id)
+  FROM loyalty.movement m
+  WHERE m.redemption_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM loyalty.redemption r WHERE r.member_id = m.member_id AND r.redemption_id = m.redemption_id)
+  LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_redemptions(integer) IS 'part of verify(): redemptions and what they took';
+REVOKE ALL ON FUNCTION loyalty.verify_redemptions(integer) FROM PUBLIC;
+
+-- Triggers of attached tables, mappings, history.
+CREATE OR REPLACE FUNCTION loyalty.verify_configuration()
+RETURNS TABLE (invariant text, program text, detail text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'source_triggers', s.program,
+    format('source "%s": trigger %s of %s %s', s.name, t.name, s.relation,
+           CASE g.tgenabled WHEN 'D' THEN 'is disabled' WHEN 'R' THEN 'fires for replication alone'
+             WHEN 'O' THEN 'does not fire for replication' WHEN 'A' THEN 'fires for replication, too' ELSE 'is missing' END)
+  FROM loyalty.source s
+  CROSS JOIN (VALUES ('loyalty_level_open', 'source_open'), ('loyalty_row', 'source_row'), ('loyalty_level_close', 'source_close'),
+                     ('loyalty_truncate', 'source_truncate')) t (name, function)
+  JOIN pg_class c ON c.oid = s.relation
+  LEFT JOIN pg_trigger g ON g.tgrelid = s.relation AND g.tgname = t.name AND g.tgfoid = format('loyalty.%I()', t.function)::regprocedure
+  WHERE s.attached AND g.tgenabled IS DISTINCT FROM
+    CASE WHEN EXISTS (SELECT FROM loyalty.source o WHERE o.relation = s.relation AND o.attached AND o.replicated) THEN 'A'::"char" ELSE 'O' END
+  ORDER BY s.program, s.name, t.name;
+
+  RETURN QUERY
+  SELECT 'source_table', s.program, format('source "%s": its table %s is gone', s.name, s.relation)
+  FROM loyalty.source s WHERE s.attached AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation);
+
+  RETURN QUERY
+  SELECT 'source_mapping', s.program, format('source "%s": %s', s.name, e.error)
+  FROM loyalty.source s JOIN pg_class c ON c.oid = s.relation CROSS JOIN LATERAL loyalty.mapping_error(s.relation) e (error)
+  WHERE s.attached AND s.enabled AND e.error IS NOT NULL;
+
+  RETURN QUERY
+  SELECT 'config_history', NULL::text, format('%s %s: state from %s to %s %s', h.config, h.id, h.valid_from, h.valid_to,
+    CASE WHEN h.valid_from >= h.valid_to THEN 'has no length' ELSE format('overlaps the next, from %s', h.next_from) END)
+  FROM (SELECT c.*, lead(c.valid_from) OVER (PARTITION BY c.config, c.id ORDER BY c.valid_from, c.valid_to) AS next_from FROM loyalty.config_history c) h
+  WHERE h.valid_from >= h.valid_to OR h.valid_to > h.next_from;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_configuration() IS 'part of verify(): triggers, mappings, history';
+REVOKE ALL ON FUNCTION loyalty.verify_configuration() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify_all(most integer)
+RETURNS TABLE (invariant text, program text, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT v.invariant, coalesce(p.name, v.program_id::text), v.member_id, v.entry_no, v.detail
+  FROM (SELECT * FROM loyalty.verify_lots(most)
+        UNION ALL SELECT * FROM loyalty.verify_awards(most)
+        UNION ALL SELECT * FROM loyalty.verify_accounts(most)
+        UNION ALL SELECT * FROM loyalty.verify_redemptions(most)) v
+  LEFT JOIN loyalty.program p ON p.id = v.program_id;
+  RETURN QUERY
+  SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_all(integer) IS 'the body of verify()';
+REVOKE ALL ON FUNCTION loyalty.verify_all(integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify()
+RETURNS TABLE (invariant text, program text, member_id bigint, entry_no bigint, detail text)
+LANGUAGE c VOLATILE ROWS 10 COST 1000000 AS 'MODULE_PATHNAME', 'loyalty_verify';
+COMMENT ON FUNCTION loyalty.verify() IS
+  'one row a violated invariant of ledger, triggers and configuration; none when all is sound; at most 1000 rows a group of invariants. Walks all entries';
+REVOKE ALL ON FUNCTION loyalty.verify() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.status_rows()
+RETURNS TABLE (item text, value text, hint text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  missing text;
+BEGIN
+  SELECT string_agg(s.word, ', ' ORDER BY s.step) INTO missing FROM loyalty.install_steps() s
+  WHERE NOT EXISTS (SELECT FROM loyalty.installed i WHERE i.step = s.step);
+  RETURN QUERY SELECT 'version', loyalty.version(), NULL::text;
+  RETURN QUERY SELECT 'tables', format('step %s of %s', (SELECT max(i.step) FROM loyalty.installed i), (SELECT max(s.step) FROM loyalty.install_steps() s)),
+    CASE WHEN missing IS NOT NULL THEN format('SELECT loyalty.install(): missing are %s', missing) END;
+  RETURN QUERY SELECT 'owner', (SELECT pg_get_userbyid(c.relowner)::text FROM pg_class c WHERE c.oid = 'loyalty.account'::regclass), NULL::text;
+  RETURN QUERY
+  SELECT 'program ' || p.name,
+    concat_ws(', ', CASE WHEN NOT p.enabled THEN 'disabled' END, CASE WHEN p.is_default THEN 'default' END, CASE WHEN p.sandbox THEN 'sandbox' END,
+      format('%s accounts', (SELECT count(*) FROM loyalty.account a WHERE a.program_id = p.id)),
+      (SELECT format('%s overdue', count(*)) FROM loyalty.account a WHERE a.program_id = p.id AND a.next_change_at <= loyalty.instant())),
+    CASE WHEN EXISTS (SELECT FROM loyalty.account a WHERE a.program_id = p.id AND a.next_change_at <= loyalty.instant())
+      THEN 'Balances are right all the same; CALL loyalty.run_maintenance() writes down what is due.' END
+  FROM loyalty.program p ORDER BY p.id;
+  RETURN QUERY
+  SELECT format('source %s of %s', s.name, s.program),
+    concat_ws(', ', s.relation::text, CASE WHEN NOT s.attached THEN 'detached' WHEN NOT s.enabled THEN 'disabled' ELSE 'enabled' END,
+      CASE WHEN s.attached THEN (SELECT CASE WHEN count(*) FILTER (WHERE g.tgenabled <> 'D') = 4 THEN 'triggers on' ELSE 'triggers off' END FROM pg_trigger g
+        WHERE g.tgrelid = s.relation AND g.tgname IN ('loyalty_level_open', 'loyalty_row', 'loyalty_level_close', 'loyalty_truncate')) END),
+    CASE WHEN s.attached AND (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = s.relation AND g.tgenabled <> 'D'
+      AND g.tgname IN ('loyalty_level_open', 'loyalty_row', 'loyalty_level_close', 'loyalty_truncate')) <> 4
+      THEN 'Enable its triggers, then SELECT * FROM loyalty.reconcile() posts what they missed.' END
+  FROM loyalty.source s ORDER BY s.id;
+  RETURN QUERY
+  SELECT 'review', format('%s purchases', count(*)),
+    CASE WHEN count(*) > 0 THEN 'Their rules failed: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
+  FROM loyalty.review r WHERE r.settled_at IS NULL;
+  RETURN QUERY SELECT 'members excluded', count(*)::text, NULL::text FROM loyalty.member m WHERE m.status <> 'active';
+  RETURN QUERY
+  SELECT 'setting ' || v.name, v.value, CASE WHEN v.value NOT IN ('off', '') THEN v.hint END
+  FROM (VALUES ('loyalty.allow_drop', current_setting('loyalty.allow_drop'), 'A ledger can be dropped in this session.'),
+               ('loyalty.archiving', current_setting('loyalty.archiving'), 'Deleted purchases keep their points in this session.'),
+               ('loyalty.now', current_setting('loyalty.now'), 'Balances and views of this session are those of another instant.'),
+               ('loyalty.restoring', current_setting('loyalty.restoring'), 'Purchases of this session earn nothing.')) v (name, value, hint);
+END $$;
+COMMENT ON FUNCTION loyalty.status_rows() IS 'the body of status()';
+REVOKE ALL ON FUNCTION loyalty.status_rows() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.status() RETURNS TABLE (item text, value text, hint text)
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 20 COST 10000 AS 'MODULE_PATHNAME', 'loyalty_status';
+COMMENT ON FUNCTION loyalty.status() IS 'how things are: versions, programs, accounts with something due, attached tables and their triggers, review, settings; hint: what to do where something is to be done';
+REVOKE ALL ON FUNCTION loyalty.status() FROM PUBLIC;

@@ -1,0 +1,42 @@
+-- What people did to accounts by hand, and numbers for members whom the application has not numbered.
+
+CREATE TABLE loyalty.intervention (
+  member_id bigint NOT NULL,
+  program_id integer NOT NULL,
+  entry_no bigint NOT NULL,
+  last_entry bigint,
+  action text NOT NULL CHECK (action IN ('adjust', 'block', 'unblock')),
+  points bigint,
+  available_at timestamptz,
+  expires_at timestamptz,
+  reason text,
+  key text,
+  at timestamptz NOT NULL,
+  posted_at timestamptz NOT NULL,
+  by text NOT NULL,
+  set_role text NOT NULL,
+  PRIMARY KEY (member_id, program_id, entry_no)
+);
+
+-- Beyond what applications number, and still exact in JSON.
+CREATE SEQUENCE loyalty.member_number START 1000000000000000;
+
+COMMENT ON TABLE loyalty.intervention IS 'what people did to accounts by hand, and who and why; append-only';
+COMMENT ON COLUMN loyalty.intervention.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.intervention.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.intervention.entry_no IS 'number of the entry in its account; of several the first';
+COMMENT ON COLUMN loyalty.intervention.last_entry IS 'number of the last one; NULL: no entry changed points';
+COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, block, unblock';
+COMMENT ON COLUMN loyalty.intervention.points IS 'count of 1/10,000 point, signed; NULL: none';
+COMMENT ON COLUMN loyalty.intervention.available_at IS 'of points that were given';
+COMMENT ON COLUMN loyalty.intervention.expires_at IS 'of points that were given';
+COMMENT ON COLUMN loyalty.intervention.reason IS 'what the caller said';
+COMMENT ON COLUMN loyalty.intervention.key IS 'the callers key; see request';
+COMMENT ON COLUMN loyalty.intervention.at IS 'the instant of the account';
+COMMENT ON COLUMN loyalty.intervention.posted_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.intervention.by IS 'who called (session_user)';
+COMMENT ON COLUMN loyalty.intervention.set_role IS 'as which role (current_user)';
+COMMENT ON SEQUENCE loyalty.member_number IS 'numbers of members whom loyalty.member_id() creates';
+
+-- replay
+SELECT loyalty.watch_ledger('intervention');

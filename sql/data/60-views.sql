@@ -1,0 +1,324 @@
+-- What people and reports read.  Every view reads written entries plus those that are due at loyalty.instant(): it
+-- agrees with loyalty.balance() whether or not maintenance has run.  Figures come as numeric, never as a type of ours.
+-- Views have the rights of who reads them: policies on the tables count, and readers need SELECT on what is read.
+
+-- replay
+-- Inside of the other views: accounts as they are at the instant.  settled() is asked for those alone to which
+-- something has happened since they were written (NULL for the others, and it is STRICT).
+CREATE OR REPLACE VIEW loyalty.account_now WITH (security_invoker = true) AS
+SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
+  CASE WHEN s.as_of IS NULL THEN a.available ELSE s.available END AS available,
+  CASE WHEN s.as_of IS NULL THEN a.pending ELSE s.pending END AS pending,
+  CASE WHEN s.as_of IS NULL THEN a.held ELSE s.held END AS held,
+  CASE WHEN s.as_of IS NULL THEN a.debt ELSE s.debt END AS debt,
+  CASE WHEN s.as_of IS NULL THEN a.tier_id ELSE s.tier_id END AS tier_id,
+  CASE WHEN s.as_of IS NULL THEN a.tier_until ELSE s.tier_until END AS tier_until,
+  CASE p.tier_metric
+    WHEN 'points' THEN trim_scale(0.0001 * CASE WHEN s.as_of IS NULL THEN a.earned ELSE s.earned END)
+    WHEN 'visits' THEN CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END
+    ELSE CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+  END AS value,
+  greatest(loyalty.instant(), a.settled_at) AS as_of,
+  a.settled_at, a.open_from_expires_at, a.open_from_entry_no
+FROM loyalty.account a
+JOIN loyalty.program p ON p.id = a.program_id
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true;
+
+CREATE OR REPLACE VIEW loyalty.member_balance WITH (security_invoker = true) AS
+SELECT a.member_id,
+  (SELECT min(m.external_id) FROM loyalty.member_alias m WHERE m.member_id = a.member_id) AS external_id,
+  a.program,
+  trim_scale(a.available * 0.0001) AS available,
+  trim_scale(a.pending * 0.0001) AS pending,
+  trim_scale(a.held * 0.0001) AS held,
+  trim_scale(a.debt * 0.0001) AS debt,
+  t.name AS tier,
+  (SELECT n.name FROM loyalty.tier n WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+   ORDER BY n.rank LIMIT 1) AS next_tier,
+  (SELECT trim_scale(greatest(n.threshold - a.value, 0)) FROM loyalty.tier n
+   WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+   ORDER BY n.rank LIMIT 1) AS to_next_tier,
+  (SELECT min(l.expires_at) FROM loyalty.lot l
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
+     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) AS next_expiry_at,
+  (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at = (
+     SELECT min(n.expires_at) FROM loyalty.lot n
+     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
+       AND (n.expires_at, n.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no))) AS next_expiry_points,
+  a.as_of
+FROM loyalty.account_now a
+LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
+
+-- Written entries by their number, then due expiries by their time.  A member's rows are found by index.
+CREATE OR REPLACE VIEW loyalty.statement WITH (security_invoker = true) AS
+SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
+  trim_scale(e.points * 0.0001) AS points,
+  trim_scale(e.balance_after * 0.0001) AS balance_after,
+  CASE
+    WHEN e.breakdown IS NOT NULL THEN (
+      SELECT string_agg(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ', ' ORDER BY b.place)
+      FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
+      LEFT JOIN loyalty.rule r ON r.id = b.rule
+      LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
+      WHERE b.own AND b.points::numeric > 0)
+    WHEN e.redemption_id IS NOT NULL THEN (
+      SELECT coalesce(w.name, d.reason, e.reason) FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id
+      WHERE d.member_id = e.member_id AND d.redemption_id = e.redemption_id)
+    ELSE e.reason
+  END AS what,
+  s.name AS source, e.source_key,
+  CASE WHEN isfinite(e.expires_at) THEN e.expires_at END AS expires_at,
+  CASE WHEN isfinite(e.expires_at) THEN loyalty.last_day(e.expires_at, p.timezone) END AS last_day
+FROM (
+  SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.lot_entry_no
+                                  ROWS UNBOUNDED PRECEDING) AS balance_after
+  FROM (
+    SELECT l.member_id, l.program_id, l.entry_no, l.at, l.entry_no AS lot_entry_no,
+      CASE l.kind WHEN 'a' THEN 'earn' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind,
+      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
+    FROM loyalty.lot l
+    UNION ALL
+    SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL, m.redemption_id, m.reason,
+      coalesce(o.source_id, l.source_id), coalesce(o.source_key, l.source_key), m.lot_expires_at
+    FROM loyalty.movement m
+    LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
+    LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
+    UNION ALL
+    SELECT l.member_id, l.program_id, NULL, l.expires_at, l.entry_no, 'expire', -l.remaining, NULL, NULL, NULL, l.source_id, l.source_key, l.expires_at
+    FROM loyalty.lot l
+    JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()) u) e
+JOIN loyalty.program p ON p.id = e.program_id
+LEFT JOIN loyalty.source s ON s.id = e.source_id;
+
+CREATE OR REPLACE VIEW loyalty.award_share WITH (security_invoker = true) AS
+SELECT l.member_id, p.name AS program, s.name AS source, l.source_key,
+  coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule) AS rule,
+  b.points::numeric AS points, l.earned_at
+FROM loyalty.lot l
+CROSS JOIN LATERAL loyalty.breakdown_shares(
+  CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
+JOIN loyalty.program p ON p.id = l.program_id
+LEFT JOIN loyalty.source s ON s.id = l.source_id
+LEFT JOIN loyalty.rule r ON r.id = b.rule
+LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
+WHERE b.own AND b.points::numeric > 0;
+
+CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
+SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
+  trim_scale(sum(l.remaining) * 0.0001) AS points
+FROM loyalty.account a
+JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
+  AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
+JOIN loyalty.program p ON p.id = a.program_id
+WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
+GROUP BY l.member_id, p.name, p.timezone, l.expires_at;
+
+-- Movements of kind hold and repay are left out: held points are outstanding, and so are those that pay a debt.
+CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
+WITH entry AS (
+  SELECT l.program_id, l.at, CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, l.points
+  FROM loyalty.lot l
+  UNION ALL
+  SELECT m.program_id, m.at, m.kind, m.points FROM loyalty.movement m
+  UNION ALL
+  SELECT l.program_id, l.expires_at, 'expire', -l.remaining
+  FROM loyalty.lot l
+  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+), daily AS (
+  SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'clawback'), 0) AS clawed_back,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'redeem'), 0) AS redeemed,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'restore'), 0) AS restored,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'expire'), 0) AS expired,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'transfer'), 0) AS transferred,
+    coalesce(sum(e.points) FILTER (WHERE e.kind = 'adjust'), 0) AS adjusted
+  FROM entry e JOIN loyalty.program p ON p.id = e.program_id
+  GROUP BY 1, 2
+), closed AS (
+  SELECT d.*, d.issued + d.clawed_back + d.redeemed + d.restored + d.expired + d.transferred + d.adjusted AS change,
+    sum(d.issued + d.clawed_back + d.redeemed + d.restored + d.expired + d.transferred + d.adjusted)
+      OVER (PARTITION BY d.program ORDER BY d.day) AS closing
+  FROM daily d
+)
+SELECT c.program, c.day,
+  trim_scale((c.closing - c.change) * 0.0001) AS opening,
+  trim_scale(c.issued * 0.0001) AS issued,
+  trim_scale(c.clawed_back * 0.0001) AS clawed_back,
+  trim_scale(c.redeemed * 0.0001) AS redeemed,
+  trim_scale(c.restored * 0.0001) AS restored,
+  trim_scale(c.expired * 0.0001) AS expired,
+  trim_scale(c.transferred * 0.0001) AS transferred,
+  trim_scale(c.adjusted * 0.0001) AS adjusted,
+  trim_scale(c.closing * 0.0001) AS closing
+FROM closed c;
+
+CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
+SELECT a.member_id, a.program, t.name AS tier,
+  CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
+  a.tier_metric AS metric, a.value,
+  (SELECT n.name FROM loyalty.tier n WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+   ORDER BY n.rank LIMIT 1) AS next_tier,
+  (SELECT trim_scale(greatest(n.threshold - a.value, 0)) FROM loyalty.tier n
+   WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+   ORDER BY n.rank LIMIT 1) AS to_next,
+  CASE WHEN isfinite(a.tier_until) THEN trim_scale(greatest(t.threshold - a.value, 0)) END AS to_keep
+FROM loyalty.account_now a
+LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
+
+CREATE OR REPLACE VIEW loyalty.tier_movement WITH (security_invoker = true) AS
+SELECT p.name AS program, date_trunc('month', c.at AT TIME ZONE p.timezone)::date AS month,
+  f.name AS from_tier, t.name AS to_tier, count(DISTINCT c.member_id) AS members
+FROM (
+  SELECT k.member_id, k.program_id, k.at, k.from_tier_id, k.to_tier_id FROM loyalty.tier_change k
+  UNION ALL
+  SELECT a.member_id, a.program_id, d.at, d.from_tier_id, d.to_tier_id
+  FROM loyalty.account a
+  CROSS JOIN LATERAL loyalty.due_tier_changes(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d) c
+JOIN loyalty.program p ON p.id = c.program_id
+LEFT JOIN loyalty.tier f ON f.id = c.from_tier_id
+LEFT JOIN loyalty.tier t ON t.id = c.to_tier_id
+GROUP BY 1, 2, 3, 4;
+
+-- From the lots, not from award_share: rules that nobody liked have a row too, and so has each tier's bonus.
+CREATE OR REPLACE VIEW loyalty.rule_performance WITH (security_invoker = true) AS
+WITH paid AS (
+  SELECT l.program_id, b.rule, count(*) AS awards, sum(b.points::numeric) AS points, count(DISTINCT l.member_id) AS members
+  FROM loyalty.lot l
+  CROSS JOIN LATERAL loyalty.breakdown_shares(
+    CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
+    CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
+    CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
+  WHERE b.own AND b.points::numeric > 0
+  GROUP BY l.program_id, b.rule
+), named AS (
+  SELECT r.program, r.name AS rule, r.id::bigint AS id FROM loyalty.rule r
+  UNION ALL
+  SELECT t.program, 'tier ' || t.name, t.id + 4294967296 FROM loyalty.tier t WHERE t.earn_bonus > 0
+    OR EXISTS (SELECT FROM paid d WHERE d.rule = t.id + 4294967296)
+)
+SELECT n.program, n.rule, coalesce(d.awards, 0) AS awards, coalesce(d.points, 0) AS points, coalesce(d.members, 0) AS members,
+  coalesce(round(d.points / nullif(sum(d.points) OVER (PARTITION BY n.program), 0), 4), 0) AS share
+FROM named n
+LEFT JOIN paid d ON d.rule = n.id;
+
+CREATE OR REPLACE VIEW loyalty.reward_performance WITH (security_invoker = true) AS
+SELECT w.program, w.name AS reward, count(d.redemption_id) AS redemptions,
+  trim_scale(coalesce(sum(d.points), 0) * 0.0001) AS points, count(DISTINCT d.member_id) AS members
+FROM loyalty.reward w
+LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND d.state IN ('held', 'captured')
+GROUP BY w.program, w.name;
+
+COMMENT ON VIEW loyalty.account_now IS 'inside of the other views: accounts as they are at loyalty.instant(), points as count of 1/10,000';
+COMMENT ON COLUMN loyalty.account_now.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.account_now.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.account_now.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.account_now.timezone IS 'of the program';
+COMMENT ON COLUMN loyalty.account_now.tier_metric IS 'what the programs tiers count';
+COMMENT ON COLUMN loyalty.account_now.available IS 'count of 1/10,000 point: can be spent';
+COMMENT ON COLUMN loyalty.account_now.pending IS 'count of 1/10,000 point: granted, cannot be spent yet';
+COMMENT ON COLUMN loyalty.account_now.held IS 'count of 1/10,000 point: reserved by redemptions';
+COMMENT ON COLUMN loyalty.account_now.debt IS 'count of 1/10,000 point: owed to the program';
+COMMENT ON COLUMN loyalty.account_now.tier_id IS 'loyalty.tier.id; NULL: none';
+COMMENT ON COLUMN loyalty.account_now.tier_until IS 'until when the tier is held; infinity without end';
+COMMENT ON COLUMN loyalty.account_now.value IS 'the metric in the running period';
+COMMENT ON COLUMN loyalty.account_now.as_of IS 'the instant of these figures';
+COMMENT ON COLUMN loyalty.account_now.settled_at IS 'the instant to which the account is written';
+COMMENT ON COLUMN loyalty.account_now.open_from_expires_at IS 'with open_from_entry_no: lots before this one in burn order are closed';
+COMMENT ON COLUMN loyalty.account_now.open_from_entry_no IS 'see open_from_expires_at';
+
+COMMENT ON VIEW loyalty.member_balance IS 'what every member has in every program, now';
+COMMENT ON COLUMN loyalty.member_balance.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.member_balance.external_id IS 'another name of the member; the first one where there are several';
+COMMENT ON COLUMN loyalty.member_balance.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.member_balance.available IS 'points that can be spent';
+COMMENT ON COLUMN loyalty.member_balance.pending IS 'points that can be spent later';
+COMMENT ON COLUMN loyalty.member_balance.held IS 'points reserved by redemptions';
+COMMENT ON COLUMN loyalty.member_balance.debt IS 'points owed to the program';
+COMMENT ON COLUMN loyalty.member_balance.tier IS 'loyalty.tier.name; NULL: none';
+COMMENT ON COLUMN loyalty.member_balance.next_tier IS 'the next tier above that figures can reach; NULL: none';
+COMMENT ON COLUMN loyalty.member_balance.to_next_tier IS 'what the programs tier_metric lacks for it in the running period';
+COMMENT ON COLUMN loyalty.member_balance.next_expiry_at IS 'first instant at which the next points are dead; NULL: none will be';
+COMMENT ON COLUMN loyalty.member_balance.next_expiry_points IS 'how many die then if they are not spent';
+COMMENT ON COLUMN loyalty.member_balance.as_of IS 'the instant of these figures: loyalty.instant(), or the accounts own when that is later';
+
+COMMENT ON VIEW loyalty.statement IS 'every entry of every account, one row each: grants, and what happened to them; expiries that are due and not written down yet have no number and come last';
+COMMENT ON COLUMN loyalty.statement.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.statement.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.statement.entry_no IS 'number of the entry in its account: the order of what happened; tier changes take numbers too; NULL: due, not written down yet';
+COMMENT ON COLUMN loyalty.statement.at IS 'the instant at which it became true';
+COMMENT ON COLUMN loyalty.statement.kind IS 'earn, redeem, hold, restore, expire, clawback, transfer, repay, adjust';
+COMMENT ON COLUMN loyalty.statement.points IS 'what the account gained, signed';
+COMMENT ON COLUMN loyalty.statement.balance_after IS 'available and pending points after this entry';
+COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid, the reward, or the reason given';
+COMMENT ON COLUMN loyalty.statement.source IS 'loyalty.source.name of the purchase';
+COMMENT ON COLUMN loyalty.statement.source_key IS 'key of the purchase; of a clawback: the returned purchase';
+COMMENT ON COLUMN loyalty.statement.expires_at IS 'first instant at which the points are dead; NULL: never';
+COMMENT ON COLUMN loyalty.statement.last_day IS 'last local day on which they can be spent; NULL: without end';
+
+COMMENT ON VIEW loyalty.award_share IS 'which rule gave how many points for which purchase, of what is kept of it; shares add up to the award';
+COMMENT ON COLUMN loyalty.award_share.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.award_share.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.award_share.source IS 'loyalty.source.name';
+COMMENT ON COLUMN loyalty.award_share.source_key IS 'key of the purchase, in canonical form';
+COMMENT ON COLUMN loyalty.award_share.rule IS 'loyalty.rule.name as it is now; tier … for the bonus of a tier';
+COMMENT ON COLUMN loyalty.award_share.points IS 'its share';
+COMMENT ON COLUMN loyalty.award_share.earned_at IS 'the purchases occurred_at';
+
+COMMENT ON VIEW loyalty.expiring IS 'points that will die unless they are spent, by member and instant';
+COMMENT ON COLUMN loyalty.expiring.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.expiring.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.expiring.last_day IS 'last local day on which they can be spent';
+COMMENT ON COLUMN loyalty.expiring.expires_at IS 'first instant at which they are dead';
+COMMENT ON COLUMN loyalty.expiring.points IS 'how many';
+
+COMMENT ON VIEW loyalty.program_daily IS 'what happened to the points of a program on each local day that had entries, signed: opening plus all of it is closing, and closing is outstanding';
+COMMENT ON COLUMN loyalty.program_daily.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.program_daily.day IS 'local day of the program';
+COMMENT ON COLUMN loyalty.program_daily.opening IS 'outstanding before: the closing of the last day with entries';
+COMMENT ON COLUMN loyalty.program_daily.issued IS 'awarded for purchases';
+COMMENT ON COLUMN loyalty.program_daily.clawed_back IS 'taken back for returned purchases: negative; given back for purchases that came back';
+COMMENT ON COLUMN loyalty.program_daily.redeemed IS 'spent: negative';
+COMMENT ON COLUMN loyalty.program_daily.restored IS 'given back by redemptions that were reversed';
+COMMENT ON COLUMN loyalty.program_daily.expired IS 'died: negative; positive where an expiry became a clawback';
+COMMENT ON COLUMN loyalty.program_daily.transferred IS 'moved between members: adds up to 0 over the program';
+COMMENT ON COLUMN loyalty.program_daily.adjusted IS 'granted or taken by hand';
+COMMENT ON COLUMN loyalty.program_daily.closing IS 'outstanding after: available + pending + held - debt of all members';
+
+COMMENT ON VIEW loyalty.tier_standing IS 'where every member stands on the ladder, now';
+COMMENT ON COLUMN loyalty.tier_standing.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.tier_standing.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_standing.tier IS 'loyalty.tier.name; NULL: none';
+COMMENT ON COLUMN loyalty.tier_standing.held_until IS 'when the tier is reviewed; NULL: without end';
+COMMENT ON COLUMN loyalty.tier_standing.metric IS 'what counts: the programs tier_metric';
+COMMENT ON COLUMN loyalty.tier_standing.value IS 'of it, in the running period';
+COMMENT ON COLUMN loyalty.tier_standing.next_tier IS 'the next tier above that figures can reach; NULL: none';
+COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period';
+COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again; 0: reached; NULL: nothing is needed';
+
+COMMENT ON VIEW loyalty.tier_movement IS 'how many members rose and fell between which tiers in which month';
+COMMENT ON COLUMN loyalty.tier_movement.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_movement.month IS 'first day of the local month';
+COMMENT ON COLUMN loyalty.tier_movement.from_tier IS 'loyalty.tier.name; NULL: none';
+COMMENT ON COLUMN loyalty.tier_movement.to_tier IS 'loyalty.tier.name; NULL: none';
+COMMENT ON COLUMN loyalty.tier_movement.members IS 'members who made this step at least once';
+
+COMMENT ON VIEW loyalty.rule_performance IS 'what each rule has given, of what is kept of the purchases; the bonus of a tier is a row of its own';
+COMMENT ON COLUMN loyalty.rule_performance.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.rule_performance.rule IS 'loyalty.rule.name; tier … for the bonus of a tier';
+COMMENT ON COLUMN loyalty.rule_performance.awards IS 'how often it paid';
+COMMENT ON COLUMN loyalty.rule_performance.points IS 'how much';
+COMMENT ON COLUMN loyalty.rule_performance.members IS 'to how many members';
+COMMENT ON COLUMN loyalty.rule_performance.share IS 'its part of all that the programs rules gave, 0 to 1';
+
+COMMENT ON VIEW loyalty.reward_performance IS 'what each reward was taken for, released and reversed redemptions left out';
+COMMENT ON COLUMN loyalty.reward_performance.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.reward_performance.reward IS 'loyalty.reward.name';
+COMMENT ON COLUMN loyalty.reward_performance.redemptions IS 'how often';
+COMMENT ON COLUMN loyalty.reward_performance.points IS 'for how many points';
+COMMENT ON COLUMN loyalty.reward_performance.members IS 'by how many members';

@@ -1,0 +1,147 @@
+/*
+ * adjust.c
+ *	  Corrections by hand: points for no purchase, or points taken away, with a reason and a name under it.
+ *
+ * A blocked account can be adjusted: that is often why it was blocked.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "call.h"
+#include "errcodes.h"
+#include "mapping.h"
+
+PG_FUNCTION_INFO_V1(loyalty_adjust);
+
+typedef struct Adjust
+{
+	int64		member;
+	Points		points;
+	char	   *reason;
+	char	   *key;
+	bool		has_expires_at;
+	bool		has_available_at;
+	TimestampTz expires_at;
+	TimestampTz available_at;
+	bool		counts_for_tier;
+} Adjust;
+
+static void
+refuse(const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg_internal("%s", what),
+			 errhint("%s", hint)));
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, const Program *program, Adjust *adjust)
+{
+	Numeric		points = call_number(fcinfo, 1);
+
+	adjust->member = call_member(fcinfo, 0);
+	if (points == NULL)
+		refuse("points is null", "Positive points are given, negative ones taken.");
+	adjust->points = call_points(program, points);
+	adjust->reason = call_text(fcinfo, 2);
+	if (adjust->reason == NULL || *adjust->reason == '\0')
+		refuse("reason is missing", "Say why: the statement of the account shows it.");
+	adjust->key = call_text(fcinfo, 4);
+	request_check_key(adjust->key);
+	adjust->has_expires_at = !PG_ARGISNULL(5);
+	adjust->expires_at = adjust->has_expires_at ? PG_GETARG_TIMESTAMPTZ(5) : 0;
+	adjust->has_available_at = !PG_ARGISNULL(6);
+	adjust->available_at = adjust->has_available_at ? PG_GETARG_TIMESTAMPTZ(6) : 0;
+	adjust->counts_for_tier = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
+	if (adjust->has_available_at && TIMESTAMP_NOT_FINITE(adjust->available_at))
+		refuse("available_at is infinite", "Give a time, or leave it out for now.");
+	if (adjust->points < 0 && (adjust->has_expires_at || adjust->has_available_at))
+		refuse("expires_at or available_at is given for points that are taken", "Only points that are given have them.");
+}
+
+/* Points that nobody earned: they live as the program says, unless the call says otherwise. */
+static void
+give(Call *call, const Adjust *adjust, Intervention *intervention)
+{
+	const Program *program = call->program;
+	TimestampTz available_at = adjust->has_available_at ? Max(adjust->available_at, call->at) : call->at;
+	TimestampTz expires_at = adjust->has_expires_at ? adjust->expires_at
+		: expiry_instant(&program->expiry, program->expiry_from_available ? available_at : call->at, program->zone);
+	Lot		   *lot;
+
+	if (expires_at <= available_at)
+		refuse(psprintf("expires_at is %s", timestamptz_to_str(expires_at)),
+			   psprintf("The points are available from %s: they could never be spent.", timestamptz_to_str(available_at)));
+	lot = ledger_grant(call->account, adjust->points, LOT_ADJUST, call->at, available_at, expires_at, call->at);
+	intervention->entry_no = intervention->last_entry = lot->entry_no;
+	intervention->available_at = lot->available_at;
+	intervention->expires_at = lot->expires_at;
+	intervention->is_lot = true;
+}
+
+static void
+take(Call *call, const Adjust *adjust, Intervention *intervention)
+{
+	Account    *account = call->account;
+	int			first = account->nmovements;
+
+	call_check_available(account, -adjust->points);
+	ledger_burn(account, -adjust->points, ENTRY_ADJUST, 0, call->at, &intervention->entry_no, &intervention->last_entry);
+	for (int i = first; i < account->nmovements; i++)
+		account->movements[i].reason = adjust->reason;
+}
+
+static const char *
+time_argument(bool given, TimestampTz at)
+{
+	return given ? mapping_canonical(TimestampTzGetDatum(at), TIMESTAMPTZOID) : NULL;
+}
+
+Datum
+loyalty_adjust(PG_FUNCTION_ARGS)
+{
+	const Program *program = config_program(call_text(fcinfo, 3));
+	Intervention intervention = {.action = "adjust"};
+	Adjust		adjust;
+	Request		request;
+	Call		call;
+	Argument	arguments[5];
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	read_arguments(fcinfo, program, &adjust);
+	arguments[0] = (Argument) {"points", points_to_text(adjust.points), true};
+	arguments[1] = (Argument) {"reason", adjust.reason, false};
+	arguments[2] = (Argument) {"expires_at", time_argument(adjust.has_expires_at, adjust.expires_at), false};
+	arguments[3] = (Argument) {"available_at", time_argument(adjust.has_available_at, adjust.available_at), false};
+	arguments[4] = (Argument) {"counts_for_tier", adjust.counts_for_tier ? "true" : NULL, false};
+	intervention.points = adjust.points;
+	intervention.reason = adjust.reason;
+	intervention.key = adjust.key;
+	call_begin(&call, "adjust", program, adjust.member);
+	if (request_find(call.account, adjust.key, "adjust", arguments, lengthof(arguments), &request))
+		call_intervened(&call, request.entry_no, &intervention);
+	else
+	{
+		call_settle(&call);
+		if (adjust.points > 0)
+			give(&call, &adjust, &intervention);
+		else
+			take(&call, &adjust, &intervention);
+		if (adjust.counts_for_tier)
+			ledger_count(call.account, adjust.points, call.at);
+		call_intervene(&call, &intervention);
+		request_keep(call.account, adjust.key, "adjust", arguments, lengthof(arguments), 0, intervention.entry_no, call.at);
+	}
+	call_end(&call);
+	values[0] = Int64GetDatum(intervention.entry_no);
+	values[1] = NumericGetDatum(points_to_numeric(intervention.points));
+	values[2] = TimestampTzGetDatum(intervention.available_at);
+	values[3] = TimestampTzGetDatum(intervention.expires_at);
+	nulls[2] = nulls[3] = !intervention.is_lot;
+	return call_result(fcinfo, values, nulls);
+}

@@ -1,0 +1,567 @@
+/*
+ * quote.c
+ *	  What a row would earn, and why a row of a table did not: the way of a purchase without a write.
+ *
+ * Rules:
+ * - Rows are read and made with the caller's rights, expressions run as their authors, the account is read as
+ *	 balance() reads it.  Nothing is locked (but AccessShare) or written.
+ * - The order of the reasons is the order in which source.c, post.c and earn.c ask.
+ * - A member without an account is looked at as enrolment would make it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "errcodes.h"
+#include "instant.h"
+#include "mapping.h"
+#include "money.h"
+#include "owner.h"
+#include "review.h"
+#include "settings.h"
+#include "store.h"
+
+PG_FUNCTION_INFO_V1(loyalty_quote);
+PG_FUNCTION_INFO_V1(loyalty_why_not);
+
+/* One row before one source. */
+typedef struct Quote
+{
+	ReturnSetInfo *set;
+	Oid			relid;
+	const Attached *attached;
+	const Source *source;
+	MemoryContext context;
+	Store	   *store;
+	Mapping    *mapping;
+	HeapTuple	row;
+	TimestampTz now;
+
+	/* what came out */
+	const char *reason;			/* why the row earns nothing; NULL: the rules were asked */
+	int64		member;
+	Purchase	purchase;
+	Account    *account;
+	Award		award;
+	EarnVerdict *verdicts;		/* one a rule */
+	const Tier *tier;			/* before the award: whose bonus it is */
+} Quote;
+
+static void quote_row(Quote *quote);
+static void put_quote(Quote *quote);
+static void put_reasons(Quote *quote, const char *key);
+
+static Quote
+quote_begin(FunctionCallInfo fcinfo, Oid relid)
+{
+	Quote		quote = {.relid = relid, .set = (ReturnSetInfo *) fcinfo->resultinfo};
+
+	LockRelationOid(relid, AccessShareLock);	/* and hear of changes to it */
+	quote.attached = config_attached(relid);
+	if (quote.attached == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("table %s is not attached", get_rel_name(relid) ? get_rel_name(relid) : "with this number"),
+				 errhint("Attach it by loyalty.attach(); of a partitioned table the root is attached.")));
+	InitMaterializedSRF(fcinfo, 0);
+	quote.now = instant_for_reading();
+	quote.context = AllocSetContextCreate(CurrentMemoryContext, "loyalty quote", ALLOCSET_DEFAULT_SIZES);
+	quote.store = store_open_reader(GetActiveSnapshot());
+	quote.mapping = mapping_create(quote.attached);
+	return quote;
+}
+
+static void
+quote_end(Quote *quote)
+{
+	mapping_free(quote->mapping);
+	store_close(quote->store);
+	MemoryContextDelete(quote->context);
+}
+
+static char *
+table_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+/* The first column of the first row of the caller's query, a row of the table; NULL when there is none. */
+static HeapTuple
+query_row(Quote *quote, const char *sql, int n, Oid *types, Datum *values)
+{
+	HeapTuple	row = NULL;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(sql, n, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a row: %s", sql);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+		HeapTupleHeader header = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_tableOid = quote->relid, .t_data = header};
+		MemoryContext old = MemoryContextSwitchTo(quote->context);
+
+		ItemPointerSetInvalid(&tuple.t_self);
+		row = heap_copytuple(&tuple);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return row;
+}
+
+/* ---- quote(relation, row) ---- */
+
+/* A column that the table has not got is a slip of the pen: say so. */
+static void
+check_fields(Oid relid, Jsonb *row)
+{
+	JsonbIterator *it;
+	JsonbValue	value;
+	JsonbIteratorToken token;
+
+	if (!JB_ROOT_IS_OBJECT(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("a row is a JSON object"),
+				 errhint("Name the columns: {\"customer_id\": 1, \"total\": 9.90}.")));
+	it = JsonbIteratorInit(&row->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		char	   *name;
+
+		if (token != WJB_KEY)
+			continue;
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		if (get_attnum(relid, name) <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+					 errmsg("table %s has no column \"%s\"", get_rel_name(relid), name)));
+	}
+}
+
+Datum
+loyalty_quote(PG_FUNCTION_ARGS)
+{
+	Quote		quote = quote_begin(fcinfo, PG_GETARG_OID(0));
+	Oid			types[] = {JSONBOID};
+	Datum		values[] = {PG_GETARG_DATUM(1)};
+	MemoryContext old = MemoryContextSwitchTo(quote.context);
+
+	check_fields(quote.relid, PG_GETARG_JSONB_P(1));
+	quote.row = query_row(&quote, psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)", table_name(quote.relid)),
+						  1, types, values);
+	for (int i = 0; i < quote.attached->nsources; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quote.source = quote.attached->sources[i];
+		quote_row(&quote);
+		put_quote(&quote);
+	}
+	MemoryContextSwitchTo(old);
+	quote_end(&quote);
+	return (Datum) 0;
+}
+
+/* ---- evaluating ---- */
+
+/* Whose row is it?  Reads the account, if there is one. */
+static const char *
+member_reason(Quote *quote)
+{
+	const Source *source = quote->source;
+	const Program *program = source->program;
+	int64		member;
+
+	if (!program->enabled)
+		return psprintf("program \"%s\" is disabled", program->name);
+	if (!source->enabled)
+		return psprintf("source \"%s\" is disabled", source->name);
+	mapping_set_row(quote->mapping, quote->row);
+	if (!mapping_member(quote->mapping, source, &member))
+		return "the row names no member";
+	if (config_member_excluded(member))
+		return psprintf("member " INT64_FORMAT " is excluded or erased", member);
+	quote->account = quote->mapping->stranger ? NULL : store_read_account(quote->store, program, member, quote->context);
+	if (quote->account == NULL && !program->automatic)
+		return psprintf("member " INT64_FORMAT " is not enrolled", member);
+	if (quote->account && strcmp(quote->account->status, "active") != 0)
+		return psprintf("the account of member " INT64_FORMAT " is %s", member, quote->account->status);
+	quote->member = member;
+	return NULL;
+}
+
+/* ReviewWork: the row as a purchase. */
+static void
+read_purchase(void *arg, void *unused)
+{
+	Quote	   *quote = arg;
+
+	quote->purchase = (Purchase) {.key = "new"};
+	if (!mapping_counts(quote->mapping, quote->source))
+		quote->reason = "the condition of the source is not true";
+	else
+	{
+		mapping_purchase(quote->mapping, quote->source, &quote->purchase);
+		if (money_sign(quote->purchase.amount) < 0)
+			quote->reason = "the amount is negative: the sale would be refused";
+	}
+}
+
+/* ReviewWork: what the rules say. */
+static void
+ask_rules(void *arg, void *unused)
+{
+	Quote	   *quote = arg;
+
+	quote->verdicts = MemoryContextAllocZero(quote->context, (quote->source->nrules + 1) * sizeof(EarnVerdict));
+	earn_evaluate(quote->source, quote->account, quote->mapping->context, &quote->purchase, quote->account->settled_at, NULL,
+				  &quote->award, quote->verdicts);
+}
+
+/* Evaluate as a sale would: an error stops it unless the source skips errors.  No storage inside, see review.h. */
+static void
+evaluate(Quote *quote, ReviewWork work)
+{
+	ErrorData  *error = NULL;
+
+	if (quote->reason)
+		return;
+	if (quote->source->skip_errors)
+		error = review_guard(work, quote, NULL);
+	else
+		work(quote, NULL);
+	if (error)
+		quote->reason = psprintf("error %s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+}
+
+/* Settle the account to the row's instant; a new member's begins there. */
+static void
+settle_account(Quote *quote)
+{
+	TimestampTz at = Min(quote->purchase.occurred_at, quote->now);
+
+	if (quote->account == NULL)
+	{
+		quote->account = palloc0(sizeof(Account));
+		quote->account->member_id = quote->member;
+		quote->account->program = quote->source->program;
+		quote->account->context = quote->context;
+		ledger_enroll(quote->account, at);
+	}
+	if (quote->source->uses_member)
+		store_read_members(quote->store, &quote->account, 1);
+	ledger_settle(quote->account, at);
+	quote->tier = config_tier(quote->source->program, quote->account->tier_id);
+}
+
+static void
+quote_row(Quote *quote)
+{
+	int			nest = settings_enter(quote->source->program, quote->source->uses_authors);
+
+	quote->account = NULL;
+	quote->award = (Award) {0};
+	quote->tier = NULL;
+	quote->verdicts = NULL;
+	quote->reason = member_reason(quote);
+	evaluate(quote, read_purchase);
+	if (quote->reason == NULL)
+		settle_account(quote);
+	evaluate(quote, ask_rules);
+	settings_leave(nest);
+}
+
+/* The share of an entry: all lots of an award hold the same list. */
+static Points
+share_of(const Award *award, int64 rule)
+{
+	Breakdown  *breakdown;
+
+	if (award->nlots == 0 || award->lots[0].breakdown == NULL)
+		return 0;
+	breakdown = breakdown_decode(award->lots[0].breakdown);
+	for (int i = 0; i < breakdown->count; i++)
+		if (breakdown->entries[i].rule == rule)
+			return breakdown_share(breakdown, i, NULL, NULL);
+	return 0;
+}
+
+static const char *
+verdict_text(EarnVerdict verdict)
+{
+	switch (verdict)
+	{
+		case EARN_PAID:
+			return NULL;
+		case EARN_OUTSIDE_WINDOW:
+			return "the purchase lies outside of starts_at and ends_at";
+		case EARN_CONDITION_FALSE:
+			return "the condition is not true";
+		case EARN_NOTHING:
+			return "the points are 0";
+		case EARN_EXCLUDED_BY_GROUP:
+			return "another rule of the exclusive group gives more";
+	}
+	return NULL;
+}
+
+static Datum
+text_or_null(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+static void
+put_quote_row(Quote *quote, const char *rule, Points points, const char *why_not, const char *tier)
+{
+	Datum		values[5];
+	bool		nulls[5] = {0};
+
+	values[0] = text_or_null(rule, &nulls[0]);
+	values[1] = NumericGetDatum(points_to_numeric(points));
+	values[2] = text_or_null(why_not, &nulls[2]);
+	values[3] = text_or_null(tier, &nulls[3]);
+	values[4] = CStringGetTextDatum(quote->source->program->name);
+	tuplestore_putvalues(quote->set->setResult, quote->set->setDesc, values, nulls);
+}
+
+/* One row a rule, one for the bonus of the tier; one alone when the row earns nothing whatever the rules are. */
+static void
+put_quote(Quote *quote)
+{
+	const Source *source = quote->source;
+	const Tier *reached = quote->tier;
+	const char *tier;
+	Points		bonus = quote->tier ? share_of(&quote->award, BREAKDOWN_TIER_RULE + quote->tier->id) : 0;
+
+	if (quote->reason == NULL)
+	{
+		ledger_award(quote->account, source->id, quote->purchase.key, 0, &quote->award, quote->purchase.amount,
+					 quote->purchase.occurred_at, quote->account->settled_at);
+		reached = config_tier(source->program, quote->account->tier_id);
+	}
+	tier = reached ? reached->name : NULL;
+	if (quote->reason)
+		put_quote_row(quote, NULL, 0, quote->reason, tier);
+	else if (source->nrules == 0)
+		put_quote_row(quote, NULL, 0, psprintf("source \"%s\" has no enabled rule", source->name), tier);
+	for (int i = 0; i < source->nrules && quote->reason == NULL; i++)
+		put_quote_row(quote, source->rules[i].name, share_of(&quote->award, source->rules[i].id),
+					  verdict_text(quote->verdicts[i]), tier);
+	if (bonus > 0)
+		put_quote_row(quote, psprintf("tier %s", quote->tier->name), bonus, NULL, tier);
+}
+
+/* ---- why_not(relation, key) ---- */
+
+/* Parts of a composite key: separated by commas, \ before a comma or \ that is meant. */
+static char **
+split_key(const char *key, int n)
+{
+	char	  **parts = palloc0(n * sizeof(char *));
+	StringInfoData part;
+	int			i = 0;
+
+	if (n == 1)
+	{
+		parts[0] = pstrdup(key);
+		return parts;
+	}
+	initStringInfo(&part);
+	for (const char *c = key;; c++)
+	{
+		if (*c == '\0' || *c == ',')
+		{
+			if (i < n)
+				parts[i] = pstrdup(part.data);
+			i++;
+			resetStringInfo(&part);
+			if (*c == '\0')
+				break;
+			continue;
+		}
+		if (*c == '\\' && c[1] != '\0')
+			c++;
+		appendStringInfoChar(&part, *c);
+	}
+	if (i != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("key \"%s\" has %d parts", key, i),
+				 errdetail("The keys of this source have %d.", n),
+				 errhint("Separate them by commas; write \\, for a comma and \\\\ for a backslash inside of a part.")));
+	return parts;
+}
+
+/* Find a row by its key, as the caller, by the columns of the key. */
+static HeapTuple
+find_row(Quote *quote, const char *key)
+{
+	const Source *source = quote->source;
+	char	  **parts = split_key(key, source->nkeys);
+	Oid		   *types = palloc(source->nkeys * sizeof(Oid));
+	Datum	   *values = palloc(source->nkeys * sizeof(Datum));
+	int			n = 0;
+	StringInfoData sql;
+	HeapTuple	row;
+	int			nest;
+	bool		same;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT loyalty_row FROM %s loyalty_row WHERE true", table_name(quote->relid));
+	for (int i = 0; i < source->nkeys; i++)
+	{
+		const Expression *part = source->keys[i];
+		Oid			input;
+		Oid			param;
+
+		if (part->plain_column <= 0)
+			continue;
+		getTypeInputInfo(part->type, &input, &param);
+		types[n] = part->type;
+		values[n++] = OidInputFunctionCall(input, parts[i], param, -1);
+		appendStringInfo(&sql, " AND loyalty_row.%s OPERATOR(pg_catalog.=) $%d",
+						 quote_identifier(get_attname(quote->relid, part->plain_column, false)), n);
+	}
+	row = query_row(quote, sql.data, n, types, values);
+	if (row == NULL)
+		return NULL;
+	nest = settings_enter(source->program, source->uses_authors);
+	mapping_set_row(quote->mapping, row);
+	same = strcmp(mapping_key(quote->mapping, source), key) == 0;
+	settings_leave(nest);
+	return same ? row : NULL;
+}
+
+Datum
+loyalty_why_not(PG_FUNCTION_ARGS)
+{
+	Quote		quote = quote_begin(fcinfo, PG_GETARG_OID(0));
+	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	MemoryContext old = MemoryContextSwitchTo(quote.context);
+
+	for (int i = 0; i < quote.attached->nsources; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		quote.source = quote.attached->sources[i];
+		quote.row = quote.source->enabled ? find_row(&quote, key) : NULL;
+		if (quote.row || !quote.source->enabled)
+			quote_row(&quote);
+		else
+			quote.reason = psprintf("there is no such row in %s", table_name(quote.relid));
+		put_reasons(&quote, key);
+	}
+	MemoryContextSwitchTo(old);
+	quote_end(&quote);
+	return (Datum) 0;
+}
+
+static void
+put_reason(Quote *quote, const char *rule, const char *why_not)
+{
+	Datum		values[3];
+	bool		nulls[3] = {0};
+
+	values[0] = text_or_null(rule, &nulls[0]);
+	values[1] = text_or_null(why_not, &nulls[1]);
+	values[2] = CStringGetTextDatum(quote->source->program->name);
+	tuplestore_putvalues(quote->set->setResult, quote->set->setDesc, values, nulls);
+}
+
+/* Did the rule pay when the purchase was awarded? */
+static bool
+rule_paid(const KeyLots *lots, int32 rule)
+{
+	for (int i = 0; i < lots->nlots; i++)
+	{
+		Breakdown  *breakdown = lots->lots[i]->breakdown ? breakdown_decode(lots->lots[i]->breakdown) : NULL;
+
+		for (int e = 0; breakdown && e < breakdown->count; e++)
+			if (breakdown->entries[e].rule == rule)
+				return true;
+	}
+	return false;
+}
+
+static bool
+all_taken(const KeyLots *lots)
+{
+	for (int i = 0; i < lots->nlots; i++)
+	{
+		const Lot  *lot = lots->lots[i];
+
+		if (lot->kept_amount && (money_sign(lot->kept_amount) != 0 || money_sign(lot->amount) == 0))
+			return false;
+	}
+	return lots->nlots > 0;
+}
+
+/* Names of the source's rules that are disabled: they are not in the cache. */
+static void
+put_disabled_rules(Quote *quote)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(quote->source->program->name), CStringGetTextDatum(quote->source->name)};
+	OwnerSwitch owner;
+
+	owner_become(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT name FROM loyalty.rule WHERE NOT enabled AND program OPERATOR(pg_catalog.=) $1"
+							  " AND source OPERATOR(pg_catalog.=) $2 ORDER BY id", 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read rules");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		put_reason(quote, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "the rule is disabled");
+	SPI_finish();
+	owner_restore(&owner);
+}
+
+/* Why the row as such earned nothing, when it did; then each rule of the source. */
+static void
+put_reasons(Quote *quote, const char *key)
+{
+	const Source *source = quote->source;
+	KeyLots		lots;
+
+	store_probe_keys(quote->store, source->id, 1, (char **) &key, quote->context, &lots);
+	if (quote->reason)
+		put_reason(quote, NULL, quote->reason);
+	else if (lots.nlots == 0)
+		put_reason(quote, NULL, "the purchase was not posted: it is older than the attachment, or no trigger saw it; loyalty.reconcile() posts it");
+	else if (all_taken(&lots))
+		put_reason(quote, NULL, "all that it had earned was taken back");
+	if (!source->enabled)
+		return;
+	for (int i = 0; i < source->nrules; i++)
+	{
+		const char *why_not = NULL;
+
+		if (rule_paid(&lots, source->rules[i].id))
+			;
+		else if (quote->reason || quote->verdicts == NULL)
+			continue;			/* the row's reason says it */
+		else if (quote->verdicts[i] != EARN_PAID)
+			why_not = verdict_text(quote->verdicts[i]);
+		else if (lots.nlots > 0)
+			why_not = "it gave nothing when the purchase was awarded; it would now";
+		else
+			why_not = "the purchase was not posted";
+		put_reason(quote, source->rules[i].name, why_not);
+	}
+	put_disabled_rules(quote);
+}
