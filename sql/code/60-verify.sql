@@ -156,7 +156,7 @@ COMMENT ON FUNCTION loyalty.verify_awards(integer) IS 'part of verify(): awards,
 REVOKE ALL ON FUNCTION loyalty.verify_awards(integer) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.breakdown_error(breakdown bytea) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM breakdown::loyalty.breakdown;
