@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "call.h"
+#include "enroll.h"
 #include "errcodes.h"
 #include "instant.h"
 
@@ -47,12 +48,20 @@ check_external_id(const char *external_id)
 static bool
 find_alias(text *external_id, int64 *member)
 {
+	static SPIPlanPtr plan = NULL;	/* asked for every purchase of a source whose members are texts */
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {PointerGetDatum(external_id)};
 	bool		isnull;
 
-	if (run("SELECT a.member_id FROM loyalty.member_alias a WHERE a.external_id OPERATOR(pg_catalog.=) $1", 1, types,
-			values, SPI_OK_SELECT) == 0)
+	if (plan == NULL)
+	{
+		plan = SPI_prepare("SELECT a.member_id FROM loyalty.member_alias a WHERE a.external_id OPERATOR(pg_catalog.=) $1",
+						   1, types);
+		SPI_keepplan(plan);
+	}
+	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read loyalty.member_alias");
+	if (SPI_processed == 0)
 		return false;
 	*member = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	return true;
@@ -172,29 +181,36 @@ create_member(text *external_id)
 	return member;
 }
 
-Datum
-loyalty_member_id(PG_FUNCTION_ARGS)
+bool
+enroll_find(const Program *program, text *external_id, bool create, int64 *member)
 {
-	text	   *external_id = PG_ARGISNULL(0) ? cstring_to_text("") : PG_GETARG_TEXT_PP(0);
-	const Program *program = config_program(call_text(fcinfo, 1));
 	OwnerSwitch caller;
-	int64		member;
 	bool		found;
 
 	check_external_id(text_to_cstring(external_id));
 	owner_become(&caller);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	found = find_alias(external_id, &member);
-	if (!found && program->automatic)
+	found = find_alias(external_id, member);
+	if (!found && create && program->automatic)
 	{
 		PreventCommandIfReadOnly("loyalty.member_id()");
-		member = create_member(external_id);
+		*member = create_member(external_id);
 		found = true;
 	}
 	SPI_finish();
 	owner_restore(&caller);
-	if (!found)
+	return found;
+}
+
+Datum
+loyalty_member_id(PG_FUNCTION_ARGS)
+{
+	text	   *external_id = PG_ARGISNULL(0) ? cstring_to_text("") : PG_GETARG_TEXT_PP(0);
+	const Program *program = config_program(call_text(fcinfo, 1));
+	int64		member;
+
+	if (!enroll_find(program, external_id, true, &member))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_MEMBER),
 				 errmsg("no member has external_id \"%s\"", text_to_cstring(external_id)),

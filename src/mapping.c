@@ -19,6 +19,8 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
+#include "enroll.h"
 #include "errcodes.h"
 #include "fixed.h"
 #include "mapping.h"
@@ -32,6 +34,7 @@ mapping_create(const Attached *attached)
 	Mapping    *mapping = palloc(sizeof(Mapping));
 
 	mapping->attached = attached;
+	mapping->enrolls = false;
 	mapping->context = CreateStandaloneExprContext();
 	mapping->row = MakeSingleTupleTableSlot(attached->desc, &TTSOpsHeapTuple);
 	mapping->earn = MakeSingleTupleTableSlot(expression_earn_desc(), &TTSOpsVirtual);
@@ -71,6 +74,9 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 		value = expression_eval(source->member, mapping->context, &isnull);
 	if (isnull)
 		return false;
+	if (source->member->type == TEXTOID)
+		return VARSIZE_ANY_EXHDR(DatumGetTextPP(value)) > 0 &&
+			enroll_find(source->program, DatumGetTextPP(value), mapping->enrolls, member);
 	*member = DatumGetInt64(value);
 	return true;
 }

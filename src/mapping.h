@@ -18,6 +18,7 @@ typedef struct Mapping
 	TupleTableSlot *row;
 	TupleTableSlot *earn;
 	TupleTableSlot *account;
+	bool		enrolls;		/* an unknown external id becomes a member */
 } Mapping;
 
 extern Mapping *mapping_create(const Attached *attached);
@@ -26,7 +27,7 @@ extern void mapping_free(Mapping *mapping);
 /* Make a row the one that expressions see; it must stay where it is while they do. */
 extern void mapping_set_row(Mapping *mapping, HeapTuple tuple);
 
-/* The row's member; false when it names none. */
+/* The row's member, by number or by external id; false when it names none (null, '') or nobody known. */
 extern bool mapping_member(Mapping *mapping, const Source *source, int64 *member);
 
 /* Does the row count at all? */

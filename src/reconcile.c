@@ -198,6 +198,7 @@ begin(Work *work)
 	work->next_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty reconcile lots", ALLOCSET_DEFAULT_SIZES);
 	work->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	work->mapping = mapping_create(work->attached);
+	work->mapping->enrolls = true;
 	open_leaves(work);
 }
 
