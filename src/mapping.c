@@ -74,9 +74,17 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 		value = expression_eval(source->member, mapping->context, &isnull);
 	if (isnull)
 		return false;
+	mapping->stranger = false;
 	if (source->member->type == TEXTOID)
-		return VARSIZE_ANY_EXHDR(DatumGetTextPP(value)) > 0 &&
-			enroll_find(source->program, DatumGetTextPP(value), mapping->enrolls, member);
+	{
+		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(value)) == 0)
+			return false;
+		if (enroll_find(source->program, DatumGetTextPP(value), mapping->enrolls, member))
+			return true;
+		*member = 0;
+		mapping->stranger = !mapping->enrolls && source->program->automatic;
+		return mapping->stranger;
+	}
 	*member = DatumGetInt64(value);
 	return true;
 }

@@ -19,6 +19,7 @@ typedef struct Mapping
 	TupleTableSlot *earn;
 	TupleTableSlot *account;
 	bool		enrolls;		/* an unknown external id becomes a member */
+	bool		stranger;		/* the last one would have, but must not: member 0 */
 } Mapping;
 
 extern Mapping *mapping_create(const Attached *attached);
