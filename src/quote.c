@@ -178,22 +178,6 @@ loyalty_quote(PG_FUNCTION_ARGS)
 
 /* ---- evaluating ---- */
 
-/* Nobody known: an external id that the sale would make a member of, or no id at all. */
-static const char *
-stranger_reason(Quote *quote)
-{
-	const Source *source = quote->source;
-	bool		isnull = true;
-	Datum		value = 0;
-
-	if (source->member->type == TEXTOID)
-		value = expression_eval(source->member, quote->mapping->context, &isnull);
-	if (isnull || VARSIZE_ANY_EXHDR(DatumGetTextPP(value)) == 0)
-		return "the row names no member";
-	quote->member = 0;
-	return source->program->automatic ? NULL : "the row names a member who is not enrolled";
-}
-
 /* Whose row is it?  Reads the account, if there is one. */
 static const char *
 member_reason(Quote *quote)
@@ -208,7 +192,7 @@ member_reason(Quote *quote)
 		return psprintf("source \"%s\" is disabled", source->name);
 	mapping_set_row(quote->mapping, quote->row);
 	if (!mapping_member(quote->mapping, source, &member))
-		return stranger_reason(quote);
+		return "the row names no member";
 	if (config_member_excluded(member))
 		return psprintf("member " INT64_FORMAT " is excluded or erased", member);
 	quote->account = quote->mapping->stranger ? NULL : store_read_account(quote->store, program, member, quote->context);
