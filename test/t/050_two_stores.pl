@@ -256,7 +256,7 @@ emit(clock(), 'CALL loyalty.run_maintenance()');
 # ---- running and comparing ----
 
 my $node = PostgreSQL::Test::Cluster->new('two_stores');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nlog_min_messages = panic\nlog_min_error_statement = panic");
 $node->start;
 
@@ -344,7 +344,31 @@ my $readings = q{
 	  LATERAL loyalty.balance(a.member_id, p.name, at) b ORDER BY 1, 2, at;
 	SELECT id, q.* FROM generate_series(1, 200) id, LATERAL loyalty.award('shop.sale', id::text) q;
 	SELECT id, q.* FROM generate_series(1, 200) id, LATERAL loyalty.why_not('shop.sale', id::text) q;};
-same('readers read alike', map { $node->safe_psql('by_heap', "SET loyalty.store = $_; $readings") } qw(heap sql));
+my ($by_heap, $by_sql) = map { $node->safe_psql('by_heap', "SET loyalty.store = $_; $readings") } qw(heap sql);
+cmp_ok(length($by_heap), '>', 10000, 'there is something to read');
+same('readers read alike', $by_heap, $by_sql);
+
+$node->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('two_stores_standby');
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
+same("and on a standby, by $_", $by_heap, $standby->safe_psql('by_heap', "SET loyalty.store = $_; $readings")) for qw(heap sql);
+$standby->stop('immediate');
+
+# What a trigger swallows is not lost in silence, and the purchase goes with it.
+my $purchase = "INSERT INTO shop.sale VALUES (-1, 1, 10, 'x', true, now())";
+for my $swallowed ([ 'lot', 'INSERT' ], [ 'account', 'UPDATE' ])
+{
+	my ($table, $operation) = @$swallowed;
+	my ($code, undef, $complaint) = $node->psql('by_choice', qq{
+		\\set VERBOSITY sqlstate
+		BEGIN;
+		CREATE FUNCTION shop.swallow() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RETURN NULL; END \$\$;
+		CREATE TRIGGER swallow BEFORE $operation ON loyalty.$table FOR EACH ROW EXECUTE FUNCTION shop.swallow();
+		$purchase;});
+	like($complaint, qr/LY012/, "a trigger that swallows rows of loyalty.$table is found out");
+}
 
 # The control: a comparison that finds nothing must be able to find something.
 $node->safe_psql('by_sql', q{
