@@ -357,8 +357,8 @@ same("and on a standby, by $_", $by_heap, $standby->safe_psql('by_heap', "SET lo
 $standby->stop('immediate');
 
 # What a trigger swallows is not lost in silence, and the purchase goes with it.
-my $purchase = "INSERT INTO shop.sale VALUES (-1, 1, 10, 'x', true, now())";
-for my $swallowed ([ 'lot', 'INSERT' ], [ 'account', 'UPDATE' ])
+my $purchase = "INSERT INTO shop.sale SELECT max(id) + 1, 100000, 10, 'x', true, now() FROM shop.sale";
+for my $swallowed ([ 'lot', 'INSERT' ], [ 'account', 'UPDATE' ], [ 'account', 'INSERT' ])
 {
 	my ($table, $operation) = @$swallowed;
 	my ($code, undef, $complaint) = $node->psql('by_choice', qq{
@@ -367,8 +367,34 @@ for my $swallowed ([ 'lot', 'INSERT' ], [ 'account', 'UPDATE' ])
 		CREATE FUNCTION shop.swallow() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RETURN NULL; END \$\$;
 		CREATE TRIGGER swallow BEFORE $operation ON loyalty.$table FOR EACH ROW EXECUTE FUNCTION shop.swallow();
 		$purchase;});
-	like($complaint, qr/LY012/, "a trigger that swallows rows of loyalty.$table is found out");
+	like($complaint, qr/LY012/, "a trigger that swallows what $operation writes to loyalty.$table is found out");
 }
+
+# Whatever a table of the ledger becomes, the next statement of the same session knows it, and knows when it is over.
+$node->safe_psql('by_heap', q{
+	CREATE FUNCTION shop.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+	CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;});
+for my $obstacle (
+	[ 'has triggers', 'CREATE TRIGGER t AFTER INSERT ON loyalty.movement FOR EACH STATEMENT EXECUTE FUNCTION shop.nothing()' ],
+	[ 'has rules', 'CREATE RULE r AS ON INSERT TO loyalty.tier_change DO ALSO NOTHING' ],
+	[ 'has row security', 'ALTER TABLE loyalty.lot ENABLE ROW LEVEL SECURITY; ALTER TABLE loyalty.lot FORCE ROW LEVEL SECURITY' ],
+	[ 'is no plain heap table', 'ALTER TABLE loyalty.request SET ACCESS METHOD heap2' ],
+	[ 'is distributed by Citus', q{SET LOCAL allow_system_table_mods = on;
+		CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);
+		INSERT INTO pg_catalog.pg_extension VALUES (99999, 'citus', 10, 11, false, '1', NULL, NULL);
+		INSERT INTO pg_catalog.pg_dist_partition VALUES ('loyalty.account');
+		ALTER TABLE loyalty.account SET (fillfactor = 71)} ])
+{
+	my ($what, $command) = @$obstacle;
+	my (undef, $answer, $complaint) = $node->psql('by_heap', qq{
+		BEGIN; $purchase; $command; $purchase; ROLLBACK;
+		BEGIN; $command; RESET loyalty.store; SET LOCAL loyalty.store = auto; $purchase; SELECT 'done by SQL'; ROLLBACK;
+		BEGIN; $purchase; SELECT 'done directly'; ROLLBACK;}, on_error_stop => 0);
+	like($complaint, qr/Table loyalty\.\w+ $what/, "store_heap is refused where a table $what");
+	is($answer, "done by SQL\ndone directly", 'store_sql is chosen, and store_heap after it is as before');
+}
+like(($node->psql('by_heap', q{SELECT loyalty.allow_drop(); CREATE ROLE somebody; SET ROLE somebody; SET loyalty.store = sql}))[2],
+	qr/permission denied to set parameter "loyalty\.store"/, 'not everybody chooses');
 
 # The control: a comparison that finds nothing must be able to find something.
 $node->safe_psql('by_sql', q{
