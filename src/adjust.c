@@ -122,6 +122,7 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	intervention.points = adjust.points;
 	intervention.reason = adjust.reason;
 	intervention.key = adjust.key;
+	intervention.counts_for_tier = adjust.counts_for_tier;
 	call_begin(&call, "adjust", program, adjust.member);
 	if (request_find(call.account, adjust.key, "adjust", arguments, lengthof(arguments), &request))
 		call_intervened(&call, request.entry_no, &intervention);

@@ -29,6 +29,7 @@ typedef struct Intervention
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
 	bool		is_lot;			/* then these: */
+	bool		counts_for_tier;
 	TimestampTz available_at;
 	TimestampTz expires_at;
 	const char *reason;

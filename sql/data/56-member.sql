@@ -15,6 +15,7 @@ CREATE TABLE loyalty.intervention (
   posted_at timestamptz NOT NULL,
   by text NOT NULL,
   set_role text NOT NULL,
+  counts_for_tier boolean NOT NULL DEFAULT false,
   PRIMARY KEY (member_id, program_id, entry_no)
 );
 
@@ -36,6 +37,7 @@ COMMENT ON COLUMN loyalty.intervention.at IS 'the instant of the account';
 COMMENT ON COLUMN loyalty.intervention.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.intervention.by IS 'who called (session_user)';
 COMMENT ON COLUMN loyalty.intervention.set_role IS 'as which role (current_user)';
+COMMENT ON COLUMN loyalty.intervention.counts_for_tier IS 'do the points count for the tier';
 COMMENT ON SEQUENCE loyalty.member_number IS 'numbers of members whom loyalty.member_id() creates';
 
 -- replay

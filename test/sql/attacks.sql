@@ -176,6 +176,7 @@ END $$;
 CREATE FUNCTION shop.run(command text) RETURNS numeric LANGUAGE plpgsql VOLATILE AS $$ BEGIN EXECUTE command; RETURN 1; END $$;
 CREATE FUNCTION shop.via(command text) RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN shop.run(command); END $$;
 CREATE FUNCTION shop.who() RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RAISE EXCEPTION 'I am %', current_user; END $$;
+CREATE FUNCTION shop.reads_ledger() RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT max(left_over) FROM loyalty.debt); END $$;
 RESET ROLE;
 CREATE PROCEDURE public.with_rule(points text, author name DEFAULT 'loyalty_test_admin') LANGUAGE plpgsql AS $$
 DECLARE said text;
@@ -208,6 +209,7 @@ CALL public.with_rule('shop.via(''INSERT INTO shop.sale VALUES (901, 9, 1)'')');
 CALL public.with_rule('shop.via(''DELETE FROM shop.sale'')');
 CALL public.with_rule('shop.via(''SET loyalty.restoring = on'')');
 CALL public.with_rule('shop.who()');
+CALL public.with_rule('shop.reads_ledger()');
 CALL public.with_rule('length(table_to_xml(''shop.secret'', true, false, '''')::text)');
 CALL public.with_rule('length(query_to_xml(''SELECT * FROM shop.secret'', true, false, '''')::text)');
 CALL public.with_rule('length(pg_read_file(''PG_VERSION''))');
@@ -408,6 +410,7 @@ SELECT public.as_role('loyalty_test_clerk', 'UPDATE loyalty.rule SET points = ''
 SELECT public.as_role('loyalty_test_clerk', 'INSERT INTO loyalty.rule (program, source, name, points) VALUES (''p'', ''sale'', ''x'', ''1'')');
 SELECT public.as_role('loyalty_test_clerk', 'UPDATE loyalty.lot SET remaining = 5');
 SELECT public.as_role('loyalty_test_clerk', 'INSERT INTO loyalty.member_alias VALUES (1, ''mine'')');
+SELECT public.as_role('loyalty_test_clerk', 'SELECT arguments FROM loyalty.request');
 SELECT public.as_role('loyalty_test_admin', 'UPDATE loyalty.account SET available = 5');
 SELECT public.as_role('loyalty_test_admin', 'SELECT loyalty.install()');
 SELECT public.as_role('loyalty_test_admin', 'SELECT loyalty.grant_access(''loyalty_test_mallory'', ''admin'')');
