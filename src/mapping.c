@@ -16,15 +16,17 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "enroll.h"
 #include "errcodes.h"
 #include "fixed.h"
 #include "mapping.h"
+#include "member.h"
 
+#define KNOWN_LIMIT	10000		/* external ids remembered */
 #define KEY_LIMIT	500			/* bytes */
 #define AMOUNT_LIMIT INT64CONST(1000000000000000)	/* 10^15 */
 
@@ -34,7 +36,9 @@ mapping_create(const Attached *attached)
 	Mapping    *mapping = palloc(sizeof(Mapping));
 
 	mapping->attached = attached;
-	mapping->enrolls = false;
+	mapping->creates_members = false;
+	mapping->members = NULL;
+	mapping->members_context = CurrentMemoryContext;
 	mapping->context = CreateStandaloneExprContext();
 	mapping->row = MakeSingleTupleTableSlot(attached->desc, &TTSOpsHeapTuple);
 	mapping->earn = MakeSingleTupleTableSlot(expression_earn_desc(), &TTSOpsVirtual);
@@ -52,6 +56,8 @@ mapping_free(Mapping *mapping)
 	ExecDropSingleTupleTableSlot(mapping->earn);
 	ExecDropSingleTupleTableSlot(mapping->account);
 	FreeExprContext(mapping->context, true);
+	if (mapping->members)
+		hash_destroy(mapping->members);
 	pfree(mapping);
 }
 
@@ -60,6 +66,59 @@ mapping_set_row(Mapping *mapping, HeapTuple tuple)
 {
 	ResetExprContext(mapping->context);
 	ExecStoreHeapTuple(tuple, mapping->row, false);
+}
+
+/* An external id that this statement has met; only short ones are kept. */
+typedef struct KnownMember
+{
+	char		external_id[64];
+	int64		member;
+} KnownMember;
+
+static HTAB *
+known_members(Mapping *mapping)
+{
+	HASHCTL		control = {.keysize = sizeof(((KnownMember *) NULL)->external_id), .entrysize = sizeof(KnownMember)};
+
+	if (mapping->members && hash_get_num_entries(mapping->members) >= KNOWN_LIMIT)
+	{
+		hash_destroy(mapping->members);
+		mapping->members = NULL;
+	}
+	if (mapping->members == NULL)
+	{
+		control.hcxt = mapping->members_context;
+		mapping->members = hash_create("loyalty members", 256, &control, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	}
+	return mapping->members;
+}
+
+/* A member who is named by an external id; unknown ones are created where the program enrols by itself. */
+static bool
+named_member(Mapping *mapping, const Source *source, text *external_id, int64 *member)
+{
+	char	   *name = text_to_cstring(external_id);
+	bool		is_short = strlen(name) < sizeof(((KnownMember *) NULL)->external_id);
+	KnownMember *known;
+	bool		found = false;
+
+	known = is_short ? hash_search(known_members(mapping), name, HASH_FIND, NULL) : NULL;
+	if (known)
+	{
+		*member = known->member;
+		return true;
+	}
+	if (*name == '\0')
+		return false;
+	found = member_find(external_id, member);
+	if (!found && mapping->creates_members && source->program->automatic)
+	{
+		*member = member_create(external_id);
+		found = true;
+	}
+	if (found && is_short)
+		((KnownMember *) hash_search(mapping->members, name, HASH_ENTER, NULL))->member = *member;
+	return found;
 }
 
 bool
@@ -77,12 +136,12 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 	mapping->stranger = false;
 	if (source->member->type == TEXTOID)
 	{
-		if (VARSIZE_ANY_EXHDR(DatumGetTextPP(value)) == 0)
-			return false;
-		if (enroll_find(source->program, DatumGetTextPP(value), mapping->enrolls, member))
+		text	   *external_id = DatumGetTextPP(value);
+
+		if (named_member(mapping, source, external_id, member))
 			return true;
 		*member = 0;
-		mapping->stranger = !mapping->enrolls && source->program->automatic;
+		mapping->stranger = !mapping->creates_members && source->program->automatic && VARSIZE_ANY_EXHDR(external_id) > 0;
 		return mapping->stranger;
 	}
 	*member = DatumGetInt64(value);

@@ -18,8 +18,10 @@ typedef struct Mapping
 	TupleTableSlot *row;
 	TupleTableSlot *earn;
 	TupleTableSlot *account;
-	bool		enrolls;		/* an unknown external id becomes a member */
-	bool		stranger;		/* the last one would have, but must not: member 0 */
+	bool		creates_members;	/* unknown external ids become members where enrolment is automatic */
+	bool		stranger;		/* the last one would have become one, and was given as member 0 */
+	struct HTAB *members;		/* external ids looked up so far; NULL before the first */
+	MemoryContext members_context;
 } Mapping;
 
 extern Mapping *mapping_create(const Attached *attached);
@@ -28,7 +30,7 @@ extern void mapping_free(Mapping *mapping);
 /* Make a row the one that expressions see; it must stay where it is while they do. */
 extern void mapping_set_row(Mapping *mapping, HeapTuple tuple);
 
-/* The row's member, by number or by external id; false when it names none (null, '') or nobody known. */
+/* The row's member; false when it names none. */
 extern bool mapping_member(Mapping *mapping, const Source *source, int64 *member);
 
 /* Does the row count at all? */

@@ -198,7 +198,7 @@ begin(Work *work)
 	work->next_context = AllocSetContextCreate(CurrentMemoryContext, "loyalty reconcile lots", ALLOCSET_DEFAULT_SIZES);
 	work->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	work->mapping = mapping_create(work->attached);
-	work->mapping->enrolls = true;
+	work->mapping->creates_members = true;
 	open_leaves(work);
 }
 
@@ -602,8 +602,17 @@ put_others(Work *work, const Lots *group, bool has_member, int64 member, bool pu
 	return found;
 }
 
+/* Could the row earn now?  Whoever is not enrolled under explicit enrolment, or blocked, earns nothing. */
+static bool
+can_earn(Work *work, Store *store, int64 member)
+{
+	Account    *account = store_read_account(store, work->source->program, member, CurrentMemoryContext);
+
+	return account ? strcmp(account->status, "active") == 0 : work->source->program->automatic;
+}
+
 static void
-compare_found(Work *work, const Row *row, const Lots *group)
+compare_found(Work *work, Store *store, const Row *row, const Lots *group)
 {
 	bool		own = false;
 
@@ -614,7 +623,7 @@ compare_found(Work *work, const Row *row, const Lots *group)
 		return;
 	for (int i = 0; i < group->n && !own; i++)
 		own = group->lots[i]->member_id == row->member;
-	if (!own && row->state != ROW_COUNTS)
+	if (!own && (row->state != ROW_COUNTS || !can_earn(work, store, row->member)))
 		return;
 	if (own && in_step(group, row))
 		return;
@@ -662,7 +671,7 @@ merge(Work *work, Store *store)
 		if (c > 0)
 			compare_gone(work, &group);
 		else
-			compare_found(work, &row, c == 0 ? &group : &none);
+			compare_found(work, store, &row, c == 0 ? &group : &none);
 		MemoryContextSwitchTo(outer);
 		if (c >= 0)
 			next_lots(store, contexts, &group);

@@ -291,7 +291,7 @@ level_begin(Level *level)
 	if (level->attached == NULL)
 		refuse_unattached(get_rel_name(level->relid));
 	level->mapping = mapping_create(level->attached);
-	level->mapping->enrolls = true;
+	level->mapping->creates_members = true;
 	level->tuples = GenerationContextCreate(level->context, "loyalty rows", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
 	for (int i = 0; i < level->attached->nsources; i++)

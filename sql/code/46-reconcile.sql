@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION loyalty.reconcile(
 RETURNS TABLE (posted bigint, missing bigint, orphaned bigint)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_reconcile';
 COMMENT ON FUNCTION loyalty.reconcile(regclass, timestamptz, timestamptz, boolean) IS
-  'bring a table and its awards in step: posted awards made or changed now, missing rows that count and had none, orphaned keys with an award and no row, taken back only when told to; locks the table against writers';
+  'bring a table and its awards in step: posted awards made or changed now, missing rows that could earn and had none, orphaned keys with an award and no row, taken back only when told to; locks the table against writers';
 REVOKE ALL ON FUNCTION loyalty.reconcile(regclass, timestamptz, timestamptz, boolean) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.backfill(

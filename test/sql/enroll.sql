@@ -110,6 +110,20 @@ SELECT tier FROM loyalty.enroll(2, 'closed');
 SELECT points FROM loyalty.adjust(2, -1, 'x', 'closed', counts_for_tier => true);
 SELECT tier FROM loyalty.enroll(2, 'closed');
 
+-- purchases whose members are external ids: known ones by their name, unknown ones become members where that is automatic
+CREATE TABLE web (id int PRIMARY KEY, email text, total numeric, at timestamptz);
+SELECT loyalty.attach('web', program => 'open', member => 'email', amount => 'total', occurred_at => 'at') > 0 AS attached;
+SELECT loyalty.attach('web', program => 'closed', member => 'lower(email)', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('open', 'web', 'web', 'earn.amount'), ('closed', 'web', 'web', 'earn.amount');
+SELECT tier FROM loyalty.enroll(6, 'open', external_id => 'six@example.com');
+INSERT INTO web VALUES (1, 'six@example.com', 5, '2024-02-01'), (2, 'new@example.com', 5, '2024-02-02'), (3, 'new@example.com', 6, '2024-02-03'), (4, NULL, 5, '2024-02-04'), (5, '', 5, '2024-02-04');
+SELECT a.external_id, p.name, l.source_key, l.points / 10000 AS points FROM loyalty.lot l JOIN loyalty.member_alias a USING (member_id) JOIN loyalty.program p ON p.id = l.program_id
+WHERE a.external_id LIKE '%example.com' ORDER BY 1, 3;
+UPDATE web SET email = 'six@example.com' WHERE id = 3;
+DELETE FROM web WHERE id = 2;
+SELECT a.external_id, available / 10000 AS available FROM loyalty.account c JOIN loyalty.member_alias a USING (member_id) WHERE a.external_id LIKE '%example.com' ORDER BY 1;
+SELECT * FROM loyalty.reconcile('web');
+
 -- an application enrolls, corrects nothing
 CREATE ROLE loyalty_test_app;
 SELECT loyalty.grant_access('loyalty_test_app', 'app');

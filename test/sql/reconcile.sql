@@ -55,7 +55,7 @@ SET LOCAL session_replication_role = origin;
 SELECT * FROM loyalty.reconcile('sale');
 SELECT * FROM awards WHERE key IN ('3', '7') ORDER BY key, part;
 
--- nobody is enrolled or awarded who is excluded; those who cannot earn stay missing
+-- nothing is missing of those who are excluded or not enrolled
 INSERT INTO loyalty.member (member_id, status) VALUES (20, 'excluded');
 UPDATE loyalty.program SET enrollment = 'explicit' WHERE name = 'p';
 SET LOCAL session_replication_role = replica;
