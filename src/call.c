@@ -119,7 +119,7 @@ void
 call_intervene(Call *call, const Intervention *i)
 {
 	Oid			types[] = {INT8OID, INT4OID, INT8OID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID};
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, BOOLOID};
 	Datum		values[] = {
 		Int64GetDatum(call->account->member_id), Int32GetDatum(call->program->id), Int64GetDatum(i->entry_no),
 		CStringGetTextDatum(i->action), Int64GetDatum(i->last_entry), Int64GetDatum(i->points),
@@ -127,9 +127,9 @@ call_intervene(Call *call, const Intervention *i)
 		i->reason ? CStringGetTextDatum(i->reason) : (Datum) 0, i->key ? CStringGetTextDatum(i->key) : (Datum) 0,
 		TimestampTzGetDatum(call->at), TimestampTzGetDatum(call->account->posted_at),
 		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)),
-		CStringGetTextDatum(GetUserNameFromId(call->caller.user, false))
+		CStringGetTextDatum(GetUserNameFromId(call->caller.user, false)), BoolGetDatum(i->counts_for_tier)
 	};
-	char		nulls[] = "              ";
+	char		nulls[] = "               ";
 
 	nulls[4] = i->last_entry == 0 ? 'n' : ' ';
 	nulls[5] = i->points == 0 ? 'n' : ' ';
@@ -139,8 +139,8 @@ call_intervene(Call *call, const Intervention *i)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("INSERT INTO loyalty.intervention (member_id, program_id, entry_no, action, last_entry, points,"
-							  " available_at, expires_at, reason, key, at, posted_at, by, set_role)"
-							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+							  " available_at, expires_at, reason, key, at, posted_at, by, set_role,"
+							  " counts_for_tier) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 							  lengthof(types), types, values, nulls, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not note an intervention");
 	SPI_finish();

@@ -226,8 +226,15 @@ BEGIN
   BEGIN
     RETURN QUERY
     WITH counted AS (
-      SELECT a.member_id, a.program_id, a.spend, a.spend_previous, a.earned, a.earned_previous, c.*
+      SELECT a.member_id, a.program_id, a.spend, a.spend_previous, a.earned, a.earned_previous, c.amount, c.amount_previous,
+        c.points + h.points AS points, c.points_previous + h.points_previous AS points_previous
       FROM loyalty.account a
+      -- what was given or taken by hand and counts
+      LEFT JOIN LATERAL (
+        SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= a.period_start), 0) AS points,
+          coalesce(sum(v.points) FILTER (WHERE v.at < a.period_start), 0) AS points_previous
+        FROM loyalty.intervention v
+        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.at >= a.previous_start) h ON true
       LEFT JOIN LATERAL (
         SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= a.period_start), 0) AS amount,
           coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < a.period_start), 0) AS amount_previous,

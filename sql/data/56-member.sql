@@ -7,6 +7,7 @@ CREATE TABLE loyalty.intervention (
   last_entry bigint,
   action text NOT NULL CHECK (action IN ('adjust', 'block', 'unblock')),
   points bigint,
+  counts_for_tier boolean NOT NULL DEFAULT false,
   available_at timestamptz,
   expires_at timestamptz,
   reason text,
@@ -28,6 +29,7 @@ COMMENT ON COLUMN loyalty.intervention.entry_no IS 'number of the entry in its a
 COMMENT ON COLUMN loyalty.intervention.last_entry IS 'number of the last one; NULL: no entry changed points';
 COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, block, unblock';
 COMMENT ON COLUMN loyalty.intervention.points IS 'count of 1/10,000 point, signed; NULL: none';
+COMMENT ON COLUMN loyalty.intervention.counts_for_tier IS 'do these points count in account.earned';
 COMMENT ON COLUMN loyalty.intervention.available_at IS 'of points that were given';
 COMMENT ON COLUMN loyalty.intervention.expires_at IS 'of points that were given';
 COMMENT ON COLUMN loyalty.intervention.reason IS 'what the caller said';
