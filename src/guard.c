@@ -41,7 +41,7 @@ static bool drop_takes_ledger(DropStmt *drop, Oid schema);
 static bool object_in_schema(ObjectType type, Node *object, Oid schema);
 static Oid	type_namespace(Oid type);
 static bool drop_owned_takes_ledger(DropOwnedStmt *drop, Oid schema);
-static bool drops_column(AlterTableStmt *alter, Oid schema);
+static bool drops_column_or_key(AlterTableStmt *alter, Oid schema);
 static void refuse(const char *command);
 
 /* event trigger loyalty_guard */
@@ -89,7 +89,7 @@ takes_ledger(Node *command, Oid schema)
 		case T_DropOwnedStmt:
 			return drop_owned_takes_ledger((DropOwnedStmt *) command, schema);
 		case T_AlterTableStmt:
-			return drops_column((AlterTableStmt *) command, schema);
+			return drops_column_or_key((AlterTableStmt *) command, schema);
 		default:
 			return false;
 	}
@@ -179,7 +179,7 @@ drop_owned_takes_ledger(DropOwnedStmt *drop, Oid schema)
 }
 
 static bool
-drops_column(AlterTableStmt *alter, Oid schema)
+drops_column_or_key(AlterTableStmt *alter, Oid schema)
 {
 	Oid			id = RangeVarGetRelid(alter->relation, NoLock, true);
 	ListCell   *cell;
@@ -188,7 +188,10 @@ drops_column(AlterTableStmt *alter, Oid schema)
 		return false;
 	foreach(cell, alter->cmds)
 	{
-		if (lfirst_node(AlterTableCmd, cell)->subtype == AT_DropColumn)
+		AlterTableType type = lfirst_node(AlterTableCmd, cell)->subtype;
+
+		/* without its keys a table lets rows in twice: a restore with --clean that goes on after a refusal does */
+		if (type == AT_DropColumn || type == AT_DropConstraint)
 			return true;
 	}
 	return false;

@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "errcodes.h"
 #include "fixed.h"
 #include "mapping.h"
@@ -132,8 +133,17 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 		value = expression_eval(source->member, mapping->context, &isnull);
 	if (isnull)
 		return false;
+	mapping->stranger = false;
 	if (source->member->type == TEXTOID)
-		return named_member(mapping, source, DatumGetTextPP(value), member);
+	{
+		text	   *external_id = DatumGetTextPP(value);
+
+		if (named_member(mapping, source, external_id, member))
+			return true;
+		*member = 0;
+		mapping->stranger = !mapping->creates_members && source->program->automatic && VARSIZE_ANY_EXHDR(external_id) > 0;
+		return mapping->stranger;
+	}
 	*member = DatumGetInt64(value);
 	return true;
 }

@@ -19,6 +19,7 @@ typedef struct Mapping
 	TupleTableSlot *earn;
 	TupleTableSlot *account;
 	bool		creates_members;	/* unknown external ids become members where enrolment is automatic */
+	bool		stranger;		/* the last one would have become one, and was given as member 0 */
 	struct HTAB *members;		/* external ids looked up so far; NULL before the first */
 	MemoryContext members_context;
 } Mapping;

@@ -195,7 +195,7 @@ member_reason(Quote *quote)
 		return "the row names no member";
 	if (config_member_excluded(member))
 		return psprintf("member " INT64_FORMAT " is excluded or erased", member);
-	quote->account = store_read_account(quote->store, program, member, quote->context);
+	quote->account = quote->mapping->stranger ? NULL : store_read_account(quote->store, program, member, quote->context);
 	if (quote->account == NULL && !program->automatic)
 		return psprintf("member " INT64_FORMAT " is not enrolled", member);
 	if (quote->account && strcmp(quote->account->status, "active") != 0)

@@ -72,7 +72,7 @@ INSERT INTO shop.command (command) VALUES
   ('DROP EVENT TRIGGER loyalty_guard'),
   ('DROP INDEX loyalty.lot_source_key'), ('DROP INDEX loyalty.lot_pkey'), ('DROP SEQUENCE loyalty.program_id_seq CASCADE'),
   ('ALTER TABLE loyalty.lot DROP COLUMN points'), ('ALTER TABLE IF EXISTS ONLY loyalty.lot ADD COLUMN x int, DROP COLUMN IF EXISTS remaining CASCADE'), ('ALTER TABLE loyalty.program DROP COLUMN expiry CASCADE'),
-  ('ALTER TABLE loyalty.account DROP available'),
+  ('ALTER TABLE loyalty.account DROP available'), ('ALTER TABLE loyalty.lot DROP CONSTRAINT lot_pkey'), ('ALTER TABLE ONLY loyalty.account DROP CONSTRAINT IF EXISTS account_pkey CASCADE'),
   ('TRUNCATE loyalty.lot'), ('TRUNCATE shop.other, loyalty.account, loyalty.movement'), ('TRUNCATE loyalty.movement RESTART IDENTITY CASCADE'), ('TRUNCATE loyalty.debt'), ('TRUNCATE loyalty.redemption'),
   ('TRUNCATE loyalty.request'), ('TRUNCATE loyalty.tier_change'), ('TRUNCATE loyalty.program CASCADE'), ('TRUNCATE loyalty.source CASCADE'), ('TRUNCATE loyalty.rule'), ('TRUNCATE loyalty.tier'), ('TRUNCATE loyalty.reward CASCADE'),
   ('TRUNCATE loyalty.member CASCADE'), ('TRUNCATE loyalty.member_alias'), ('TRUNCATE loyalty.review'),

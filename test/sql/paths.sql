@@ -63,7 +63,7 @@ CREATE FUNCTION awards(relation regclass, program text DEFAULT 'p') RETURNS bigi
 -- nothing happens.
 CREATE PROCEDURE reconciled(relation regclass, key text DEFAULT 'id') LANGUAGE plpgsql AS $$
 BEGIN
-  IF to_regprocedure('loyalty.reconcile(regclass, timestamptz, timestamptz, boolean)') IS NULL THEN
+  IF NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'loyalty'::regnamespace AND proname = 'reconcile') THEN
     RETURN;
   END IF;
   IF shop."check"(relation, key) LIKE 'exact:%' THEN
