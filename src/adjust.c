@@ -120,9 +120,9 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	arguments[3] = (Argument) {"available_at", time_argument(adjust.has_available_at, adjust.available_at), false};
 	arguments[4] = (Argument) {"counts_for_tier", adjust.counts_for_tier ? "true" : NULL, false};
 	intervention.points = adjust.points;
-	intervention.counts_for_tier = adjust.counts_for_tier;
 	intervention.reason = adjust.reason;
 	intervention.key = adjust.key;
+	intervention.counts_for_tier = adjust.counts_for_tier;
 	call_begin(&call, "adjust", program, adjust.member);
 	if (request_find(call.account, adjust.key, "adjust", arguments, lengthof(arguments), &request))
 		call_intervened(&call, request.entry_no, &intervention);

@@ -28,8 +28,8 @@ typedef struct Intervention
 	int64		entry_no;
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
-	bool		counts_for_tier;
 	bool		is_lot;			/* then these: */
+	bool		counts_for_tier;
 	TimestampTz available_at;
 	TimestampTz expires_at;
 	const char *reason;

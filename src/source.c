@@ -579,9 +579,11 @@ lane_next(PostRows *post, PostRow *row)
 	}
 	if (!tuplesort_gettupleslot(lane->sort, true, false, lane->slot, NULL))
 		return false;
-	row->member = DatumGetInt64(slot_getattr(lane->slot, SORT_MEMBER + 1, &isnull));
-	row->former = datum_tuple(lane->slot, SORT_FORMER, &lane->former);
-	row->row = datum_tuple(lane->slot, SORT_ROW, &lane->row);
+	*row = (PostRow) {
+		.member = DatumGetInt64(slot_getattr(lane->slot, SORT_MEMBER + 1, &isnull)),
+		.former = datum_tuple(lane->slot, SORT_FORMER, &lane->former),
+		.row = datum_tuple(lane->slot, SORT_ROW, &lane->row)
+	};
 	return true;
 }
 

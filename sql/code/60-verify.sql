@@ -68,6 +68,7 @@ BEGIN
         UNION ALL SELECT m.program_id, m.member_id, m.entry_no, 'movement' FROM loyalty.movement m
         UNION ALL SELECT t.program_id, t.member_id, t.change_no, 'tier change' FROM loyalty.tier_change t
         UNION ALL SELECT d.program_id, d.member_id, d.entry_no, 'debt' FROM loyalty.debt d
+        UNION ALL SELECT v.program_id, v.member_id, v.entry_no, 'intervention' FROM loyalty.intervention v
         UNION ALL SELECT r.program_id, r.member_id, NULL, 'redemption' FROM loyalty.redemption r) e
   WHERE NOT EXISTS (SELECT FROM loyalty.account a WHERE a.member_id = e.member_id AND a.program_id = e.program_id)
   GROUP BY e.program_id, e.member_id, e.what LIMIT most;
@@ -78,7 +79,8 @@ BEGIN
          ELSE format('the account''s next number is %s and its instant %s', min(a.next_entry), min(a.settled_at)) END
   FROM (SELECT l.program_id, l.member_id, l.entry_no, l.at FROM loyalty.lot l
         UNION ALL SELECT m.program_id, m.member_id, m.entry_no, m.at FROM loyalty.movement m
-        UNION ALL SELECT t.program_id, t.member_id, t.change_no, t.at FROM loyalty.tier_change t) e
+        UNION ALL SELECT t.program_id, t.member_id, t.change_no, t.at FROM loyalty.tier_change t
+        UNION ALL SELECT v.program_id, v.member_id, v.entry_no, v.at FROM loyalty.intervention v WHERE v.last_entry IS NULL) e
   JOIN loyalty.account a ON a.member_id = e.member_id AND a.program_id = e.program_id
   GROUP BY e.program_id, e.member_id, e.entry_no
   HAVING count(*) > 1 OR e.entry_no < 1 OR e.entry_no >= min(a.next_entry) OR max(e.at) > min(a.settled_at)
@@ -156,7 +158,7 @@ COMMENT ON FUNCTION loyalty.verify_awards(integer) IS 'part of verify(): awards,
 REVOKE ALL ON FUNCTION loyalty.verify_awards(integer) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.breakdown_error(breakdown bytea) RETURNS text
-LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM breakdown::loyalty.breakdown;
@@ -226,20 +228,18 @@ BEGIN
   BEGIN
     RETURN QUERY
     WITH counted AS (
-      SELECT a.member_id, a.program_id, a.spend, a.spend_previous, a.earned, a.earned_previous, c.amount, c.amount_previous,
-        c.points + h.points AS points, c.points_previous + h.points_previous AS points_previous
+      SELECT a.member_id, a.program_id, a.spend, a.spend_previous, a.earned, a.earned_previous, c.*
       FROM loyalty.account a
-      -- what was given or taken by hand and counts
-      LEFT JOIN LATERAL (
+      CROSS JOIN LATERAL (
         SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= a.period_start), 0) AS points,
           coalesce(sum(v.points) FILTER (WHERE v.at < a.period_start), 0) AS points_previous
         FROM loyalty.intervention v
-        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.at >= a.previous_start) h ON true
+        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.at >= a.previous_start) i
       LEFT JOIN LATERAL (
         SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= a.period_start), 0) AS amount,
           coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < a.period_start), 0) AS amount_previous,
-          coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) >= a.period_start), 0) AS points,
-          coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < a.period_start), 0) AS points_previous
+          coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) >= a.period_start), 0) + i.points AS points,
+          coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < a.period_start), 0) + i.points_previous AS points_previous
         FROM loyalty.lot l
         CROSS JOIN LATERAL (SELECT CASE
             WHEN l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
@@ -292,7 +292,7 @@ END $$;
 COMMENT ON FUNCTION loyalty.verify_redemptions(integer) IS 'part of verify(): redemptions and what they took';
 REVOKE ALL ON FUNCTION loyalty.verify_redemptions(integer) FROM PUBLIC;
 
--- Triggers of attached tables, mappings, history.
+-- Triggers of attached tables, mappings, stock, history.
 CREATE OR REPLACE FUNCTION loyalty.verify_configuration()
 RETURNS TABLE (invariant text, program text, detail text)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -323,12 +323,18 @@ BEGIN
   WHERE s.attached AND s.enabled AND e.error IS NOT NULL;
 
   RETURN QUERY
+  SELECT 'reward_stock', w.program, format('reward "%s": %s pieces were put up, %s are left in %s places', w.name, w.stock, k.left_over, k.slots)
+  FROM loyalty.reward w
+  CROSS JOIN LATERAL (SELECT count(*) AS slots, coalesce(sum(s.left_over), 0) AS left_over FROM loyalty.reward_stock s WHERE s.reward_id = w.id) k
+  WHERE k.left_over > w.stock OR k.slots <> CASE WHEN w.stock IS NULL THEN 0 ELSE 16 END;
+
+  RETURN QUERY
   SELECT 'config_history', NULL::text, format('%s %s: state from %s to %s %s', h.config, h.id, h.valid_from, h.valid_to,
     CASE WHEN h.valid_from >= h.valid_to THEN 'has no length' ELSE format('overlaps the next, from %s', h.next_from) END)
   FROM (SELECT c.*, lead(c.valid_from) OVER (PARTITION BY c.config, c.id ORDER BY c.valid_from, c.valid_to) AS next_from FROM loyalty.config_history c) h
   WHERE h.valid_from >= h.valid_to OR h.valid_to > h.next_from;
 END $$;
-COMMENT ON FUNCTION loyalty.verify_configuration() IS 'part of verify(): triggers, mappings, history';
+COMMENT ON FUNCTION loyalty.verify_configuration() IS 'part of verify(): triggers, mappings, stock, history';
 REVOKE ALL ON FUNCTION loyalty.verify_configuration() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.verify_all(most integer)
@@ -391,6 +397,11 @@ BEGIN
   SELECT 'review', format('%s purchases', count(*)),
     CASE WHEN count(*) > 0 THEN 'Their rules failed: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
   FROM loyalty.review r WHERE r.settled_at IS NULL;
+  RETURN QUERY
+  SELECT 'job ' || j.name, format('%s, %s of %s changed', CASE WHEN j.finished_at IS NOT NULL THEN format('finished %s', j.finished_at)
+      WHEN j.stopped_at IS NOT NULL THEN format('stopped %s', j.stopped_at) ELSE format('runs, or was broken off after %s', j.updated_at) END, j.done, j.seen),
+    CASE WHEN j.finished_at IS NULL AND j.stopped_at IS NOT NULL THEN 'Call it again: it goes on from its place.' END
+  FROM (SELECT DISTINCT ON (b.name) b.* FROM loyalty.job b ORDER BY b.name, b.job_id DESC) j ORDER BY j.name;
   RETURN QUERY SELECT 'members excluded', count(*)::text, NULL::text FROM loyalty.member m WHERE m.status <> 'active';
   RETURN QUERY
   SELECT 'setting ' || v.name, v.value, CASE WHEN v.value NOT IN ('off', '') THEN v.hint END

@@ -7,7 +7,6 @@ CREATE TABLE loyalty.intervention (
   last_entry bigint,
   action text NOT NULL CHECK (action IN ('adjust', 'block', 'unblock')),
   points bigint,
-  counts_for_tier boolean NOT NULL DEFAULT false,
   available_at timestamptz,
   expires_at timestamptz,
   reason text,
@@ -16,6 +15,7 @@ CREATE TABLE loyalty.intervention (
   posted_at timestamptz NOT NULL,
   by text NOT NULL,
   set_role text NOT NULL,
+  counts_for_tier boolean NOT NULL DEFAULT false,
   PRIMARY KEY (member_id, program_id, entry_no)
 );
 
@@ -29,7 +29,6 @@ COMMENT ON COLUMN loyalty.intervention.entry_no IS 'number of the entry in its a
 COMMENT ON COLUMN loyalty.intervention.last_entry IS 'number of the last one; NULL: no entry changed points';
 COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, block, unblock';
 COMMENT ON COLUMN loyalty.intervention.points IS 'count of 1/10,000 point, signed; NULL: none';
-COMMENT ON COLUMN loyalty.intervention.counts_for_tier IS 'do these points count in account.earned';
 COMMENT ON COLUMN loyalty.intervention.available_at IS 'of points that were given';
 COMMENT ON COLUMN loyalty.intervention.expires_at IS 'of points that were given';
 COMMENT ON COLUMN loyalty.intervention.reason IS 'what the caller said';
@@ -38,6 +37,7 @@ COMMENT ON COLUMN loyalty.intervention.at IS 'the instant of the account';
 COMMENT ON COLUMN loyalty.intervention.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.intervention.by IS 'who called (session_user)';
 COMMENT ON COLUMN loyalty.intervention.set_role IS 'as which role (current_user)';
+COMMENT ON COLUMN loyalty.intervention.counts_for_tier IS 'do the points count for the tier';
 COMMENT ON SEQUENCE loyalty.member_number IS 'numbers of members whom loyalty.member_id() creates';
 
 -- replay

@@ -24,6 +24,18 @@ FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
 LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true;
 
+-- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
+-- NULL where other metrics are asked for, too.
+CREATE OR REPLACE VIEW loyalty.tier_reach WITH (security_invoker = true) AS
+SELECT t.program, t.id, t.name, t.rank, least(t.threshold, o.threshold) AS needs
+FROM loyalty.tier t
+JOIN loyalty.program p ON p.name = t.program
+LEFT JOIN LATERAL (
+  SELECT count(*) AS options, min(r.threshold) FILTER (WHERE r.metric = p.tier_metric AND NOT EXISTS (
+      SELECT FROM loyalty.tier_requirement q WHERE q.program = r.program AND q.tier = r.tier AND q.option = r.option AND q.metric <> r.metric)) AS threshold
+  FROM loyalty.tier_requirement r WHERE r.program = t.program AND r.tier = t.name) o ON true
+WHERE t.enabled AND (t.threshold IS NOT NULL OR o.options > 0);
+
 CREATE OR REPLACE VIEW loyalty.member_balance WITH (security_invoker = true) AS
 SELECT a.member_id,
   (SELECT min(m.external_id) FROM loyalty.member_alias m WHERE m.member_id = a.member_id) AS external_id,
@@ -33,10 +45,10 @@ SELECT a.member_id,
   trim_scale(a.held * 0.0001) AS held,
   trim_scale(a.debt * 0.0001) AS debt,
   t.name AS tier,
-  (SELECT n.name FROM loyalty.tier n WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+  (SELECT n.name FROM loyalty.tier_reach n WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS next_tier,
-  (SELECT trim_scale(greatest(n.threshold - a.value, 0)) FROM loyalty.tier n
-   WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+  (SELECT trim_scale(n.needs - least(a.value, n.needs)) FROM loyalty.tier_reach n
+   WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next_tier,
   (SELECT min(l.expires_at) FROM loyalty.lot l
    WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
@@ -65,6 +77,9 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
     WHEN e.redemption_id IS NOT NULL THEN (
       SELECT coalesce(w.name, d.reason, e.reason) FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id
       WHERE d.member_id = e.member_id AND d.redemption_id = e.redemption_id)
+    WHEN e.kind = 'adjust' THEN coalesce(e.reason, (
+      SELECT i.reason FROM loyalty.intervention i
+      WHERE i.member_id = e.member_id AND i.program_id = e.program_id AND i.entry_no = e.entry_no))
     ELSE e.reason
   END AS what,
   s.name AS source, e.source_key,
@@ -162,12 +177,13 @@ CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
   a.tier_metric AS metric, a.value,
-  (SELECT n.name FROM loyalty.tier n WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+  (SELECT n.name FROM loyalty.tier_reach n WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS next_tier,
-  (SELECT trim_scale(greatest(n.threshold - a.value, 0)) FROM loyalty.tier n
-   WHERE n.program = a.program AND n.enabled AND n.threshold IS NOT NULL AND (t.rank IS NULL OR n.rank > t.rank)
+  (SELECT trim_scale(n.needs - least(a.value, n.needs)) FROM loyalty.tier_reach n
+   WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next,
-  CASE WHEN isfinite(a.tier_until) THEN trim_scale(greatest(t.threshold - a.value, 0)) END AS to_keep
+  CASE WHEN isfinite(a.tier_until) THEN (
+    SELECT trim_scale(k.needs - least(a.value, k.needs)) FROM loyalty.tier_reach k WHERE k.id = t.id) END AS to_keep
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
@@ -232,6 +248,13 @@ COMMENT ON COLUMN loyalty.account_now.settled_at IS 'the instant to which the ac
 COMMENT ON COLUMN loyalty.account_now.open_from_expires_at IS 'with open_from_entry_no: lots before this one in burn order are closed';
 COMMENT ON COLUMN loyalty.account_now.open_from_entry_no IS 'see open_from_expires_at';
 
+COMMENT ON VIEW loyalty.tier_reach IS 'inside of the other views: tiers that figures can reach';
+COMMENT ON COLUMN loyalty.tier_reach.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_reach.id IS 'loyalty.tier.id';
+COMMENT ON COLUMN loyalty.tier_reach.name IS 'loyalty.tier.name';
+COMMENT ON COLUMN loyalty.tier_reach.rank IS 'order on the ladder';
+COMMENT ON COLUMN loyalty.tier_reach.needs IS 'how much of the programs tier_metric is enough by itself; NULL: nothing is';
+
 COMMENT ON VIEW loyalty.member_balance IS 'what every member has in every program, now';
 COMMENT ON COLUMN loyalty.member_balance.member_id IS 'the applications number of the member';
 COMMENT ON COLUMN loyalty.member_balance.external_id IS 'another name of the member; the first one where there are several';
@@ -242,7 +265,7 @@ COMMENT ON COLUMN loyalty.member_balance.held IS 'points reserved by redemptions
 COMMENT ON COLUMN loyalty.member_balance.debt IS 'points owed to the program';
 COMMENT ON COLUMN loyalty.member_balance.tier IS 'loyalty.tier.name; NULL: none';
 COMMENT ON COLUMN loyalty.member_balance.next_tier IS 'the next tier above that figures can reach; NULL: none';
-COMMENT ON COLUMN loyalty.member_balance.to_next_tier IS 'what the programs tier_metric lacks for it in the running period';
+COMMENT ON COLUMN loyalty.member_balance.to_next_tier IS 'what the programs tier_metric lacks for it in the running period; NULL: that alone does not reach it';
 COMMENT ON COLUMN loyalty.member_balance.next_expiry_at IS 'first instant at which the next points are dead; NULL: none will be';
 COMMENT ON COLUMN loyalty.member_balance.next_expiry_points IS 'how many die then if they are not spent';
 COMMENT ON COLUMN loyalty.member_balance.as_of IS 'the instant of these figures: loyalty.instant(), or the accounts own when that is later';
@@ -298,7 +321,7 @@ COMMENT ON COLUMN loyalty.tier_standing.held_until IS 'when the tier is reviewed
 COMMENT ON COLUMN loyalty.tier_standing.metric IS 'what counts: the programs tier_metric';
 COMMENT ON COLUMN loyalty.tier_standing.value IS 'of it, in the running period';
 COMMENT ON COLUMN loyalty.tier_standing.next_tier IS 'the next tier above that figures can reach; NULL: none';
-COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period';
+COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period; NULL: the metric alone does not reach it';
 COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again; 0: reached; NULL: nothing is needed';
 
 COMMENT ON VIEW loyalty.tier_movement IS 'how many members rose and fell between which tiers in which month';

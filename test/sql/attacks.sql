@@ -176,7 +176,7 @@ END $$;
 CREATE FUNCTION shop.run(command text) RETURNS numeric LANGUAGE plpgsql VOLATILE AS $$ BEGIN EXECUTE command; RETURN 1; END $$;
 CREATE FUNCTION shop.via(command text) RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN shop.run(command); END $$;
 CREATE FUNCTION shop.who() RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RAISE EXCEPTION 'I am %', current_user; END $$;
-CREATE FUNCTION shop.reads_ledger() RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT max(available) FROM loyalty.account); END $$;
+CREATE FUNCTION shop.reads_ledger() RETURNS numeric LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT max(left_over) FROM loyalty.debt); END $$;
 RESET ROLE;
 CREATE PROCEDURE public.with_rule(points text, author name DEFAULT 'loyalty_test_admin') LANGUAGE plpgsql AS $$
 DECLARE said text;
@@ -395,7 +395,7 @@ RESET ROLE;
 -- whoever may only use the application changes no rule
 SELECT public.as_role('loyalty_test_clerk', 'UPDATE loyalty.rule SET points = ''1000000''');
 SELECT public.as_role('loyalty_test_clerk', 'INSERT INTO loyalty.rule (program, source, name, points) VALUES (''p'', ''sale'', ''x'', ''1'')');
-SELECT public.as_role('loyalty_test_clerk', 'SELECT points FROM loyalty.lot');
+SELECT public.as_role('loyalty_test_clerk', 'SELECT arguments FROM loyalty.request');
 SELECT public.as_role('loyalty_test_admin', 'UPDATE loyalty.account SET available = 5');
 SELECT public.as_role('loyalty_test_admin', 'SELECT loyalty.install()');
 SELECT public.as_role('loyalty_test_admin', 'SELECT loyalty.grant_access(''loyalty_test_mallory'', ''admin'')');

@@ -9,6 +9,7 @@ BEGIN;
 CREATE SCHEMA balance_test;
 SET LOCAL search_path = balance_test, public;
 SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
 INSERT INTO loyalty.program (name, timezone, expiry, pending, decimals, sandbox) VALUES ('b', 'Europe/Istanbul', '30 days', '2 days', 1, true);
 INSERT INTO loyalty.program (name, timezone, expiry, tier_period, tier_validity, sandbox)
 VALUES ('t', 'Europe/Istanbul', '12 months, end of month', 'calendar month', '1 month', true);
@@ -53,6 +54,9 @@ INSERT INTO event VALUES
   ('2020-05-04 09:00+00', $$UPDATE sale SET total = 20 WHERE id = 10$$),
   ('2020-05-20 09:00+00', $$INSERT INTO sale VALUES (12, 2, 300, '2020-05-20 08:00+00'), (13, 2, 8, '2020-05-19 08:00+00')$$),
   ('2020-05-21 09:00+00', $$DELETE FROM sale WHERE id = 12$$),
+  ('2020-05-22 09:00+00', $$SELECT FROM loyalty.adjust(2, 25.5, 'sorry', program => 'b', available_at => '2020-05-28 08:00+00', expires_at => '2020-06-07 08:00+00')$$),
+  ('2020-05-23 09:00+00', $$SELECT FROM loyalty.adjust(2, -10, 'a mistake', program => 'b')$$),
+  ('2020-05-24 09:00+00', $$SELECT FROM loyalty.adjust(2, 400, 'a gift', program => 't')$$),
   ('2020-05-31 08:00+00', $$INSERT INTO sale VALUES (14, 2, 40, '2020-05-31 08:00+00')$$),
   ('2020-06-05 08:00+00', $$UPDATE sale SET total = 60.5 WHERE id = 10$$),
   ('2020-06-10 08:00+00', $$INSERT INTO sale VALUES (12, 2, 300, '2020-05-20 08:00+00')$$),

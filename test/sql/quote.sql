@@ -9,6 +9,7 @@ BEGIN;
 CREATE SCHEMA quote_test;
 SET LOCAL search_path = quote_test, public;
 SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
 INSERT INTO loyalty.program (name, timezone, expiry, sandbox) VALUES ('q', 'Europe/Istanbul', '6 months, end of month', true);
 INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES ('q', 'green', 0, 0, 0), ('q', 'gold', 1, 100, 0.25);
 CREATE TABLE sale (id int PRIMARY KEY, who bigint, total numeric, at timestamptz, state text, category text);
@@ -138,7 +139,19 @@ SELECT * FROM loyalty.why_not('line', E'a\\,b\\\\c,2020-03-02,1.5');
 SELECT * FROM loyalty.why_not('line', E'a\\,b\\\\c,2020-03-02');
 \echo :LAST_ERROR_SQLSTATE
 SELECT rule, points, program FROM loyalty.quote('line', '{"who": 5, "total": 3, "day": "2020-03-05"}') ORDER BY 3;
-SET LOCAL DateStyle = 'ISO, MDY';
+SET LOCAL DateStyle = 'ISO, YMD';
+
+-- ---- members by text ids: whom nobody knows the sale would make a member, the quote does not
+CREATE TABLE named (id uuid PRIMARY KEY, card text, total numeric, at timestamptz);
+SELECT loyalty.attach('named', program => 'q2', member => 'card', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('q2', 'named', 'card', 'total');
+INSERT INTO named VALUES ('a0000000-0000-0000-0000-00000000000A', 'c 1', 5, '2020-09-05');
+SELECT rule, points, why_not FROM loyalty.quote('named', '{"card": "c 1", "total": 5, "at": "2020-09-05"}');
+SELECT rule, points, why_not FROM loyalty.quote('named', '{"card": "c 2", "total": 5, "at": "2020-09-05"}');
+SELECT rule, points, why_not FROM loyalty.quote('named', '{"card": "", "total": 5, "at": "2020-09-05"}');
+SELECT count(*) AS known FROM loyalty.member_alias WHERE external_id LIKE 'c _';
+SELECT rule, why_not FROM loyalty.why_not('named', 'a0000000-0000-0000-0000-00000000000a');
+SELECT rule, points FROM loyalty.award('named', 'a0000000-0000-0000-0000-00000000000a');
 
 -- ---- who may: the ledger is read for whoever may call, the callers own table with the callers rights
 CREATE ROLE loyalty_test_app;

@@ -9,12 +9,13 @@ BEGIN;
 CREATE SCHEMA verify_test;
 SET LOCAL search_path = verify_test, public;
 SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
 INSERT INTO loyalty.program (name, timezone, expiry, pending, sandbox) VALUES ('v', 'Europe/Istanbul', '6 months', '1 day', true);
 INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES ('v', 'green', 0, 0, 0), ('v', 'gold', 1, 100, 0.5);
 CREATE TABLE sale (id int PRIMARY KEY, who bigint, total numeric, at timestamptz);
 SELECT loyalty.attach('sale', program => 'v', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
 INSERT INTO loyalty.rule (program, source, name, kind, points, expiry) VALUES ('v', 'sale', 'one', 'base', 'earn.amount', NULL), ('v', 'sale', 'short', 'bonus', '5', '30 days');
-INSERT INTO loyalty.reward (program, name, cost) VALUES ('v', 'cup', 40);
+INSERT INTO loyalty.reward (program, name, cost, stock) VALUES ('v', 'cup', 40, 5);
 
 -- a ledger with lots alive, dead, spent, taken back, pending and late, of two members
 SET loyalty.now = '2020-01-10 10:00+00';
@@ -25,6 +26,9 @@ UPDATE sale SET total = 3 WHERE id IN (2, 3);
 DELETE FROM sale WHERE id = 4;
 INSERT INTO sale VALUES (11, 1, 0, '2020-03-10 10:00+00'), (12, 2, 500, '2019-12-10 10:00+00'), (13, 1, 50, '2020-03-10 09:00+00'), (14, 2, 7, '2019-01-01 00:00+00');
 DELETE FROM sale WHERE id IN (1, 11);
+SELECT points FROM loyalty.adjust(1, 12, 'a kindness', program => 'v', counts_for_tier => true);
+SELECT points FROM loyalty.adjust(1, -2, 'a mistake', program => 'v');
+SELECT loyalty.block(2, 'v', 'asked for'), loyalty.unblock(2, 'v');
 SELECT * FROM loyalty.verify();
 
 CREATE FUNCTION broken(command text) RETURNS text LANGUAGE plpgsql AS $$
@@ -96,6 +100,12 @@ SELECT c || E'\n  -> ' || broken(c) FROM (VALUES
   ('UPDATE loyalty.redemption SET points = points + 1'),
   ('UPDATE loyalty.redemption SET state = ''released'''),
   ('DELETE FROM loyalty.redemption'),
+  -- by hand, stock
+  ('UPDATE loyalty.intervention SET counts_for_tier = false'),
+  ('UPDATE loyalty.intervention SET entry_no = 1 WHERE action = ''block'''),
+  ('UPDATE loyalty.intervention SET member_id = 3 WHERE action = ''block'''),
+  ('UPDATE loyalty.reward_stock SET left_over = left_over + 5 WHERE slot = 3'),
+  ('DELETE FROM loyalty.reward_stock WHERE slot = 3'),
   -- around the ledger
   ('ALTER TABLE sale DISABLE TRIGGER loyalty_row'),
   ('ALTER TABLE sale ENABLE ALWAYS TRIGGER loyalty_row'),

@@ -19,8 +19,11 @@ BEGIN;
 CREATE SCHEMA views_test;
 SET LOCAL search_path = views_test, public;
 SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
 INSERT INTO loyalty.program (name, timezone, expiry, sandbox) VALUES ('v', 'Europe/Istanbul', '6 months, end of month', true);
-INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES ('v', 'green', 0, 0, 0), ('v', 'gold', 1, 100, 0.5), ('v', 'guest', 2, NULL, 0);
+INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES ('v', 'green', 0, 0, 0), ('v', 'gold', 1, 100, 0.5), ('v', 'guest', 2, NULL, 0), ('v', 'black', 3, NULL, 0), ('v', 'star', 4, NULL, 0);
+INSERT INTO loyalty.tier_requirement (program, tier, option, metric, threshold) VALUES
+  ('v', 'black', 1, 'spend', 500), ('v', 'black', 2, 'spend', 300), ('v', 'black', 2, 'points', 1000), ('v', 'star', 1, 'points', 9000);
 CREATE TABLE sale (id int PRIMARY KEY, who bigint, total numeric, at timestamptz, category text);
 SELECT loyalty.attach('sale', program => 'v', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
 INSERT INTO loyalty.rule (program, source, name, kind, points, condition, expiry, priority) VALUES
@@ -41,6 +44,8 @@ SELECT points, state FROM loyalty.redeem(1, points => 2, program => 'v', reason 
 SET loyalty.now = '2021-01-02 10:00+00';
 UPDATE sale SET total = 10 WHERE id = 2;
 DELETE FROM sale WHERE id = 3;
+SELECT points FROM loyalty.adjust(1, 7, 'a kindness', program => 'v');
+SELECT points FROM loyalty.adjust(1, -3, 'a mistake', program => 'v');
 SET loyalty.now = '2021-01-20 10:00+00';
 
 SELECT * FROM loyalty.statement WHERE program = 'v' ORDER BY member_id, entry_no;
