@@ -32,7 +32,7 @@ EXTRA_CLEAN = tmp_install tmp_check
 
 PG_CONFIG ?= pg_config
 
-.PHONY: help deps demo test test-17 bench accept installcheck-pgtap installcheck-tap
+.PHONY: help deps demo test test-17 bench accept installcheck-pgtap installcheck-sql installcheck-tap
 
 help:
 	@printf '%s\n' \
@@ -90,6 +90,11 @@ $(install_sql): $(code_sql) $(data_sql) sql/code sql/data scripts/install_steps.
 # A new test expects nothing, and fails with all that it prints.
 expected/%.out:
 	touch $@
+
+# What the ledger does, once more with the store that writes by SQL.  The answers are the same.
+sql_tests = install access attacks bad_purchase balance burn enroll guard_rows maintenance paths quote reconcile settings verify views
+installcheck-sql:
+	PGOPTIONS='-c loyalty.store=sql' $(MAKE) installcheck REGRESS='$(filter $(REGRESS),$(sql_tests))' ISOLATION='$(ISOLATION)'
 
 installcheck-pgtap:
 	dropdb --if-exists pgtap_regression && createdb pgtap_regression

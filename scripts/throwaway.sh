@@ -43,7 +43,7 @@ opts=(-t -v "$v" -i '--locale=C.UTF-8 --encoding=UTF8' -c "-s $sock"
   -o "extension_destdir=$work/tmp_install" -o "dynamic_library_path=$work/tmp_install/usr/lib/postgresql/$v/lib:\$libdir")
 case $what in
   demo) cmd='psql -X -q -v ON_ERROR_STOP=1 -f demo/demo.sql' ;;
-  test) cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
+  test) cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
   bench) cmd='bench/run.sh'
     opts+=(-o shared_buffers=1GB -o max_wal_size=8GB -o checkpoint_timeout=1h -o autovacuum=off) ;;
   *) cmd=$what ;;

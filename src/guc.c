@@ -3,8 +3,8 @@
  *	  Settings, alphabetical, each with a why.
  *
  * Rules for whoever maintains this:
- * - Everyone may SET them: a setting that loosens a promise counts only while the current role has the rights
- *   of the ledger's owner, and that is asked where it is used, at that time.
+ * - Everyone may SET them (but loyalty.store): a setting that loosens a promise counts only while the current role
+ *   has the rights of the ledger's owner, and that is asked where it is used, at that time.
  * - Nothing here reads a table: the module is loaded where there is no transaction, too.
  */
 #include "postgres.h"
@@ -28,6 +28,14 @@ static bool allow_drop = false;
 static bool archiving = false;
 static char *now_text = NULL;
 static bool restoring = false;
+static int	store = STORE_CHOICE_AUTO;
+
+static const struct config_enum_entry store_choices[] = {
+	{"auto", STORE_CHOICE_AUTO, false},
+	{"heap", STORE_CHOICE_HEAP, false},
+	{"sql", STORE_CHOICE_SQL, false},
+	{NULL, 0, false}
+};
 
 /* What now_text says, kept by the assign hook. */
 static TimestampTz now_value = 0;
@@ -70,6 +78,12 @@ guc_init(void)
 							 "Triggers of loyalty let rows in as they are.",
 							 "For data-only restores. Counts for superusers and the ledger's owner.",
 							 &restoring, false, PGC_USERSET, 0, NULL, NULL, NULL);
+
+	/* Tests hold the two ways against each other; support rules one of them out. */
+	DefineCustomEnumVariable("loyalty.store",
+							 "How the ledger's tables are written and read.",
+							 "auto: directly where they are plain tables, by SQL where they are more; heap; sql.",
+							 &store, STORE_CHOICE_AUTO, store_choices, PGC_SUSET, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("loyalty");
 }
@@ -127,6 +141,12 @@ bool
 guc_archiving(void)
 {
 	return archiving && guc_has_owner_rights();
+}
+
+StoreChoice
+guc_store(void)
+{
+	return store;
 }
 
 bool

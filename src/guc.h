@@ -13,6 +13,16 @@ extern void guc_init(void);
 /* loyalty.now; false when it is not set.  Honoured for reading, and for writing in sandbox programs only. */
 extern bool guc_now(TimestampTz *now);
 
+/* loyalty.store */
+typedef enum StoreChoice
+{
+	STORE_CHOICE_AUTO,
+	STORE_CHOICE_HEAP,
+	STORE_CHOICE_SQL
+} StoreChoice;
+
+extern StoreChoice guc_store(void);
+
 /* who owns loyalty.account; InvalidOid without tables */
 extern Oid	guc_ledger_owner(void);
 

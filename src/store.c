@@ -1,0 +1,342 @@
+/*
+ * store.c
+ *	  The door to the ledger's tables, and which of two rooms lies behind it.
+ *
+ * Rules:
+ * - store_heap writes as COPY does, and so knows plain heap tables alone: no partitions, no shards, no triggers, no
+ *	 policies that the owner obeys.  Where a table is more than that, store_sql does the same in SQL.
+ * - Nothing but this file chooses, and only when a store is opened.
+ * - The answer is kept until one of the tables changes in the relation cache.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
+#include "commands/sequence.h"
+#include "rewrite/prs2lock.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/reltrigger.h"
+
+#include "errcodes.h"
+#include "guc.h"
+#include "store_ops.h"
+#include "store_row.h"
+
+/* What was found out, until a table changes. */
+static bool known = false;
+static bool changed;			/* while we looked */
+static const char *obstacle_table;	/* NULL: store_heap can do it */
+static const char *obstacle;
+static Oid	looked_at[STORE_TABLES];
+
+/* ---- choosing ---- */
+
+static void
+forget(Datum arg, Oid relid)
+{
+	for (int i = 0; i < STORE_TABLES; i++)
+		if (!OidIsValid(relid) || relid == looked_at[i])
+		{
+			known = false;
+			changed = true;
+		}
+}
+
+/* Citus keeps the rows of such a table in shards: the table of that name is an empty shell. */
+static bool
+is_distributed(Oid relid)
+{
+	Oid			registry;
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	bool		found;
+
+	if (!OidIsValid(get_extension_oid("citus", true)))
+		return false;
+	registry = get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE);
+	if (!OidIsValid(registry))
+		return false;
+	rel = table_open(registry, AccessShareLock);
+	ScanKeyInit(&key, get_attnum(registry, "logicalrelid"), BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* Triggers that writing rows would have to fire; the ledger's own are on TRUNCATE. */
+static bool
+has_write_triggers(const TriggerDesc *t)
+{
+	return t && (t->trig_insert_before_row || t->trig_insert_after_row || t->trig_insert_instead_row ||
+				 t->trig_update_before_row || t->trig_update_after_row || t->trig_update_instead_row ||
+				 t->trig_insert_before_statement || t->trig_insert_after_statement ||
+				 t->trig_update_before_statement || t->trig_update_after_statement);
+}
+
+/* What store_heap cannot do about a table; NULL: nothing. */
+static const char *
+table_obstacle(Relation rel, bool written)
+{
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return "is partitioned";
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return "is no plain heap table";
+	if (is_distributed(RelationGetRelid(rel)))
+		return "is distributed by Citus";
+	if (rel->rd_rel->relrowsecurity && rel->rd_rel->relforcerowsecurity)
+		return "has row security that its owner obeys";
+	if (written && has_write_triggers(rel->trigdesc))
+		return "has triggers";
+	if (written && rel->rd_rules)
+		return "has rules";
+	return NULL;
+}
+
+static void
+look_at_tables(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	registered = true;
+	obstacle = NULL;
+	changed = false;
+	for (int i = 0; i < STORE_TABLES; i++)
+	{
+		Relation	rel;
+		const char *found;
+
+		looked_at[i] = row_relation(store_layout[i].name);
+		rel = table_open(looked_at[i], AccessShareLock);
+		found = table_obstacle(rel, i != STORE_MEMBER);
+		table_close(rel, NoLock);
+		if (found && obstacle == NULL)
+		{
+			obstacle = found;
+			obstacle_table = store_layout[i].name;
+		}
+	}
+	known = !changed;
+}
+
+static const StoreOps *
+choose_room(void)
+{
+	StoreChoice choice = guc_store();
+
+	if (choice == STORE_CHOICE_SQL)
+		return &store_sql;
+	if (!known)
+		look_at_tables();
+	if (obstacle == NULL)
+		return &store_heap;
+	if (choice == STORE_CHOICE_HEAP)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("loyalty.store is \"heap\", which these tables do not allow"),
+				 errdetail("Table loyalty.%s %s.", obstacle_table, obstacle),
+				 errhint("RESET loyalty.store lets the extension choose.")));
+	return &store_sql;
+}
+
+/* ---- opening and closing ---- */
+
+static Store *
+create(TimestampTz posted_at, Snapshot snapshot)
+{
+	const StoreOps *ops = choose_room();
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "loyalty store", ALLOCSET_DEFAULT_SIZES);
+	Store	   *store = MemoryContextAllocZero(context, ops->size);
+
+	store->ops = ops;
+	store->context = context;
+	store->posted_at = posted_at;
+	store->snapshot = snapshot;
+	store->reader = snapshot != NULL;
+	ops->open(store);
+	return store;
+}
+
+Store *
+store_open(TimestampTz posted_at)
+{
+	return create(posted_at, NULL);
+}
+
+Store *
+store_open_reader(Snapshot snapshot)
+{
+	Assert(snapshot != NULL);
+	return create(0, snapshot);
+}
+
+void
+store_close(Store *store)
+{
+	if (!store->reader)
+		store->ops->flush(store);
+	store->ops->close(store);
+	MemoryContextDelete(store->context);
+}
+
+void
+store_flush(Store *store)
+{
+	store->ops->flush(store);
+}
+
+void
+store_hope(Store *store)
+{
+	store->hoping = true;
+	store->ops->hope(store);
+}
+
+/* ---- accounts ---- */
+
+void
+store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,
+					const TimestampTz *enrolled_at, MemoryContext context, Account **accounts)
+{
+	Assert(!store->reader);
+	store->ops->lock_accounts(store, program, n, members, enrolled_at, context, accounts);
+}
+
+Account *
+store_read_account(Store *store, const Program *program, int64 member, MemoryContext context)
+{
+	return store->ops->read_account(store, program, member, context);
+}
+
+Account *
+store_try_account(Store *store, const Program *program, int64 member, MemoryContext context)
+{
+	Assert(!store->reader);
+	return store->ops->try_account(store, program, member, context);
+}
+
+int
+store_walk_accounts(Store *store, int64 after_member, int32 after_program, int n, AccountAt *accounts)
+{
+	return store->ops->walk_accounts(store, after_member, after_program, n, accounts);
+}
+
+void
+store_read_members(Store *store, Account **accounts, int n)
+{
+	if (n > 0)
+		store->ops->read_members(store, accounts, n);
+}
+
+void
+store_change_account(Account *account)
+{
+	account->store->ops->change_account(account);
+}
+
+/* ---- lots ---- */
+
+void
+store_read_lots(Account *account, int n)
+{
+	account->store->ops->read_lots(account, n);
+}
+
+void
+store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context, KeyLots *results)
+{
+	store->ops->probe_keys(store, source_id, n, keys, context, results);
+}
+
+void
+store_begin_source(Store *store, int32 source_id)
+{
+	store->ops->begin_source(store, source_id);
+}
+
+Lot *
+store_next_source_lot(Store *store, MemoryContext context)
+{
+	return store->ops->next_source_lot(store, context);
+}
+
+bool
+store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high)
+{
+	return store->ops->keys_fresh(store, source_id, low, high);
+}
+
+void
+store_insert_lots(Account *account, Lot **lots, int n)
+{
+	if (n > 0)
+		account->store->ops->insert_lots(account, lots, n);
+}
+
+void
+store_change_lots(Account *account, Lot **lots, int n)
+{
+	if (n > 0)
+		account->store->ops->change_lots(account, lots, n);
+}
+
+/* ---- movements, tier changes, redemptions, requests ---- */
+
+void
+store_insert_movements(Account *account, const Movement *movements, int n)
+{
+	if (n > 0)
+		account->store->ops->insert_movements(account, movements, n);
+}
+
+void
+store_insert_tier_changes(Account *account, const TierChange *changes, int n)
+{
+	if (n > 0)
+		account->store->ops->insert_tier_changes(account, changes, n);
+}
+
+/* A sequence is the same thing to both rooms. */
+int64
+store_next_redemption(Store *store)
+{
+	return nextval_internal(row_relation("redemption_redemption_id_seq"), false);
+}
+
+void
+store_insert_redemption(Account *account, const Redemption *redemption)
+{
+	account->store->ops->insert_redemption(account, redemption);
+}
+
+bool
+store_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+{
+	return account->store->ops->find_redemption(account, redemption_id, redemption);
+}
+
+void
+store_insert_request(Account *account, const Request *request)
+{
+	account->store->ops->insert_request(account, request);
+}
+
+bool
+store_find_request(Account *account, const char *key, Request *request)
+{
+	return account->store->ops->find_request(account, key, request);
+}

@@ -1,0 +1,116 @@
+/*
+ * store_heap.h
+ *	  Inside of store_heap: what its files share.
+ */
+#ifndef LOYALTY_STORE_HEAP_H
+#define LOYALTY_STORE_HEAP_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "executor/executor.h"
+
+#include "compat.h"
+#include "store_ops.h"
+#include "store_row.h"
+
+#define INSERT_BATCH	500
+
+/* One table of the ledger, opened when first needed. */
+typedef struct HeapTable
+{
+	const char *name;
+	int			columns;
+	bool		read_only;
+	Relation	rel;
+	ResultRelInfo *rri;
+	TupleTableSlot *slot;		/* for reading and for single writes */
+	TupleTableSlot **batch;		/* rows kept back */
+	int			nbatch;
+	BulkInsertState bulk;
+	IndexScanDesc scan;			/* on its primary key */
+} HeapTable;
+
+/* The key of a new lot that is not indexed yet. */
+typedef struct KeyEntry
+{
+	uint64		head;			/* the key's first bytes, comparable */
+	text	   *key;
+	ItemPointerData tid;
+	int16		part;
+	int32		source_id;
+} KeyEntry;
+
+typedef struct HeapStore
+{
+	Store		base;
+	EState	   *estate;
+	HeapTable	tables[STORE_TABLES];
+
+	/*
+	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
+	 * sorted and inserted at its end, which costs a third.
+	 */
+	Relation	key_index;
+	IndexInfo  *key_info;
+	IndexScanDesc key_scan;
+	MemoryContext key_context;
+	KeyEntry   *keys;
+	int			nkeys;
+	int			max_keys;
+	Size		key_bytes;
+} HeapStore;
+
+static inline HeapStore *
+heap_of(Store *store)
+{
+	return (HeapStore *) store;
+}
+
+/* store_heap.c: tables, snapshots, rows */
+extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
+extern bool heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot);
+extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
+extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
+extern void heap_renew_snapshot(HeapStore *store);
+extern void heap_refresh_snapshot(HeapStore *store);
+extern void heap_fill_slot(HeapTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls);
+extern void heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
+extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum *values,
+							const bool *nulls);
+
+/* store_heap_account.c */
+extern void heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
+							   const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
+extern Account *heap_read_account(Store *base, const Program *program, int64 member, MemoryContext context);
+extern Account *heap_try_account(Store *base, const Program *program, int64 member, MemoryContext context);
+extern int	heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, AccountAt *accounts);
+extern void heap_read_members(Store *base, Account **accounts, int n);
+extern void heap_change_account(Account *account);
+
+/* store_heap_lot.c */
+extern void heap_read_lots(Account *account, int n);
+extern void heap_insert_lots(Account *account, Lot **lots, int n);
+extern void heap_change_lots(Account *account, Lot **lots, int n);
+extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
+
+/* store_heap_key.c */
+extern void heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext context,
+							KeyLots *results);
+extern void heap_begin_source(Store *base, int32 source_id);
+extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
+extern bool heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high);
+extern void heap_take_key_index(HeapStore *store, HeapTable *table);
+extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
+extern void heap_flush_keys(HeapStore *store);
+
+/* store_heap_entry.c */
+extern void heap_insert_movements(Account *account, const Movement *movements, int n);
+extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
+extern void heap_insert_redemption(Account *account, const Redemption *redemption);
+extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
+extern void heap_insert_request(Account *account, const Request *request);
+extern bool heap_find_request(Account *account, const char *key, Request *request);
+
+#endif

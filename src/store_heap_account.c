@@ -1,0 +1,280 @@
+/*
+ * store_heap_account.c
+ *	  Accounts and members: find, lock, enroll, walk, write.
+ *
+ * Rules:
+ * - Locks are taken in the order given, one account after the other, and so are the inserts of new ones.
+ * - After the last lock of a call the snapshot is a new one: lots are read as the last holders left them.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "store_heap.h"
+
+static bool lock_account(HeapStore *store, const Program *program, int64 member, LockWaitPolicy wait,
+						 Account **account);
+static bool enroll_account(HeapStore *store, Account *account);
+
+static void
+fill_account(Account *account, TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	row_to_account(slot->tts_values, slot->tts_isnull, account);
+	account->tid = slot->tts_tid;
+}
+
+/* Position table->slot on the account's visible row; false when there is none. */
+static bool
+find_account(HeapStore *store, HeapTable *table, const Program *program, int64 member)
+{
+	ScanKeyData keys[2];
+	IndexScanDesc scan = heap_primary_scan(store, table, 2);
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
+	heap_search(store, scan, keys, 2);
+	return heap_next(store, scan, table->slot);
+}
+
+Account *
+heap_read_account(Store *base, const Program *program, int64 member, MemoryContext context)
+{
+	HeapStore  *store = heap_of(base);
+	HeapTable  *table = heap_table(store, STORE_ACCOUNT);
+	Account    *account;
+
+	if (!find_account(store, table, program, member))
+		return NULL;
+	account = row_new_account(&store->base, program, member, context);
+	fill_account(account, table->slot);
+	return account;
+}
+
+void
+heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
+				   const TimestampTz *enrolled_at, MemoryContext context, Account **accounts)
+{
+	HeapStore  *store = heap_of(base);
+	bool		locked = false;
+
+	heap_table(store, STORE_ACCOUNT);
+	if (!store->base.hoping || n == 0)
+		heap_refresh_snapshot(store);
+	for (int i = 0; i < n; i++)
+	{
+		Assert(i == 0 || members[i - 1] < members[i]);
+		CHECK_FOR_INTERRUPTS();
+		accounts[i] = row_new_account(&store->base, program, members[i], context);
+		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
+		{
+			if (enrolled_at == NULL || enrolled_at[i] == DT_NOEND)
+			{
+				accounts[i] = NULL;
+				break;
+			}
+			ledger_enroll(accounts[i], enrolled_at[i]);
+			if (store->base.hoping || enroll_account(store, accounts[i]))
+				break;
+			/* somebody else enrolled the member in between: now it is there */
+			heap_refresh_snapshot(store);
+		}
+		locked |= accounts[i] && accounts[i]->stored;
+	}
+	/* what is read from now on is newer than every lock */
+	if (!store->base.hoping)
+		heap_refresh_snapshot(store);
+	else if (locked)
+		heap_renew_snapshot(store);
+}
+
+/*
+ * Lock one account and read what its last holder committed; false when there is none, or when `wait` says not to
+ * wait and somebody holds it.  Under REPEATABLE READ a row that somebody changed
+ * after the transaction's snapshot is a serialization failure, as it is for UPDATE.
+ */
+static bool
+lock_account(HeapStore *store, const Program *program, int64 member, LockWaitPolicy wait, Account **account)
+{
+	HeapTable  *table = &store->tables[STORE_ACCOUNT];
+	ItemPointerData tid;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	if (!find_account(store, table, program, member))
+		return false;
+	tid = table->slot->tts_tid;
+	result = table_tuple_lock(table->rel, &tid, store->base.snapshot, table->slot, GetCurrentCommandId(true),
+							  LockTupleNoKeyExclusive, wait,
+							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	if (result == TM_WouldBlock)
+		return false;
+	if (result == TM_Updated || (result == TM_Ok && IsolationUsesXactSnapshot() &&
+								 !table_tuple_satisfies_snapshot(table->rel, table->slot, GetTransactionSnapshot()) &&
+								 !TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(
+																							 ExecFetchSlotHeapTuple(table->slot, false, NULL)->t_data))))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	if (result != TM_Ok)
+		elog(ERROR, "could not lock account of member " INT64_FORMAT ": result %d", member, result);
+	fill_account(*account, table->slot);
+	return true;
+}
+
+Account *
+heap_try_account(Store *base, const Program *program, int64 member, MemoryContext context)
+{
+	HeapStore  *store = heap_of(base);
+	Account    *account;
+
+	heap_table(store, STORE_ACCOUNT);
+	heap_refresh_snapshot(store);
+	account = row_new_account(&store->base, program, member, context);
+	if (!lock_account(store, program, member, LockWaitSkip, &account))
+		return NULL;
+	heap_refresh_snapshot(store);
+	return account;
+}
+
+int
+heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, AccountAt *accounts)
+{
+	HeapStore  *store = heap_of(base);
+	HeapTable  *table = heap_table(store, STORE_ACCOUNT);
+	ScanKeyData position[2];
+	ScanKeyData key = {0};
+	IndexScanDesc scan;
+	Relation	index;
+	int			found = 0;
+
+	heap_refresh_snapshot(store);
+	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 1, BTGreaterStrategyNumber, INT8OID, InvalidOid, F_BTINT8CMP,
+						   Int64GetDatum(after_member));
+	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 2, BTGreaterStrategyNumber, INT4OID, InvalidOid,
+						   F_BTINT4CMP, Int32GetDatum(after_program));
+	key.sk_flags = SK_ROW_HEADER;
+	key.sk_attno = 1;
+	key.sk_strategy = BTGreaterStrategyNumber;
+	key.sk_argument = PointerGetDatum(position);
+	index = index_open(RelationGetPrimaryKeyIndex(table->rel), AccessShareLock);
+	scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, 1, 0);
+	heap_search(store, scan, &key, 1);
+	while (found < n && heap_next(store, scan, table->slot))
+	{
+		bool		isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		accounts[found++] = (AccountAt) {
+			.member_id = DatumGetInt64(slot_getattr(table->slot, A_MEMBER_ID + 1, &isnull)),
+			.program_id = DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)),
+			.next_change_at = DatumGetTimestampTz(slot_getattr(table->slot, A_NEXT_CHANGE_AT + 1, &isnull))
+		};
+	}
+	ExecClearTuple(table->slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
+}
+
+/* Insert a new account's row; false when another session has enrolled the member first. */
+static bool
+enroll_account(HeapStore *store, Account *account)
+{
+	HeapTable  *table = &store->tables[STORE_ACCOUNT];
+	Datum		values[A_COUNT];
+	bool		nulls[A_COUNT];
+	uint32		token;
+	bool		conflict = false;
+	ItemPointerData existing;
+	ItemPointerData none;
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	account_to_row(account, values, nulls);
+	heap_fill_slot(table, table->slot, values, nulls);
+	ItemPointerSetInvalid(&none);
+	if (!ExecCheckIndexConstraints(table->rri, table->slot, store->estate, &existing, &none, NIL))
+	{
+		MemoryContextSwitchTo(old);
+		ResetPerTupleExprContext(store->estate);
+		return false;
+	}
+	token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+	table_tuple_insert_speculative(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL, token);
+	ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, true, &conflict, NIL, false);
+	table_tuple_complete_speculative(table->rel, table->slot, token, !conflict);
+	SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	account->tid = table->slot->tts_tid;
+	account->stored = true;
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+	return !conflict;
+}
+
+void
+heap_change_account(Account *account)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_ACCOUNT);
+	Datum		values[A_COUNT];
+	bool		nulls[A_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	account_to_row(account, values, nulls);
+	if (account->stored)
+		heap_update_row(store, table, &account->tid, values, nulls);
+	else
+	{
+		/* at once, not with others of a batch: whoever waits for it must wait in the order of locks */
+		heap_fill_slot(table, table->slot, values, nulls);
+		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		account->tid = table->slot->tts_tid;
+		account->stored = true;
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_read_members(Store *base, Account **accounts, int n)
+{
+	HeapStore  *store = heap_of(base);
+	HeapTable  *table = heap_table(store, STORE_MEMBER);
+
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	for (int i = 0; i < n; i++)
+	{
+		Account    *account = accounts[i];
+		ScanKeyData key;
+		IndexScanDesc scan;
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		if (account == NULL)
+			continue;
+		scan = heap_primary_scan(store, table, 1);
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+		heap_search(store, scan, &key, 1);
+		if (!heap_next(store, scan, table->slot))
+			continue;
+		slot_getallattrs(table->slot);
+		old = MemoryContextSwitchTo(account->context);
+		account->attributes = DatumGetJsonbPCopy(table->slot->tts_values[B_ATTRIBUTES]);
+		MemoryContextSwitchTo(old);
+		account->has_birth_date = !table->slot->tts_isnull[B_BIRTH_DATE];
+		account->birth_date = account->has_birth_date ? DatumGetDateADT(table->slot->tts_values[B_BIRTH_DATE]) : 0;
+	}
+	ExecClearTuple(table->slot);
+}

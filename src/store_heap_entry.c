@@ -1,0 +1,121 @@
+/*
+ * store_heap_entry.c
+ *	  Movements, tier changes, redemptions and requests.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+#include "store_heap.h"
+
+void
+heap_insert_movements(Account *account, const Movement *movements, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_MOVEMENT);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[M_COUNT];
+		bool		nulls[M_COUNT];
+
+		movement_to_row(account, &movements[i], values, nulls);
+		heap_insert_row(store, table, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_TIER_CHANGE);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[T_COUNT];
+		bool		nulls[T_COUNT];
+
+		tier_change_to_row(account, &changes[i], values, nulls);
+		heap_insert_row(store, table, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_insert_redemption(Account *account, const Redemption *redemption)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_REDEMPTION);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		values[R_COUNT];
+	bool		nulls[R_COUNT];
+
+	redemption_to_row(account, redemption, values, nulls);
+	heap_insert_row(store, table, values, nulls);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+bool
+heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_REDEMPTION);
+	IndexScanDesc scan = heap_primary_scan(store, table, 2);
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
+	heap_search(store, scan, keys, 2);
+	if (!heap_next(store, scan, table->slot))
+		return false;
+	slot_getallattrs(table->slot);
+	row_to_redemption(table->slot->tts_values, table->slot->tts_isnull, redemption);
+	ExecClearTuple(table->slot);
+	return true;
+}
+
+void
+heap_insert_request(Account *account, const Request *request)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_REQUEST);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		values[Q_COUNT];
+	bool		nulls[Q_COUNT];
+
+	request_to_row(account, request, values, nulls);
+	heap_insert_row(store, table, values, nulls);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+bool
+heap_find_request(Account *account, const char *key, Request *request)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_REQUEST);
+	IndexScanDesc scan = heap_primary_scan(store, table, 3);
+	ScanKeyData keys[3];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(key));
+	heap_search(store, scan, keys, 3);
+	if (!heap_next(store, scan, table->slot))
+		return false;
+	slot_getallattrs(table->slot);
+	row_to_request(table->slot->tts_values, table->slot->tts_isnull, key, request);
+	ExecClearTuple(table->slot);
+	return true;
+}

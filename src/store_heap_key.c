@@ -1,0 +1,256 @@
+/*
+ * store_heap_key.c
+ *	  Source keys of lots: probing them, and the index lot_source_key, which is ours to fill.
+ *
+ * Rule: a key that is kept back is indexed before any is looked for, and before the store is closed.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "store_heap.h"
+
+static IndexScanDesc
+key_scan(HeapStore *store, int nkeys)
+{
+	HeapTable  *table = heap_table(store, STORE_LOT);
+
+	heap_flush_keys(store);
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	if (store->key_index == NULL)
+		store->key_index = index_open(row_relation("lot_source_key"), AccessShareLock);
+	if (store->key_scan && store->key_scan->numberOfKeys != nkeys)
+	{
+		index_endscan(store->key_scan);
+		store->key_scan = NULL;
+	}
+	if (store->key_scan == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(store->base.context);
+
+		store->key_scan = index_beginscan(table->rel, store->key_index, store->base.snapshot, NULL, nkeys, 0);
+		MemoryContextSwitchTo(old);
+	}
+	store->key_scan->xs_snapshot = store->base.snapshot;
+	return store->key_scan;
+}
+
+static void
+text_key(ScanKey key, StrategyNumber strategy, RegProcedure function, const char *value)
+{
+	ScanKeyEntryInitialize(key, 0, 2, strategy, TEXTOID, C_COLLATION_OID, function, CStringGetTextDatum(value));
+}
+
+void
+heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext context, KeyLots *results)
+{
+	HeapStore  *store = heap_of(base);
+	IndexScanDesc scan = key_scan(store, 2);
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+	ScanKeyData scan_keys[2];
+
+	ScanKeyInit(&scan_keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	for (int i = 0; i < n; i++)
+	{
+		KeyLots    *result = &results[i];
+		int			room = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		result->nlots = 0;
+		result->lots = NULL;
+		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
+		heap_search(store, scan, scan_keys, 2);
+		while (heap_next(store, scan, slot))
+		{
+			if (result->nlots == room)
+			{
+				room = room ? room * 2 : 2;
+				result->lots = result->lots ? repalloc(result->lots, room * sizeof(Lot *))
+					: MemoryContextAlloc(context, room * sizeof(Lot *));
+			}
+			result->lots[result->nlots++] = heap_lot(slot, context);
+		}
+		pfree(DatumGetPointer(scan_keys[1].sk_argument));
+	}
+	ExecClearTuple(slot);
+}
+
+void
+heap_begin_source(Store *base, int32 source_id)
+{
+	HeapStore  *store = heap_of(base);
+	ScanKeyData key;
+
+	heap_refresh_snapshot(store);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	heap_search(store, key_scan(store, 1), &key, 1);
+}
+
+Lot *
+heap_next_source_lot(Store *base, MemoryContext context)
+{
+	HeapStore  *store = heap_of(base);
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+
+	if (!heap_next(store, store->key_scan, slot))
+		return NULL;
+	return heap_lot(slot, context);
+}
+
+bool
+heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high)
+{
+	HeapStore  *store = heap_of(base);
+	IndexScanDesc scan = key_scan(store, 3);
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+	ScanKeyData keys[3];
+	bool		found;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
+	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
+	heap_search(store, scan, keys, 3);
+	found = heap_next(store, scan, slot);
+	ExecClearTuple(slot);
+	return !found;
+}
+
+/* Of the lots' indexes all are PostgreSQL's to fill but this one. */
+void
+heap_take_key_index(HeapStore *store, HeapTable *table)
+{
+	ResultRelInfo *rri = table->rri;
+	Oid			key_index = row_relation("lot_source_key");
+	int			kept = 0;
+
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		if (RelationGetRelid(rri->ri_IndexRelationDescs[i]) == key_index)
+		{
+			store->key_index = rri->ri_IndexRelationDescs[i];
+			store->key_info = rri->ri_IndexRelationInfo[i];
+			continue;
+		}
+		rri->ri_IndexRelationDescs[kept] = rri->ri_IndexRelationDescs[i];
+		rri->ri_IndexRelationInfo[kept++] = rri->ri_IndexRelationInfo[i];
+	}
+	rri->ri_NumIndices = kept;
+	if (store->key_index == NULL)
+		elog(ERROR, "index lot_source_key is not an index of loyalty.lot");
+}
+
+static void
+insert_key_entry(HeapStore *store, Datum source_id, Datum key, Datum part, bool isnull, ItemPointer tid)
+{
+	Datum		values[3] = {source_id, key, part};
+	bool		nulls[3] = {isnull, isnull, false};
+
+	index_insert(store->key_index, values, nulls, tid, store->tables[STORE_LOT].rel, UNIQUE_CHECK_YES, false,
+				 store->key_info);
+}
+
+static uint64
+key_head(const text *key)
+{
+	uint64		head = 0;
+
+	memcpy(&head, VARDATA_ANY(key), Min(VARSIZE_ANY_EXHDR(key), sizeof(head)));
+	return pg_ntoh64(head);
+}
+
+/* Index the key of a new lot, now or with the others of the statement. */
+void
+heap_insert_key(HeapStore *store, TupleTableSlot *slot)
+{
+	bool		isnull;
+	bool		never;
+	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
+	Datum		part = slot_getattr(slot, L_PART + 1, &never);
+	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
+	KeyEntry   *entry;
+	Size		size;
+
+	if (!store->base.hoping || isnull)
+	{
+		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
+		return;
+	}
+	size = VARSIZE_ANY(DatumGetPointer(key));
+	if (store->key_bytes + size > (Size) work_mem * 1024)
+		heap_flush_keys(store);
+	if (store->key_context == NULL)
+		store->key_context = GenerationContextCreate(store->base.context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
+	if (store->nkeys == store->max_keys)
+	{
+		store->max_keys = Max(1024, store->max_keys * 2);
+		store->keys = store->keys == NULL ? MemoryContextAlloc(store->base.context, store->max_keys * sizeof(KeyEntry))
+			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
+	}
+	entry = &store->keys[store->nkeys++];
+	entry->key = MemoryContextAlloc(store->key_context, size);
+	memcpy(entry->key, DatumGetPointer(key), size);
+	entry->head = key_head(entry->key);
+	entry->source_id = DatumGetInt32(source_id);
+	entry->part = DatumGetInt16(part);
+	entry->tid = slot->tts_tid;
+	store->key_bytes += sizeof(KeyEntry) + size + 16;
+}
+
+static inline int
+compare_keys(const KeyEntry *x, const KeyEntry *y)
+{
+	int			xlen;
+	int			ylen;
+	int			c;
+
+	if (x->head != y->head)
+		return x->head < y->head ? -1 : 1;
+	xlen = VARSIZE_ANY_EXHDR(x->key);
+	ylen = VARSIZE_ANY_EXHDR(y->key);
+	c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+	return c != 0 ? c : xlen != ylen ? xlen - ylen : x->part - y->part;
+}
+
+#define ST_SORT sort_keys
+#define ST_ELEMENT_TYPE KeyEntry
+#define ST_COMPARE(a, b) compare_keys(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* In key order neighbours go to one page. */
+void
+heap_flush_keys(HeapStore *store)
+{
+	MemoryContext old;
+
+	if (store->nkeys == 0)
+		return;
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	sort_keys(store->keys, store->nkeys);
+	for (int i = 0; i < store->nkeys; i++)
+	{
+		KeyEntry   *entry = &store->keys[i];
+
+		CHECK_FOR_INTERRUPTS();
+		insert_key_entry(store, Int32GetDatum(entry->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
+						 false, &entry->tid);
+		if (i % 1000 == 0)
+			ResetPerTupleExprContext(store->estate);
+	}
+	store->nkeys = 0;
+	store->key_bytes = 0;
+	MemoryContextReset(store->key_context);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}

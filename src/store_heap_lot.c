@@ -1,0 +1,130 @@
+/*
+ * store_heap_lot.c
+ *	  Lots: open ones in burn order, new ones, changed ones.
+ *
+ * Rule: of a lot only remaining, owed and kept_amount change, so that every update is HOT.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "store_heap.h"
+
+Lot *
+heap_lot(TupleTableSlot *slot, MemoryContext context)
+{
+	Lot		   *lot;
+
+	slot_getallattrs(slot);
+	lot = row_to_lot(slot->tts_values, slot->tts_isnull, context);
+	lot->tid = slot->tts_tid;
+	return lot;
+}
+
+/*
+ * Open lots come in primary-key order from a position on: a row comparison (expires_at, entry_no), because with
+ * the expiry alone 100,000 dead lots of equal expiry would be read and thrown away.
+ */
+void
+heap_read_lots(Account *account, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	bool		first = account->nlots == 0 && account->read_entry_no == 0;
+	StrategyNumber strategy = first ? BTGreaterEqualStrategyNumber : BTGreaterStrategyNumber;
+	ScanKeyData position[2];
+	ScanKeyData keys[3];
+	IndexScanDesc scan;
+
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	scan = heap_primary_scan(store, table, 3);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 3, strategy, TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_CMP,
+						   TimestampTzGetDatum(first ? account->open_from_expires_at : account->read_expires_at));
+	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 4, strategy, INT8OID, InvalidOid, F_BTINT8CMP,
+						   Int64GetDatum(first ? account->open_from_entry_no : account->read_entry_no));
+	memset(&keys[2], 0, sizeof(ScanKeyData));
+	keys[2].sk_flags = SK_ROW_HEADER;
+	keys[2].sk_attno = 3;
+	keys[2].sk_strategy = strategy;
+	keys[2].sk_argument = PointerGetDatum(position);
+	heap_search(store, scan, keys, 3);
+	while (n > 0)
+	{
+		Lot		   *lot;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!heap_next(store, scan, table->slot))
+		{
+			account->all_read = true;
+			break;
+		}
+		lot = heap_lot(table->slot, account->context);
+		account->read_expires_at = lot->expires_at;
+		account->read_entry_no = lot->entry_no;
+		if (lot->remaining == 0)
+			continue;
+		ledger_take_lot(account, lot);
+		n--;
+	}
+	ExecClearTuple(table->slot);
+}
+
+void
+heap_insert_lots(Account *account, Lot **lots, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	Datum		values[L_COUNT];
+	bool		nulls[L_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	for (int i = 0; i < n; i++)
+	{
+		lot_to_row(lots[i], values, nulls);
+		heap_insert_row(store, table, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_change_lots(Account *account, Lot **lots, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+
+	for (int i = 0; i < n; i++)
+	{
+		HeapTuple	former;
+		HeapTuple	changed;
+		Datum		values[L_COUNT];
+		bool		nulls[L_COUNT];
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!table_tuple_fetch_row_version(table->rel, &lots[i]->tid, SnapshotAny, table->slot))
+			elog(ERROR, "lot " INT64_FORMAT " of member " INT64_FORMAT " has gone", lots[i]->entry_no, lots[i]->member_id);
+		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+		lot_to_row(lots[i], values, nulls);
+		former = ExecFetchSlotHeapTuple(table->slot, false, NULL);
+		changed = heap_modify_tuple_by_cols(former, RelationGetDescr(table->rel), 3,
+											(int[]) {L_REMAINING + 1, L_OWED + 1, L_KEPT_AMOUNT + 1},
+											(Datum[]) {values[L_REMAINING], values[L_OWED], values[L_KEPT_AMOUNT]},
+											(bool[]) {false, false, nulls[L_KEPT_AMOUNT]});
+		ExecForceStoreHeapTuple(changed, table->slot, false);
+		heap_update_row(store, table, &lots[i]->tid, NULL, NULL);
+		MemoryContextSwitchTo(old);
+		ExecClearTuple(table->slot);
+		ResetPerTupleExprContext(store->estate);
+	}
+}

@@ -1,0 +1,62 @@
+/*
+ * store_ops.h
+ *	  What a room behind the door of store.h must be able to do.
+ *
+ * For store.c and the rooms alone.  Each function keeps the contract that store.h gives the one of its name.
+ */
+#ifndef LOYALTY_STORE_OPS_H
+#define LOYALTY_STORE_OPS_H
+
+#include "postgres.h"
+
+#include "store.h"
+
+typedef struct StoreOps
+{
+	const char *name;
+	Size		size;			/* of the room's own struct, which begins with a Store */
+	void		(*open) (Store *store);
+	void		(*close) (Store *store);	/* after flush; the store's context is deleted next */
+	void		(*hope) (Store *store);
+	void		(*flush) (Store *store);
+
+	void		(*lock_accounts) (Store *store, const Program *program, int n, const int64 *members,
+								  const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
+	Account    *(*read_account) (Store *store, const Program *program, int64 member, MemoryContext context);
+	Account    *(*try_account) (Store *store, const Program *program, int64 member, MemoryContext context);
+	int			(*walk_accounts) (Store *store, int64 after_member, int32 after_program, int n, AccountAt *accounts);
+	void		(*read_members) (Store *store, Account **accounts, int n);
+	void		(*change_account) (Account *account);
+
+	void		(*read_lots) (Account *account, int n);
+	void		(*probe_keys) (Store *store, int32 source_id, int n, char **keys, MemoryContext context,
+							   KeyLots *results);
+	void		(*begin_source) (Store *store, int32 source_id);
+	Lot		   *(*next_source_lot) (Store *store, MemoryContext context);
+	bool		(*keys_fresh) (Store *store, int32 source_id, const char *low, const char *high);
+	void		(*insert_lots) (Account *account, Lot **lots, int n);
+	void		(*change_lots) (Account *account, Lot **lots, int n);
+
+	void		(*insert_movements) (Account *account, const Movement *movements, int n);
+	void		(*insert_tier_changes) (Account *account, const TierChange *changes, int n);
+	void		(*insert_redemption) (Account *account, const Redemption *redemption);
+	bool		(*find_redemption) (Account *account, int64 redemption_id, Redemption *redemption);
+	void		(*insert_request) (Account *account, const Request *request);
+	bool		(*find_request) (Account *account, const char *key, Request *request);
+} StoreOps;
+
+/* What both rooms have. */
+struct Store
+{
+	const StoreOps *ops;
+	MemoryContext context;
+	TimestampTz posted_at;
+	Snapshot	snapshot;		/* of a reader; a writer's is its room's affair */
+	bool		reader;
+	bool		hoping;
+};
+
+extern const StoreOps store_heap;
+extern const StoreOps store_sql;
+
+#endif

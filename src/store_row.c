@@ -1,0 +1,435 @@
+/*
+ * store_row.c
+ *	  Rows of the ledger's tables to and from structs, for both stores.
+ *
+ * Rules:
+ * - Here alone it is written which column is which field.
+ * - What is read is copied: nothing points into a row.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "errcodes.h"
+#include "store_ops.h"
+#include "store_row.h"
+
+static const StoreColumn account_columns[] = {
+	[A_MEMBER_ID] = {"member_id", INT8OID},
+	[A_ENROLLED_AT] = {"enrolled_at", TIMESTAMPTZOID},
+	[A_SETTLED_AT] = {"settled_at", TIMESTAMPTZOID},
+	[A_NEXT_CHANGE_AT] = {"next_change_at", TIMESTAMPTZOID},
+	[A_AVAILABLE] = {"available", INT8OID},
+	[A_PENDING] = {"pending", INT8OID},
+	[A_HELD] = {"held", INT8OID},
+	[A_DEBT] = {"debt", INT8OID},
+	[A_NEXT_ENTRY] = {"next_entry", INT8OID},
+	[A_OPEN_FROM_EXPIRES_AT] = {"open_from_expires_at", TIMESTAMPTZOID},
+	[A_OPEN_FROM_ENTRY_NO] = {"open_from_entry_no", INT8OID},
+	[A_TIER_UNTIL] = {"tier_until", TIMESTAMPTZOID},
+	[A_PERIOD_START] = {"period_start", TIMESTAMPTZOID},
+	[A_PERIOD_END] = {"period_end", TIMESTAMPTZOID},
+	[A_PREVIOUS_START] = {"previous_start", TIMESTAMPTZOID},
+	[A_PROGRAM_ID] = {"program_id", INT4OID},
+	[A_TIER_ID] = {"tier_id", INT4OID},
+	[A_VISITS] = {"visits", INT4OID},
+	[A_VISITS_PREVIOUS] = {"visits_previous", INT4OID},
+	[A_EARNED] = {"earned", INT8OID},
+	[A_EARNED_PREVIOUS] = {"earned_previous", INT8OID},
+	[A_SPEND] = {"spend", NUMERICOID},
+	[A_SPEND_PREVIOUS] = {"spend_previous", NUMERICOID},
+	[A_STATUS] = {"status", TEXTOID},
+};
+
+static const StoreColumn lot_columns[] = {
+	[L_MEMBER_ID] = {"member_id", INT8OID},
+	[L_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+	[L_ENTRY_NO] = {"entry_no", INT8OID},
+	[L_POINTS] = {"points", INT8OID},
+	[L_REMAINING] = {"remaining", INT8OID},
+	[L_OWED] = {"owed", INT8OID},
+	[L_EARNED_AT] = {"earned_at", TIMESTAMPTZOID},
+	[L_AVAILABLE_AT] = {"available_at", TIMESTAMPTZOID},
+	[L_AT] = {"at", TIMESTAMPTZOID},
+	[L_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+	[L_PROGRAM_ID] = {"program_id", INT4OID},
+	[L_SOURCE_ID] = {"source_id", INT4OID},
+	[L_UNIT] = {"unit", INT4OID},
+	[L_PART] = {"part", INT2OID},
+	[L_KIND] = {"kind", CHAROID},
+	[L_SOURCE_KEY] = {"source_key", TEXTOID},
+	[L_AMOUNT] = {"amount", NUMERICOID},
+	[L_KEPT_AMOUNT] = {"kept_amount", NUMERICOID},
+	[L_BREAKDOWN] = {"breakdown", BYTEAOID},
+};
+
+static const StoreColumn movement_columns[] = {
+	[M_MEMBER_ID] = {"member_id", INT8OID},
+	[M_ENTRY_NO] = {"entry_no", INT8OID},
+	[M_LOT_EXPIRES_AT] = {"lot_expires_at", TIMESTAMPTZOID},
+	[M_LOT_ENTRY_NO] = {"lot_entry_no", INT8OID},
+	[M_POINTS] = {"points", INT8OID},
+	[M_AT] = {"at", TIMESTAMPTZOID},
+	[M_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+	[M_REDEMPTION_ID] = {"redemption_id", INT8OID},
+	[M_ORIGIN_ENTRY_NO] = {"origin_entry_no", INT8OID},
+	[M_PROGRAM_ID] = {"program_id", INT4OID},
+	[M_KIND] = {"kind", TEXTOID},
+	[M_REASON] = {"reason", TEXTOID},
+};
+
+static const StoreColumn tier_change_columns[] = {
+	[T_MEMBER_ID] = {"member_id", INT8OID},
+	[T_PROGRAM_ID] = {"program_id", INT4OID},
+	[T_AT] = {"at", TIMESTAMPTZOID},
+	[T_CHANGE_NO] = {"change_no", INT8OID},
+	[T_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+	[T_FROM_TIER_ID] = {"from_tier_id", INT4OID},
+	[T_TO_TIER_ID] = {"to_tier_id", INT4OID},
+	[T_HELD_UNTIL] = {"held_until", TIMESTAMPTZOID},
+	[T_REASON] = {"reason", TEXTOID},
+};
+
+static const StoreColumn redemption_columns[] = {
+	[R_MEMBER_ID] = {"member_id", INT8OID},
+	[R_REDEMPTION_ID] = {"redemption_id", INT8OID},
+	[R_PROGRAM_ID] = {"program_id", INT4OID},
+	[R_REWARD_ID] = {"reward_id", INT4OID},
+	[R_QUANTITY] = {"quantity", INT4OID},
+	[R_POINTS] = {"points", INT8OID},
+	[R_STATE] = {"state", TEXTOID},
+	[R_KEY] = {"key", TEXTOID},
+	[R_REASON] = {"reason", TEXTOID},
+	[R_VOUCHER] = {"voucher", TEXTOID},
+	[R_HELD_UNTIL] = {"held_until", TIMESTAMPTZOID},
+	[R_FIRST_ENTRY] = {"first_entry", INT8OID},
+	[R_LAST_ENTRY] = {"last_entry", INT8OID},
+	[R_AT] = {"at", TIMESTAMPTZOID},
+	[R_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+	[R_BY] = {"by", TEXTOID},
+};
+
+static const StoreColumn request_columns[] = {
+	[Q_MEMBER_ID] = {"member_id", INT8OID},
+	[Q_PROGRAM_ID] = {"program_id", INT4OID},
+	[Q_KEY] = {"key", TEXTOID},
+	[Q_CALL] = {"call", TEXTOID},
+	[Q_ARGUMENTS] = {"arguments", JSONBOID},
+	[Q_REDEMPTION_ID] = {"redemption_id", INT8OID},
+	[Q_ENTRY_NO] = {"entry_no", INT8OID},
+	[Q_AT] = {"at", TIMESTAMPTZOID},
+};
+
+static const StoreColumn member_columns[] = {
+	[B_MEMBER_ID] = {"member_id", INT8OID},
+	[B_ATTRIBUTES] = {"attributes", JSONBOID},
+	[B_BIRTH_DATE] = {"birth_date", DATEOID},
+	[B_STATUS] = {"status", TEXTOID},
+	[B_ERASED_AT] = {"erased_at", TIMESTAMPTZOID},
+};
+
+const StoreLayout store_layout[STORE_TABLES] = {
+	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
+	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
+	[STORE_MOVEMENT] = {"movement", lengthof(movement_columns), movement_columns},
+	[STORE_TIER_CHANGE] = {"tier_change", lengthof(tier_change_columns), tier_change_columns},
+	[STORE_REDEMPTION] = {"redemption", lengthof(redemption_columns), redemption_columns},
+	[STORE_REQUEST] = {"request", lengthof(request_columns), request_columns},
+	[STORE_MEMBER] = {"member", lengthof(member_columns), member_columns},
+};
+
+Oid
+row_relation(const char *name)
+{
+	Oid			schema = get_namespace_oid("loyalty", true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_VERSION_MISMATCH),
+				 errmsg("table loyalty.%s does not exist", name),
+				 errhint("Call SELECT loyalty.install() as the owner of the ledger.")));
+	return relid;
+}
+
+static Datum
+text_or_null(const char *value, bool *isnull)
+{
+	*isnull = value == NULL;
+	return value ? CStringGetTextDatum(value) : (Datum) 0;
+}
+
+static const char *
+text_value(const Datum *v, const bool *nulls, int column)
+{
+	return nulls[column] ? NULL : TextDatumGetCString(v[column]);
+}
+
+/* ---- accounts ---- */
+
+Account *
+row_new_account(Store *store, const Program *program, int64 member, MemoryContext context)
+{
+	Account    *account = MemoryContextAllocZero(context, sizeof(Account));
+
+	account->member_id = member;
+	account->program = program;
+	account->store = store;
+	account->context = context;
+	account->posted_at = store->posted_at;
+	return account;
+}
+
+
+void
+row_to_account(const Datum *v, const bool *nulls, Account *account)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	account->member_id = DatumGetInt64(v[A_MEMBER_ID]);
+	account->enrolled_at = DatumGetTimestampTz(v[A_ENROLLED_AT]);
+	account->settled_at = DatumGetTimestampTz(v[A_SETTLED_AT]);
+	account->next_change_at = DatumGetTimestampTz(v[A_NEXT_CHANGE_AT]);
+	account->available = DatumGetInt64(v[A_AVAILABLE]);
+	account->pending = DatumGetInt64(v[A_PENDING]);
+	account->held = DatumGetInt64(v[A_HELD]);
+	account->debt = DatumGetInt64(v[A_DEBT]);
+	account->next_entry = DatumGetInt64(v[A_NEXT_ENTRY]);
+	account->open_from_expires_at = DatumGetTimestampTz(v[A_OPEN_FROM_EXPIRES_AT]);
+	account->open_from_entry_no = DatumGetInt64(v[A_OPEN_FROM_ENTRY_NO]);
+	account->tier_until = DatumGetTimestampTz(v[A_TIER_UNTIL]);
+	account->period_start = DatumGetTimestampTz(v[A_PERIOD_START]);
+	account->period_end = DatumGetTimestampTz(v[A_PERIOD_END]);
+	account->previous_start = DatumGetTimestampTz(v[A_PREVIOUS_START]);
+	account->tier_id = nulls[A_TIER_ID] ? 0 : DatumGetInt32(v[A_TIER_ID]);
+	account->visits = DatumGetInt32(v[A_VISITS]);
+	account->visits_previous = DatumGetInt32(v[A_VISITS_PREVIOUS]);
+	account->earned = DatumGetInt64(v[A_EARNED]);
+	account->earned_previous = DatumGetInt64(v[A_EARNED_PREVIOUS]);
+	account->spend = DatumGetNumericCopy(v[A_SPEND]);
+	account->spend_previous = DatumGetNumericCopy(v[A_SPEND_PREVIOUS]);
+	account->status = TextDatumGetCString(v[A_STATUS]);
+	account->stored = true;
+	MemoryContextSwitchTo(old);
+}
+
+void
+account_to_row(const Account *account, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, A_COUNT * sizeof(bool));
+	v[A_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[A_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
+	v[A_SETTLED_AT] = TimestampTzGetDatum(account->settled_at);
+	v[A_NEXT_CHANGE_AT] = TimestampTzGetDatum(account->next_change_at);
+	v[A_AVAILABLE] = Int64GetDatum(account->available);
+	v[A_PENDING] = Int64GetDatum(account->pending);
+	v[A_HELD] = Int64GetDatum(account->held);
+	v[A_DEBT] = Int64GetDatum(account->debt);
+	v[A_NEXT_ENTRY] = Int64GetDatum(account->next_entry);
+	v[A_OPEN_FROM_EXPIRES_AT] = TimestampTzGetDatum(account->open_from_expires_at);
+	v[A_OPEN_FROM_ENTRY_NO] = Int64GetDatum(account->open_from_entry_no);
+	v[A_TIER_UNTIL] = TimestampTzGetDatum(account->tier_until);
+	v[A_PERIOD_START] = TimestampTzGetDatum(account->period_start);
+	v[A_PERIOD_END] = TimestampTzGetDatum(account->period_end);
+	v[A_PREVIOUS_START] = TimestampTzGetDatum(account->previous_start);
+	v[A_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[A_TIER_ID] = Int32GetDatum(account->tier_id);
+	nulls[A_TIER_ID] = account->tier_id == 0;
+	v[A_VISITS] = Int32GetDatum(account->visits);
+	v[A_VISITS_PREVIOUS] = Int32GetDatum(account->visits_previous);
+	v[A_EARNED] = Int64GetDatum(account->earned);
+	v[A_EARNED_PREVIOUS] = Int64GetDatum(account->earned_previous);
+	v[A_SPEND] = NumericGetDatum(account->spend);
+	v[A_SPEND_PREVIOUS] = NumericGetDatum(account->spend_previous);
+	v[A_STATUS] = CStringGetTextDatum(account->status);
+}
+
+void
+row_to_member(const Datum *v, const bool *nulls, Account *account)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	account->attributes = DatumGetJsonbPCopy(v[B_ATTRIBUTES]);
+	MemoryContextSwitchTo(old);
+	account->has_birth_date = !nulls[B_BIRTH_DATE];
+	account->birth_date = account->has_birth_date ? DatumGetDateADT(v[B_BIRTH_DATE]) : 0;
+}
+
+/* ---- lots, movements, tier changes ---- */
+
+Lot *
+row_to_lot(const Datum *v, const bool *nulls, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Lot		   *lot = palloc0(sizeof(Lot));
+
+	lot->member_id = DatumGetInt64(v[L_MEMBER_ID]);
+	lot->expires_at = DatumGetTimestampTz(v[L_EXPIRES_AT]);
+	lot->entry_no = DatumGetInt64(v[L_ENTRY_NO]);
+	lot->points = DatumGetInt64(v[L_POINTS]);
+	lot->remaining = DatumGetInt64(v[L_REMAINING]);
+	lot->owed = DatumGetInt64(v[L_OWED]);
+	lot->earned_at = DatumGetTimestampTz(v[L_EARNED_AT]);
+	lot->available_at = DatumGetTimestampTz(v[L_AVAILABLE_AT]);
+	lot->at = DatumGetTimestampTz(v[L_AT]);
+	lot->posted_at = DatumGetTimestampTz(v[L_POSTED_AT]);
+	lot->program_id = DatumGetInt32(v[L_PROGRAM_ID]);
+	lot->source_id = nulls[L_SOURCE_ID] ? 0 : DatumGetInt32(v[L_SOURCE_ID]);
+	lot->part = DatumGetInt16(v[L_PART]);
+	lot->kind = DatumGetChar(v[L_KIND]);
+	lot->source_key = nulls[L_SOURCE_KEY] ? NULL : TextDatumGetCString(v[L_SOURCE_KEY]);
+	lot->amount = nulls[L_AMOUNT] ? NULL : DatumGetNumericCopy(v[L_AMOUNT]);
+	lot->kept_amount = nulls[L_KEPT_AMOUNT] ? NULL : DatumGetNumericCopy(v[L_KEPT_AMOUNT]);
+	lot->breakdown = nulls[L_BREAKDOWN] ? NULL : DatumGetByteaPCopy(v[L_BREAKDOWN]);
+	lot->stored = true;
+	MemoryContextSwitchTo(old);
+	return lot;
+}
+
+void
+lot_to_row(const Lot *lot, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, L_COUNT * sizeof(bool));
+	v[L_MEMBER_ID] = Int64GetDatum(lot->member_id);
+	v[L_EXPIRES_AT] = TimestampTzGetDatum(lot->expires_at);
+	v[L_ENTRY_NO] = Int64GetDatum(lot->entry_no);
+	v[L_POINTS] = Int64GetDatum(lot->points);
+	v[L_REMAINING] = Int64GetDatum(lot->remaining);
+	v[L_OWED] = Int64GetDatum(lot->owed);
+	v[L_EARNED_AT] = TimestampTzGetDatum(lot->earned_at);
+	v[L_AVAILABLE_AT] = TimestampTzGetDatum(lot->available_at);
+	v[L_AT] = TimestampTzGetDatum(lot->at);
+	v[L_POSTED_AT] = TimestampTzGetDatum(lot->posted_at);
+	v[L_PROGRAM_ID] = Int32GetDatum(lot->program_id);
+	v[L_SOURCE_ID] = Int32GetDatum(lot->source_id);
+	nulls[L_SOURCE_ID] = lot->source_id == 0;
+	v[L_UNIT] = Int32GetDatum(0);
+	v[L_PART] = Int16GetDatum(lot->part);
+	v[L_KIND] = CharGetDatum(lot->kind);
+	v[L_SOURCE_KEY] = lot->source_key ? CStringGetTextDatum(lot->source_key) : (Datum) 0;
+	nulls[L_SOURCE_KEY] = lot->source_key == NULL;
+	v[L_AMOUNT] = NumericGetDatum(lot->amount);
+	nulls[L_AMOUNT] = lot->amount == NULL;
+	v[L_KEPT_AMOUNT] = NumericGetDatum(lot->kept_amount);
+	nulls[L_KEPT_AMOUNT] = lot->kept_amount == NULL;
+	v[L_BREAKDOWN] = PointerGetDatum(lot->breakdown);
+	nulls[L_BREAKDOWN] = lot->breakdown == NULL;
+}
+
+void
+movement_to_row(const Account *account, const Movement *m, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, M_COUNT * sizeof(bool));
+	v[M_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[M_ENTRY_NO] = Int64GetDatum(m->entry_no);
+	v[M_LOT_EXPIRES_AT] = TimestampTzGetDatum(m->lot_expires_at);
+	v[M_LOT_ENTRY_NO] = Int64GetDatum(m->lot_entry_no);
+	v[M_POINTS] = Int64GetDatum(m->points);
+	v[M_AT] = TimestampTzGetDatum(m->at);
+	v[M_POSTED_AT] = TimestampTzGetDatum(account->posted_at);
+	v[M_REDEMPTION_ID] = Int64GetDatum(m->redemption_id);
+	nulls[M_REDEMPTION_ID] = m->redemption_id == 0;
+	v[M_ORIGIN_ENTRY_NO] = Int64GetDatum(m->origin_entry_no);
+	nulls[M_ORIGIN_ENTRY_NO] = m->origin_entry_no == 0;
+	v[M_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[M_KIND] = CStringGetTextDatum(entry_kind_names[m->kind]);
+	v[M_REASON] = m->reason ? CStringGetTextDatum(m->reason) : (Datum) 0;
+	nulls[M_REASON] = m->reason == NULL;
+}
+
+void
+tier_change_to_row(const Account *account, const TierChange *c, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, T_COUNT * sizeof(bool));
+	v[T_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[T_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[T_AT] = TimestampTzGetDatum(c->at);
+	v[T_CHANGE_NO] = Int64GetDatum(c->change_no);
+	v[T_POSTED_AT] = TimestampTzGetDatum(account->posted_at);
+	v[T_FROM_TIER_ID] = Int32GetDatum(c->from_tier);
+	nulls[T_FROM_TIER_ID] = c->from_tier == 0;
+	v[T_TO_TIER_ID] = Int32GetDatum(c->to_tier);
+	nulls[T_TO_TIER_ID] = c->to_tier == 0;
+	v[T_HELD_UNTIL] = TimestampTzGetDatum(c->held_until);
+	v[T_REASON] = CStringGetTextDatum(c->reason);
+}
+
+/* ---- redemptions, requests ---- */
+
+void
+row_to_redemption(const Datum *v, const bool *nulls, Redemption *redemption)
+{
+	*redemption = (Redemption) {
+		.redemption_id = DatumGetInt64(v[R_REDEMPTION_ID]),
+		.reward_id = nulls[R_REWARD_ID] ? 0 : DatumGetInt32(v[R_REWARD_ID]),
+		.quantity = DatumGetInt32(v[R_QUANTITY]),
+		.points = DatumGetInt64(v[R_POINTS]),
+		.state = text_value(v, nulls, R_STATE),
+		.key = text_value(v, nulls, R_KEY),
+		.reason = text_value(v, nulls, R_REASON),
+		.voucher = text_value(v, nulls, R_VOUCHER),
+		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
+		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
+		.at = DatumGetTimestampTz(v[R_AT])
+	};
+}
+
+void
+redemption_to_row(const Account *account, const Redemption *redemption, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, R_COUNT * sizeof(bool));
+	v[R_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[R_REDEMPTION_ID] = Int64GetDatum(redemption->redemption_id);
+	v[R_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[R_REWARD_ID] = Int32GetDatum(redemption->reward_id);
+	nulls[R_REWARD_ID] = redemption->reward_id == 0;
+	v[R_QUANTITY] = Int32GetDatum(redemption->quantity);
+	v[R_POINTS] = Int64GetDatum(redemption->points);
+	v[R_STATE] = CStringGetTextDatum(redemption->state);
+	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
+	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
+	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
+	v[R_HELD_UNTIL] = (Datum) 0;
+	nulls[R_HELD_UNTIL] = true;
+	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);
+	v[R_LAST_ENTRY] = Int64GetDatum(redemption->last_entry);
+	v[R_AT] = TimestampTzGetDatum(redemption->at);
+	v[R_POSTED_AT] = TimestampTzGetDatum(account->posted_at);
+	v[R_BY] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+}
+
+void
+row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request)
+{
+	*request = (Request) {
+		.key = key,
+		.call = text_value(v, nulls, Q_CALL),
+		.arguments = DatumGetJsonbPCopy(v[Q_ARGUMENTS]),
+		.redemption_id = nulls[Q_REDEMPTION_ID] ? 0 : DatumGetInt64(v[Q_REDEMPTION_ID]),
+		.entry_no = nulls[Q_ENTRY_NO] ? 0 : DatumGetInt64(v[Q_ENTRY_NO]),
+		.at = DatumGetTimestampTz(v[Q_AT])
+	};
+}
+
+void
+request_to_row(const Account *account, const Request *request, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, Q_COUNT * sizeof(bool));
+	v[Q_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[Q_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[Q_KEY] = CStringGetTextDatum(request->key);
+	v[Q_CALL] = CStringGetTextDatum(request->call);
+	v[Q_ARGUMENTS] = JsonbPGetDatum(request->arguments);
+	v[Q_REDEMPTION_ID] = Int64GetDatum(request->redemption_id);
+	nulls[Q_REDEMPTION_ID] = request->redemption_id == 0;
+	v[Q_ENTRY_NO] = Int64GetDatum(request->entry_no);
+	nulls[Q_ENTRY_NO] = request->entry_no == 0;
+	v[Q_AT] = TimestampTzGetDatum(request->at);
+}

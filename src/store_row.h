@@ -1,0 +1,102 @@
+/*
+ * store_row.h
+ *	  The tables of the ledger as both stores see them: their columns, and rows to and from structs.
+ *
+ * The columns stand in the order of sql/data, and a later version appends only: the enums, the names and types in
+ * store_row.c and the tables change together.
+ */
+#ifndef LOYALTY_STORE_ROW_H
+#define LOYALTY_STORE_ROW_H
+
+#include "postgres.h"
+
+#include "store.h"
+
+typedef enum StoreTableId
+{
+	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST, STORE_MEMBER,
+	STORE_TABLES
+} StoreTableId;
+
+typedef struct StoreColumn
+{
+	const char *name;
+	Oid			type;
+} StoreColumn;
+
+typedef struct StoreLayout
+{
+	const char *name;			/* in schema loyalty */
+	int			ncolumns;
+	const StoreColumn *columns;
+} StoreLayout;
+
+#define STORE_MAX_COLUMNS	32
+
+extern const StoreLayout store_layout[STORE_TABLES];
+
+enum AccountAttribute
+{
+	A_MEMBER_ID, A_ENROLLED_AT, A_SETTLED_AT, A_NEXT_CHANGE_AT, A_AVAILABLE, A_PENDING, A_HELD, A_DEBT,
+	A_NEXT_ENTRY, A_OPEN_FROM_EXPIRES_AT, A_OPEN_FROM_ENTRY_NO, A_TIER_UNTIL, A_PERIOD_START, A_PERIOD_END,
+	A_PREVIOUS_START, A_PROGRAM_ID, A_TIER_ID, A_VISITS, A_VISITS_PREVIOUS, A_EARNED, A_EARNED_PREVIOUS,
+	A_SPEND, A_SPEND_PREVIOUS, A_STATUS, A_COUNT
+};
+
+enum LotAttribute
+{
+	L_MEMBER_ID, L_EXPIRES_AT, L_ENTRY_NO, L_POINTS, L_REMAINING, L_OWED, L_EARNED_AT, L_AVAILABLE_AT, L_AT,
+	L_POSTED_AT, L_PROGRAM_ID, L_SOURCE_ID, L_UNIT, L_PART, L_KIND, L_SOURCE_KEY, L_AMOUNT, L_KEPT_AMOUNT,
+	L_BREAKDOWN, L_COUNT
+};
+
+enum MovementAttribute
+{
+	M_MEMBER_ID, M_ENTRY_NO, M_LOT_EXPIRES_AT, M_LOT_ENTRY_NO, M_POINTS, M_AT, M_POSTED_AT, M_REDEMPTION_ID,
+	M_ORIGIN_ENTRY_NO, M_PROGRAM_ID, M_KIND, M_REASON, M_COUNT
+};
+
+enum TierChangeAttribute
+{
+	T_MEMBER_ID, T_PROGRAM_ID, T_AT, T_CHANGE_NO, T_POSTED_AT, T_FROM_TIER_ID, T_TO_TIER_ID, T_HELD_UNTIL,
+	T_REASON, T_COUNT
+};
+
+enum RedemptionAttribute
+{
+	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHER,
+	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_COUNT
+};
+
+enum RequestAttribute
+{
+	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_COUNT
+};
+
+enum MemberAttribute
+{
+	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_COUNT
+};
+
+/* An account of which nothing but its name is known. */
+extern Account *row_new_account(Store *store, const Program *program, int64 member, MemoryContext context);
+
+/* From a row's values, copied into the account's context or the one given. */
+extern void row_to_account(const Datum *v, const bool *nulls, Account *account);
+extern Lot *row_to_lot(const Datum *v, const bool *nulls, MemoryContext context);
+extern void row_to_redemption(const Datum *v, const bool *nulls, Redemption *redemption);
+extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
+extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
+
+/* To a row's values, partly pointing into the struct and partly allocated here and now. */
+extern void account_to_row(const Account *account, Datum *v, bool *nulls);
+extern void lot_to_row(const Lot *lot, Datum *v, bool *nulls);
+extern void movement_to_row(const Account *account, const Movement *movement, Datum *v, bool *nulls);
+extern void tier_change_to_row(const Account *account, const TierChange *change, Datum *v, bool *nulls);
+extern void redemption_to_row(const Account *account, const Redemption *redemption, Datum *v, bool *nulls);
+extern void request_to_row(const Account *account, const Request *request, Datum *v, bool *nulls);
+
+/* the OID of a relation in schema loyalty; LY014 when it is not there */
+extern Oid	row_relation(const char *name);
+
+#endif

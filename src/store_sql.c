@@ -1,0 +1,287 @@
+/*
+ * store_sql.c
+ *	  The ledger's tables through SQL: where they are more than plain tables, and as the plain statement of what
+ *	  store_heap must do.
+ *
+ * Rules, of the files store_sql_*.c too:
+ * - Nothing here decides anything about points.
+ * - Every command has a snapshot of its own, taken when it begins: what is read after a lock is what the last holder
+ *	 of that lock committed.
+ * - New rows are kept back and written many at a time, by arrays; few are written one by one, which is faster then.
+ *	 What is kept back is a copy.
+ * - What leaves a function lies in the caller's memory: SPI's own goes with sql_leave().
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "errcodes.h"
+#include "store_sql.h"
+
+static void
+sql_open(Store *base)
+{
+	sql_of(base)->kept = AllocSetContextCreate(base->context, "loyalty rows", ALLOCSET_DEFAULT_SIZES);
+}
+
+static void
+sql_close(Store *base)
+{
+	if (sql_of(base)->cursor)
+		SPI_cursor_close(sql_of(base)->cursor);
+}
+
+/* The database fills all indexes; a new account is stored when it is written, see lock_or_enroll(). */
+static void
+sql_hope(Store *base)
+{
+}
+
+/* ---- rows that are kept back ---- */
+
+/* The caller is in the memory of kept rows. */
+void
+sql_keep_row(SqlStore *store, StoreTableId id, const Datum *values, const bool *nulls)
+{
+	const StoreLayout *layout = &store_layout[id];
+	SqlRows    *rows = &store->rows[id];
+
+	Assert(CurrentMemoryContext == store->kept);
+	for (int i = 0; i < layout->ncolumns; i++)
+	{
+		int16		length;
+		bool		byval;
+
+		if (rows->values[i] == NULL)
+		{
+			rows->values[i] = MemoryContextAlloc(store->base.context, KEPT_ROWS * sizeof(Datum));
+			rows->nulls[i] = MemoryContextAlloc(store->base.context, KEPT_ROWS * sizeof(bool));
+		}
+		get_typlenbyval(layout->columns[i].type, &length, &byval);
+		rows->nulls[i][rows->n] = nulls[i];
+		rows->values[i][rows->n] = nulls[i] ? (Datum) 0 : datumCopy(values[i], byval, length);
+	}
+	if (++rows->n == KEPT_ROWS)
+	{
+		SqlCall		call;
+
+		sql_enter(&call);
+		sql_write_rows(store);
+		sql_leave(&call);
+	}
+}
+
+Datum
+sql_array(const Datum *values, const bool *nulls, int n, Oid type)
+{
+	int			lower = 1;
+	int16		length;
+	bool		byval;
+	char		align;
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	return PointerGetDatum(construct_md_array(unconstify(Datum *, values), unconstify(bool *, nulls), 1, &n, &lower,
+											  type, length, byval, align));
+}
+
+static void
+write_table(SqlStore *store, StoreTableId id)
+{
+	const StoreLayout *layout = &store_layout[id];
+	SqlRows    *rows = &store->rows[id];
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	int			n = rows->n;
+	uint64		written = 0;
+
+	rows->n = 0;
+	if (n > FEW_ROWS)
+	{
+		for (int i = 0; i < layout->ncolumns; i++)
+			values[i] = sql_array(rows->values[i], rows->nulls[i], n, layout->columns[i].type);
+		written = sql_run(&store->base, SQL_INSERT_ROWS + id, values, NULL);
+	}
+	else
+		for (int r = 0; r < n; r++)
+		{
+			for (int i = 0; i < layout->ncolumns; i++)
+			{
+				values[i] = rows->values[i][r];
+				nulls[i] = rows->nulls[i][r];
+			}
+			written += sql_run(&store->base, SQL_INSERT_ROW + id, values, nulls);
+		}
+	if (written != n)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
+				 errmsg("rows of loyalty.%s were not written", layout->name),
+				 errdetail("Of %d rows %llu were written.", n, (unsigned long long) written),
+				 errhint("A trigger or rule on the table swallows them; take it away.")));
+}
+
+/* Between sql_enter() and sql_leave(). */
+void
+sql_write_rows(SqlStore *store)
+{
+	bool		any = false;
+
+	for (int i = 0; i < STORE_TABLES; i++)
+		if (store->rows[i].n > 0)
+		{
+			any = true;
+			write_table(store, i);
+		}
+	if (any)
+		MemoryContextReset(store->kept);
+}
+
+static void
+sql_flush(Store *base)
+{
+	SqlStore   *store = sql_of(base);
+	bool		any = false;
+	SqlCall		call;
+
+	for (int i = 0; i < STORE_TABLES; i++)
+		any |= store->rows[i].n > 0;
+	if (!any)
+		return;
+	sql_enter(&call);
+	sql_write_rows(store);
+	sql_leave(&call);
+}
+
+/* ---- movements, tier changes, redemptions, requests ---- */
+
+static void
+sql_insert_movements(Account *account, const Movement *movements, int n)
+{
+	SqlStore   *store = sql_of(account->store);
+	Datum		values[M_COUNT];
+	bool		nulls[M_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(store->kept);
+
+	for (int i = 0; i < n; i++)
+	{
+		movement_to_row(account, &movements[i], values, nulls);
+		sql_keep_row(store, STORE_MOVEMENT, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+sql_insert_tier_changes(Account *account, const TierChange *changes, int n)
+{
+	SqlStore   *store = sql_of(account->store);
+	Datum		values[T_COUNT];
+	bool		nulls[T_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(store->kept);
+
+	for (int i = 0; i < n; i++)
+	{
+		tier_change_to_row(account, &changes[i], values, nulls);
+		sql_keep_row(store, STORE_TIER_CHANGE, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+sql_insert_redemption(Account *account, const Redemption *redemption)
+{
+	SqlStore   *store = sql_of(account->store);
+	Datum		values[R_COUNT];
+	bool		nulls[R_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(store->kept);
+
+	redemption_to_row(account, redemption, values, nulls);
+	sql_keep_row(store, STORE_REDEMPTION, values, nulls);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+sql_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+{
+	Datum		values[STORE_MAX_COLUMNS] = {Int64GetDatum(account->member_id), Int64GetDatum(redemption_id)};
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	bool		found;
+
+	sql_enter(&call);
+	found = sql_run(account->store, SQL_FIND_REDEMPTION, values, NULL) > 0;
+	if (found)
+	{
+		sql_row(0, values, nulls);
+		MemoryContextSwitchTo(call.context);
+		row_to_redemption(values, nulls, redemption);
+	}
+	sql_leave(&call);
+	return found;
+}
+
+static void
+sql_insert_request(Account *account, const Request *request)
+{
+	SqlStore   *store = sql_of(account->store);
+	Datum		values[Q_COUNT];
+	bool		nulls[Q_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(store->kept);
+
+	request_to_row(account, request, values, nulls);
+	sql_keep_row(store, STORE_REQUEST, values, nulls);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+sql_find_request(Account *account, const char *key, Request *request)
+{
+	Datum		values[STORE_MAX_COLUMNS] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), CStringGetTextDatum(key)
+	};
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	bool		found;
+
+	sql_enter(&call);
+	found = sql_run(account->store, SQL_FIND_REQUEST, values, NULL) > 0;
+	if (found)
+	{
+		sql_row(0, values, nulls);
+		MemoryContextSwitchTo(call.context);
+		row_to_request(values, nulls, key, request);
+	}
+	sql_leave(&call);
+	return found;
+}
+
+const StoreOps store_sql = {
+	.name = "sql",
+	.size = sizeof(SqlStore),
+	.open = sql_open,
+	.close = sql_close,
+	.hope = sql_hope,
+	.flush = sql_flush,
+	.lock_accounts = sql_lock_accounts,
+	.read_account = sql_read_account,
+	.try_account = sql_try_account,
+	.walk_accounts = sql_walk_accounts,
+	.read_members = sql_read_members,
+	.change_account = sql_change_account,
+	.read_lots = sql_read_lots,
+	.probe_keys = sql_probe_keys,
+	.begin_source = sql_begin_source,
+	.next_source_lot = sql_next_source_lot,
+	.keys_fresh = sql_keys_fresh,
+	.insert_lots = sql_insert_lots,
+	.change_lots = sql_change_lots,
+	.insert_movements = sql_insert_movements,
+	.insert_tier_changes = sql_insert_tier_changes,
+	.insert_redemption = sql_insert_redemption,
+	.find_redemption = sql_find_redemption,
+	.insert_request = sql_insert_request,
+	.find_request = sql_find_request,
+};
