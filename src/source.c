@@ -125,6 +125,18 @@ PG_FUNCTION_INFO_V1(source_row);
 PG_FUNCTION_INFO_V1(source_close);
 PG_FUNCTION_INFO_V1(source_truncate);
 
+/* A rule is asked what a sale earns; it may not sell. */
+static void
+refuse_inside_rule(Relation relation)
+{
+	if (expression_running())
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("a rule cannot change table \"%s\"", RelationGetRelationName(relation)),
+				 errdetail("The table is attached to a program, and the statement comes from a function of a rule."),
+				 errhint("Functions of rules only read.")));
+}
+
 static TriggerData *
 check_trigger(FunctionCallInfo fcinfo, bool ok_event, const char *when)
 {
@@ -148,6 +160,7 @@ source_open(PG_FUNCTION_ARGS)
 	Oid			relid = RelationGetRelid(trigger->tg_relation);
 	Level	   *level = newest;
 
+	refuse_inside_rule(trigger->tg_relation);
 	if (guc_restoring())
 		return PointerGetDatum(NULL);
 	if (level == NULL || level->relid != relid || level->working || level->statements == 0 ||
@@ -177,6 +190,7 @@ source_row(PG_FUNCTION_ARGS)
 	Oid			relid;
 	Level	   *level;
 
+	refuse_inside_rule(trigger->tg_relation);
 	if (guc_restoring())
 		return PointerGetDatum(NULL);
 	relid = newest && newest->relid == RelationGetRelid(trigger->tg_relation) ? newest->relid
