@@ -478,6 +478,7 @@ load_rewards(Config *config)
 		RowReader	r = row_reader(config, i);
 		Program    *p = program_named(config, next_text(&r));
 		Reward	   *reward;
+		bool		good;
 
 		if (p == NULL)
 			continue;
@@ -485,12 +486,13 @@ load_rewards(Config *config)
 		reward->program_id = p->id;
 		reward->id = DatumGetInt32(next_datum(&r));
 		reward->name = next_text(&r);
-		reward->cost = points_from_numeric(DatumGetNumeric(next_datum(&r)));
+		good = fixed_from_numeric(DatumGetNumeric(next_datum(&r)), POINTS_SCALE, &reward->cost) == FIXED_OK;
 		(void) next_datum(&r);
 		reward->has_stock = !r.isnull;
 		reward->starts_at = DatumGetTimestampTz(next_datum(&r));
 		reward->ends_at = DatumGetTimestampTz(next_datum(&r));
-		reward->enabled = DatumGetBool(next_datum(&r));
+		/* a row that no trigger has checked must not stop sales */
+		reward->enabled = DatumGetBool(next_datum(&r)) && good && reward->cost > 0;
 	}
 	qsort(config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }

@@ -73,6 +73,8 @@ static void eval_context(void *argument);
 static void eval_context_built_in(void *argument);
 static void set_error_code(void);
 
+static int	running;			/* functions of authors that are being evaluated */
+
 Expression *
 expression_compile(const char *string, ExpressionRole role, Relation relation, Oid author, const char *what)
 {
@@ -258,6 +260,18 @@ coerce_result(Compilation *c, ParseState *pstate, Node *node)
 	return result;
 }
 
+/* regclass and its like: their text depends on the search_path */
+static bool
+is_name_of_object(Oid type)
+{
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(type, &category, &preferred);
+	return category == TYPCATEGORY_NUMERIC && get_typlen(type) == sizeof(Oid) && type != INT4OID && type != FLOAT4OID;
+}
+
+
 /* What a value of type `given` (no domain) becomes in this role; InvalidOid where it is refused. */
 static Oid
 result_type(ExpressionRole role, Oid given)
@@ -278,8 +292,8 @@ result_type(ExpressionRole role, Oid given)
 		case EXPRESSION_KEY:
 			if (given == UNKNOWNOID)
 				return TEXTOID;
-			if (is_float || !IsPinnedObject(TypeRelationId, given) || get_typtype(given) != TYPTYPE_BASE ||
-				OidIsValid(get_element_type(given)))
+			if (is_float || given == MONEYOID || is_name_of_object(given) || !IsPinnedObject(TypeRelationId, given) ||
+				get_typtype(given) != TYPTYPE_BASE || OidIsValid(get_element_type(given)))
 				return InvalidOid;
 			return given;
 		case EXPRESSION_SOURCE_CONDITION:
@@ -394,25 +408,35 @@ eval_as_author(Expression *expression, ExprContext *context, bool *isnull)
 	Oid			user;
 	int			security;
 	int			settings = NewGUCNestLevel();	/* what the author's function sets must not reach the session */
+	int			depth = running;
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(expression->author,
 						   security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	running++;
 	PG_TRY();
 	{
 		result = ExecEvalExprSwitchContext(expression->state, context, isnull);
 	}
 	PG_CATCH();
 	{
+		running = depth;
 		set_error_code();
 		AtEOXact_GUC(false, settings);
 		SetUserIdAndSecContext(user, security);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	running = depth;
 	AtEOXact_GUC(false, settings);
 	SetUserIdAndSecContext(user, security);
 	return result;
+}
+
+bool
+expression_running(void)
+{
+	return running > 0;
 }
 
 /* A position in the expression is none in the statement that the client sent. */

@@ -93,6 +93,9 @@ extern TupleDesc expression_account_desc(void);
  * ecxt_outertuple account.* (the last two may be NULL for mapping expressions).  Switches to the author and
  * back, also when an error is thrown (the transaction's abort restores the user).
  */
+/* inside of an author's function: no sale may begin there */
+extern bool expression_running(void);
+
 extern Datum expression_eval(Expression *expression, ExprContext *context, bool *isnull);
 
 #endif

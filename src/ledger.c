@@ -24,6 +24,7 @@
 #include "tier.h"
 
 #define LOTS_A_READ 32
+#define LOTS_FIRST_READ 4		/* most calls need no more */
 
 const char *const entry_kind_names[] = {
 	[ENTRY_REDEEM] = "redeem",
@@ -116,7 +117,7 @@ ledger_next_lot(Account *account, LotCursor *cursor)
 	Lot		   *fresh = cursor->fresh < account->nfresh ? account->fresh[cursor->fresh] : NULL;
 
 	if (cursor->stored == account->nlots && !account->all_read && account->stored)
-		store_read_lots(account, LOTS_A_READ);
+		store_read_lots(account, account->nlots == 0 ? LOTS_FIRST_READ : LOTS_A_READ);
 	if (cursor->stored < account->nlots)
 		stored = account->lots[cursor->stored];
 	if (stored && (fresh == NULL || lot_compare(stored, fresh->expires_at, fresh->entry_no) < 0))
@@ -517,10 +518,14 @@ ledger_write(Account *account)
 		if (account->named[i]->changed && !also_open)
 			append_lot(account->context, &changed, &nchanged, &max, account->named[i]);
 	}
-	store_change_lots(account, changed, nchanged);
-	store_insert_lots(account, account->fresh, account->nfresh);
-	store_insert_movements(account, account->movements, account->nmovements);
-	store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
+	if (nchanged > 0)
+		store_change_lots(account, changed, nchanged);
+	if (account->nfresh > 0)
+		store_insert_lots(account, account->fresh, account->nfresh);
+	if (account->nmovements > 0)
+		store_insert_movements(account, account->movements, account->nmovements);
+	if (account->ntier_changes > 0)
+		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
 	store_change_account(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nmovements = account->ntier_changes = 0;

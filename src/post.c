@@ -254,27 +254,23 @@ evaluate(Pass *pass, PostItem *item, ReviewWork work)
 static void
 map_row(Pass *pass, PostRow *row)
 {
-	const char *former_key = NULL;
-	PostItem	   *gone = NULL;
-	PostItem	   *item;
+	PostRows   *rows = pass->rows;
+	PostItem   *gone = NULL;
+	PostItem   *item;
 
-	if (row->key)
+	if (row->key || row->former)
 	{
 		gone = add_item(pass, row->member, NULL);
 		gone->changed = true;
-		gone->purchase.key = MemoryContextStrdup(pass->context, row->key);
-		return;
+		if (row->former)
+			mapping_set_row(pass->mapping, row->former);
+		gone->purchase.key = row->key ? MemoryContextStrdup(pass->context, row->key)
+			: mapping_key(pass->mapping, pass->source);
+		gone->skip = rows->disturbed && rows->revived(rows, row->member, gone->purchase.key);
 	}
-	if (row->former)
-	{
-		gone = add_item(pass, row->member, NULL);
-		gone->changed = true;
-		mapping_set_row(pass->mapping, row->former);
-		former_key = gone->purchase.key = mapping_key(pass->mapping, pass->source);
-	}
-	if (row->row == NULL)
+	if (row->row == NULL || (rows->disturbed && !rows->alive(rows, row->row)))
 		return;
-	item = add_item(pass, row->member, pass->rows->stable ? row->row : heap_copytuple(row->row));
+	item = add_item(pass, row->member, rows->stable ? row->row : heap_copytuple(row->row));
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, map_present))
 	{
@@ -284,8 +280,10 @@ map_row(Pass *pass, PostRow *row)
 	}
 	if (item->counts && pass->source->amount->plain_column == 0)
 		item->purchase.amount = money_copy(item->purchase.amount);	/* out of the expression's memory */
-	if (former_key && strcmp(former_key, item->purchase.key) == 0)
+	if (gone && strcmp(gone->purchase.key, item->purchase.key) == 0)
 		gone->skip = true;		/* the key stays: the row that is there says all */
+	if (rows->there)
+		rows->there(rows, row->member, item->purchase.key);
 }
 
 /* ---- locking and probing ---- */

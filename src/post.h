@@ -26,6 +26,17 @@ typedef struct PostRows
 	int64		count;
 	bool		all_new;		/* no row has a former state */
 	bool		stable;			/* tuples live until the end */
+
+	/*
+	 * Statements nested in this one (a user's trigger that changes the very rows) were posted before it.  Then a row
+	 * counts only if it is still as it was seen, and one that has gone only if no nested statement brought it back.
+	 */
+	bool		disturbed;
+	bool		(*alive) (struct PostRows *rows, HeapTuple row);
+	bool		(*revived) (struct PostRows *rows, int64 member, const char *key);
+
+	/* set when this is such a nested statement: called for each row that is there */
+	void		(*there) (struct PostRows *rows, int64 member, const char *key);
 } PostRows;
 
 /* Post them; returns how many awards were made or changed. */

@@ -62,7 +62,7 @@ typedef struct Quote
 
 static void quote_row(Quote *quote);
 static void put_quote(Quote *quote);
-static void put_reasons(Quote *quote, const char *key);
+static void put_reasons(Quote *quote, char *key);
 
 static Quote
 quote_begin(FunctionCallInfo fcinfo, Oid relid)
@@ -408,19 +408,18 @@ split_key(const char *key, int n)
 	return parts;
 }
 
-/* Find a row by its key, as the caller, by the columns of the key. */
+/* Find a row by the columns of its key, as the caller; *key becomes the key as the ledger has it. */
 static HeapTuple
-find_row(Quote *quote, const char *key)
+find_row(Quote *quote, char **key)
 {
 	const Source *source = quote->source;
-	char	  **parts = split_key(key, source->nkeys);
+	char	  **parts = split_key(*key, source->nkeys);
 	Oid		   *types = palloc(source->nkeys * sizeof(Oid));
 	Datum	   *values = palloc(source->nkeys * sizeof(Datum));
 	int			n = 0;
 	StringInfoData sql;
 	HeapTuple	row;
 	int			nest;
-	bool		same;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT loyalty_row FROM %s loyalty_row WHERE true", table_name(quote->relid));
@@ -443,9 +442,9 @@ find_row(Quote *quote, const char *key)
 		return NULL;
 	nest = settings_enter(source->program, source->uses_authors);
 	mapping_set_row(quote->mapping, row);
-	same = strcmp(mapping_key(quote->mapping, source), key) == 0;
+	*key = mapping_key(quote->mapping, source);
 	settings_leave(nest);
-	return same ? row : NULL;
+	return row;
 }
 
 Datum
@@ -457,14 +456,16 @@ loyalty_why_not(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < quote.attached->nsources; i++)
 	{
+		char	   *found = key;
+
 		CHECK_FOR_INTERRUPTS();
 		quote.source = quote.attached->sources[i];
-		quote.row = quote.source->enabled ? find_row(&quote, key) : NULL;
+		quote.row = quote.source->enabled ? find_row(&quote, &found) : NULL;
 		if (quote.row || !quote.source->enabled)
 			quote_row(&quote);
 		else
 			quote.reason = psprintf("there is no such row in %s", table_name(quote.relid));
-		put_reasons(&quote, key);
+		put_reasons(&quote, found);
 	}
 	MemoryContextSwitchTo(old);
 	quote_end(&quote);
@@ -533,12 +534,12 @@ put_disabled_rules(Quote *quote)
 
 /* Why the row as such earned nothing, when it did; then each rule of the source. */
 static void
-put_reasons(Quote *quote, const char *key)
+put_reasons(Quote *quote, char *key)
 {
 	const Source *source = quote->source;
 	KeyLots		lots;
 
-	store_probe_keys(quote->store, source->id, 1, (char **) &key, quote->context, &lots);
+	store_probe_keys(quote->store, source->id, 1, &key, quote->context, &lots);
 	if (quote->reason)
 		put_reason(quote, NULL, quote->reason);
 	else if (lots.nlots == 0)

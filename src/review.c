@@ -60,13 +60,24 @@ review_guard(ReviewWork work, void *pass, void *item)
 	return error;
 }
 
+/* the message, and the rule or mapping that it comes from: the first line of the context */
+static char *
+describe(const ErrorData *error)
+{
+	const char *message = error->message ? error->message : "";
+	const char *context = error->context ? error->context : "";
+	int			length = strcspn(context, "\n");
+
+	return length == 0 ? pstrdup(message) : psprintf("%s (%.*s)", message, length, context);
+}
+
 void
 review_add(const Source *source, int64 member, const char *key, const ErrorData *error)
 {
 	Oid			types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[] = {
 		Int64GetDatum(member), Int32GetDatum(source->id), CStringGetTextDatum(key ? key : ""),
-		CStringGetTextDatum(error->message ? error->message : ""),
+		CStringGetTextDatum(describe(error)),
 		CStringGetTextDatum(unpack_sql_state(error->sqlerrcode))
 	};
 	OwnerSwitch owner;

@@ -53,6 +53,7 @@ typedef struct LaneRow
 typedef struct Lane
 {
 	PostRows	post;			/* how the pass reads it */
+	struct Level *level;
 	const Source *source;
 	LaneRow    *rows;
 	int			nrows;
@@ -72,6 +73,15 @@ typedef struct Leaf
 	struct Leaf *next;
 } Leaf;
 
+/* A purchase that a nested statement has left in the table: it has the last word. */
+typedef struct Revived
+{
+	SubTransactionId subid;
+	const Source *source;
+	int64		member;
+	char	   *key;
+} Revived;
+
 typedef struct Level
 {
 	struct Level *outer;
@@ -89,6 +99,8 @@ typedef struct Level
 	int			nlanes;
 	Lane	   *lanes;
 	Leaf	   *leaves;
+	bool		disturbed;		/* a nested statement on the same table has been worked */
+	List	   *revived;		/* of Revived, in context */
 } Level;
 
 static Level *newest;
@@ -97,9 +109,14 @@ static Level *level_push(Oid relid);
 static void level_drop(Level *level);
 static void level_work(Level *level);
 static void level_add(Level *level, TriggerData *trigger);
-static void lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row);
+static void lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row, ItemPointer place,
+					 Oid relid);
 static void lane_begin(Level *level, Lane *lane);
+static Level *find_outer(Level *level);
 static bool lane_next(PostRows *post, PostRow *row);
+static bool lane_alive(PostRows *post, HeapTuple row);
+static bool lane_revived(PostRows *post, int64 member, const char *key);
+static void lane_there(PostRows *post, int64 member, const char *key);
 static void lane_rewind(PostRows *post);
 static Oid	attached_root(Relation relation);
 
@@ -107,6 +124,18 @@ PG_FUNCTION_INFO_V1(source_open);
 PG_FUNCTION_INFO_V1(source_row);
 PG_FUNCTION_INFO_V1(source_close);
 PG_FUNCTION_INFO_V1(source_truncate);
+
+/* A rule is asked what a sale earns; it may not sell. */
+static void
+refuse_inside_rule(Relation relation)
+{
+	if (expression_running())
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("a rule cannot change table \"%s\"", RelationGetRelationName(relation)),
+				 errdetail("The table is attached to a program, and the statement comes from a function of a rule."),
+				 errhint("Functions of rules only read.")));
+}
 
 static TriggerData *
 check_trigger(FunctionCallInfo fcinfo, bool ok_event, const char *when)
@@ -131,6 +160,7 @@ source_open(PG_FUNCTION_ARGS)
 	Oid			relid = RelationGetRelid(trigger->tg_relation);
 	Level	   *level = newest;
 
+	refuse_inside_rule(trigger->tg_relation);
 	if (guc_restoring())
 		return PointerGetDatum(NULL);
 	if (level == NULL || level->relid != relid || level->working || level->statements == 0 ||
@@ -160,6 +190,7 @@ source_row(PG_FUNCTION_ARGS)
 	Oid			relid;
 	Level	   *level;
 
+	refuse_inside_rule(trigger->tg_relation);
 	if (guc_restoring())
 		return PointerGetDatum(NULL);
 	relid = newest && newest->relid == RelationGetRelid(trigger->tg_relation) ? newest->relid
@@ -171,6 +202,7 @@ source_row(PG_FUNCTION_ARGS)
 	{
 		level = level_push(relid);
 		level_add(level, trigger);
+		level->disturbed = true;	/* other row triggers may have come first */
 		level_work(level);
 		level_drop(level);
 	}
@@ -296,7 +328,7 @@ level_begin(Level *level)
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
 	for (int i = 0; i < level->attached->nsources; i++)
 		if (level->attached->sources[i]->enabled)
-			level->lanes[level->nlanes++].source = level->attached->sources[i];
+			level->lanes[level->nlanes++] = (Lane) {.level = level, .source = level->attached->sources[i]};
 	MemoryContextSwitchTo(old);
 }
 
@@ -351,6 +383,9 @@ level_add(Level *level, TriggerData *trigger)
 	HeapTuple	row = TRIGGER_FIRED_BY_INSERT(event) ? trigger->tg_trigtuple
 		: TRIGGER_FIRED_BY_UPDATE(event) ? trigger->tg_newtuple : NULL;
 
+	ItemPointer place = row ? &row->t_self : NULL;
+	Oid			relid = RelationGetRelid(trigger->tg_relation);
+
 	if (level->attached == NULL)
 		level_begin(level);
 	former = former ? root_row(level, trigger->tg_relation, former) : NULL;
@@ -370,13 +405,13 @@ level_add(Level *level, TriggerData *trigger)
 		was = row_member(level, lane->source, former, &old_member);
 		is = row_member(level, lane->source, row, &new_member);
 		if (was && is && old_member == new_member)
-			lane_add(level, lane, new_member, former, row);
+			lane_add(level, lane, new_member, former, row, place, relid);
 		else
 		{
 			if (was)
-				lane_add(level, lane, old_member, former, NULL);
+				lane_add(level, lane, old_member, former, NULL, NULL, relid);
 			if (is)
-				lane_add(level, lane, new_member, NULL, row);
+				lane_add(level, lane, new_member, NULL, row, place, relid);
 		}
 	}
 }
@@ -385,7 +420,11 @@ level_add(Level *level, TriggerData *trigger)
 static void
 level_work(Level *level)
 {
+	Level	   *outer = find_outer(level);
+
 	level->working = true;
+	if (outer && level->arrival > 0)
+		outer->disturbed = true;
 	for (int i = 0; i < level->nlanes; i++)
 	{
 		Lane	   *lane = &level->lanes[i];
@@ -480,8 +519,16 @@ level_spill(Level *level)
 	MemoryContextSwitchTo(old);
 }
 
+/* The copy of a row keeps where the row lies, in header fields that a composite value has no use for. */
 static void
-lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row)
+remember_place(HeapTuple row, ItemPointer place, Oid relid)
+{
+	row->t_data->t_ctid = *place;
+	HeapTupleHeaderSetTypeId(row->t_data, relid);
+}
+
+static void
+lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row, ItemPointer place, Oid relid)
 {
 	MemoryContext old = MemoryContextSwitchTo(level->tuples);
 	LaneRow    *entry;
@@ -499,6 +546,8 @@ lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row
 	entry->arrival = level->arrival++;
 	entry->former = former ? heap_copytuple(former) : NULL;
 	entry->row = row ? heap_copytuple(row) : NULL;
+	if (row)
+		remember_place(entry->row, place, relid);
 	level->bytes += sizeof(LaneRow) + (former ? former->t_len : 0) + (row ? row->t_len : 0) + 2 * HEAPTUPLESIZE;
 	MemoryContextSwitchTo(old);
 	/* a sort that has begun takes rows a thousand at a time */
@@ -534,6 +583,10 @@ lane_begin(Level *level, Lane *lane)
 	lane->next = 0;
 	lane->post.next = lane_next;
 	lane->post.rewind = lane_rewind;
+	lane->post.disturbed = level->disturbed;
+	lane->post.alive = lane_alive;
+	lane->post.revived = lane_revived;
+	lane->post.there = find_outer(level) ? lane_there : NULL;
 	lane->post.stable = lane->sort == NULL;
 }
 
@@ -587,6 +640,78 @@ lane_next(PostRows *post, PostRow *row)
 	return true;
 }
 
+/* ---- nested statements ---- */
+
+/* The open level of the same table below which a level was opened. */
+static Level *
+find_outer(Level *level)
+{
+	Level	   *outer = level->outer;
+
+	while (outer && (outer->relid != level->relid || outer->working))
+		outer = outer->outer;
+	return outer;
+}
+
+/* Is this version of a row still the one that is in the table? */
+static bool
+lane_alive(PostRows *post, HeapTuple row)
+{
+	Relation	relation = table_open(HeapTupleHeaderGetTypeId(row->t_data), NoLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	bool		alive = table_tuple_fetch_row_version(relation, &row->t_data->t_ctid, SnapshotSelf, slot);
+
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(relation, NoLock);
+	return alive;
+}
+
+static bool
+lane_revived(PostRows *post, int64 member, const char *key)
+{
+	Lane	   *lane = (Lane *) post;
+	ListCell   *cell;
+
+	foreach(cell, lane->level->revived)
+	{
+		Revived    *revived = lfirst(cell);
+
+		if (revived->source == lane->source && revived->member == member && strcmp(revived->key, key) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+lane_there(PostRows *post, int64 member, const char *key)
+{
+	Lane	   *lane = (Lane *) post;
+	Level	   *outer = find_outer(lane->level);
+	MemoryContext old = MemoryContextSwitchTo(outer->context);
+	Revived    *revived = palloc(sizeof(Revived));
+
+	*revived = (Revived) {.subid = lane->level->subid, .source = lane->source, .member = member, .key = pstrdup(key)};
+	outer->revived = lappend(outer->revived, revived);
+	MemoryContextSwitchTo(old);
+}
+
+/* What nested statements of an aborted subtransaction have left is not there. */
+static void
+forget_revived(Level *level, SubTransactionId subid, SubTransactionId parent, bool aborted)
+{
+	ListCell   *cell;
+
+	foreach(cell, level->revived)
+	{
+		Revived    *revived = lfirst(cell);
+
+		if (revived->subid == subid && aborted)
+			level->revived = foreach_delete_current(level->revived, cell);
+		else if (revived->subid == subid)
+			revived->subid = parent;
+	}
+}
+
 /* ---- ends of transactions ---- */
 
 static void
@@ -606,6 +731,8 @@ on_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId p
 		}
 		if (level->subid == subid && event == SUBXACT_EVENT_COMMIT_SUB)
 			level->subid = parent;
+		if (event == SUBXACT_EVENT_ABORT_SUB || event == SUBXACT_EVENT_COMMIT_SUB)
+			forget_revived(level, subid, parent, event == SUBXACT_EVENT_ABORT_SUB);
 		link = &level->outer;
 	}
 }

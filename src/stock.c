@@ -13,26 +13,46 @@
 #include "errcodes.h"
 #include "stock.h"
 
-static const char *const find_free_slot =
+/* A statement of this file; planned once a backend, and again when its table changes. */
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	int			expected;
+	SPIPlanPtr	plan;
+} Statement;
+
+static Statement find_free_slot = {
 	"SELECT s.slot, s.left_over FROM loyalty.reward_stock s"
 	" WHERE s.reward_id OPERATOR(pg_catalog.=) $1 AND s.left_over OPERATOR(pg_catalog.>=) $2"
-	" LIMIT 1 FOR UPDATE SKIP LOCKED";
+	" LIMIT 1 FOR UPDATE SKIP LOCKED", 2, SPI_OK_SELECT
+};
 
-static const char *const lock_all_slots =
+static Statement lock_all_slots = {
 	"SELECT s.slot, s.left_over FROM loyalty.reward_stock s"
-	" WHERE s.reward_id OPERATOR(pg_catalog.=) $1 ORDER BY s.slot FOR UPDATE";
+	" WHERE s.reward_id OPERATOR(pg_catalog.=) $1 ORDER BY s.slot FOR UPDATE", 1, SPI_OK_SELECT
+};
 
-static const char *const take_from_slot =
+static Statement take_from_slot = {
 	"UPDATE loyalty.reward_stock s SET left_over = s.left_over OPERATOR(pg_catalog.-) $2"
-	" WHERE s.reward_id OPERATOR(pg_catalog.=) $1 AND s.slot OPERATOR(pg_catalog.=) $3";
+	" WHERE s.reward_id OPERATOR(pg_catalog.=) $1 AND s.slot OPERATOR(pg_catalog.=) $3", 3, SPI_OK_UPDATE
+};
 
 static uint64
-run(const char *sql, int expected, int nargs, int32 reward, int64 pieces, int16 slot)
+run(Statement *statement, int32 reward, int64 pieces, int16 slot)
 {
 	Oid			types[] = {INT4OID, INT8OID, INT2OID};
 	Datum		values[] = {Int32GetDatum(reward), Int64GetDatum(pieces), Int16GetDatum(slot)};
 
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != expected)
+	if (statement->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not plan: %s", statement->sql);
+		statement->plan = plan;
+	}
+	if (SPI_execute_plan(statement->plan, values, NULL, false, 0) != statement->expected)
 		elog(ERROR, "could not read the stock of reward %d", reward);
 	return SPI_processed;
 }
@@ -49,7 +69,7 @@ result_value(uint64 row, int column)
 static void
 take_from_all(const Reward *reward, int32 quantity)
 {
-	uint64		n = run(lock_all_slots, SPI_OK_SELECT, 1, reward->id, 0, 0);
+	uint64		n = run(&lock_all_slots, reward->id, 0, 0);
 	int64		left[16];
 	int16		slots[16];
 	int64		total = 0;
@@ -71,7 +91,7 @@ take_from_all(const Reward *reward, int32 quantity)
 		int64		pieces = Min(left[i], quantity);
 
 		if (pieces > 0)
-			run(take_from_slot, SPI_OK_UPDATE, 3, reward->id, pieces, slots[i]);
+			run(&take_from_slot, reward->id, pieces, slots[i]);
 		quantity -= pieces;
 	}
 }
@@ -81,8 +101,8 @@ stock_take(const Reward *reward, int32 quantity)
 {
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (run(find_free_slot, SPI_OK_SELECT, 2, reward->id, quantity, 0) > 0)
-		run(take_from_slot, SPI_OK_UPDATE, 3, reward->id, quantity, (int16) result_value(0, 1));
+	if (run(&find_free_slot, reward->id, quantity, 0) > 0)
+		run(&take_from_slot, reward->id, quantity, (int16) result_value(0, 1));
 	else
 		take_from_all(reward, quantity);
 	SPI_finish();

@@ -1,5 +1,6 @@
 -- What people and reports read.  Every view reads written entries plus those that are due at loyalty.instant(): it
 -- agrees with loyalty.balance() whether or not maintenance has run.  Figures come as numeric, never as a type of ours.
+-- All columns of a UNION are named: what pg_dump writes reads back the same.
 -- Views have the rights of who reads them: policies on the tables count, and readers need SELECT on what is read.
 
 -- replay
@@ -94,13 +95,14 @@ FROM (
       l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
     FROM loyalty.lot l
     UNION ALL
-    SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL, m.redemption_id, m.reason,
-      coalesce(o.source_id, l.source_id), coalesce(o.source_key, l.source_key), m.lot_expires_at
+    SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL::bytea AS breakdown, m.redemption_id, m.reason,
+      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
     UNION ALL
-    SELECT l.member_id, l.program_id, NULL, l.expires_at, l.entry_no, 'expire', -l.remaining, NULL, NULL, NULL, l.source_id, l.source_key, l.expires_at
+    SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
+      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
     WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()) u) e
@@ -140,7 +142,7 @@ WITH entry AS (
   UNION ALL
   SELECT m.program_id, m.at, m.kind, m.points FROM loyalty.movement m
   UNION ALL
-  SELECT l.program_id, l.expires_at, 'expire', -l.remaining
+  SELECT l.program_id, l.expires_at AS at, 'expire' AS kind, -l.remaining AS points
   FROM loyalty.lot l
   JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
   WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
@@ -215,7 +217,7 @@ WITH paid AS (
 ), named AS (
   SELECT r.program, r.name AS rule, r.id::bigint AS id FROM loyalty.rule r
   UNION ALL
-  SELECT t.program, 'tier ' || t.name, t.id + 4294967296 FROM loyalty.tier t WHERE t.earn_bonus > 0
+  SELECT t.program, 'tier ' || t.name AS rule, t.id + 4294967296 AS id FROM loyalty.tier t WHERE t.earn_bonus > 0
     OR EXISTS (SELECT FROM paid d WHERE d.rule = t.id + 4294967296)
 )
 SELECT n.program, n.rule, coalesce(d.awards, 0) AS awards, coalesce(d.points, 0) AS points, coalesce(d.members, 0) AS members,

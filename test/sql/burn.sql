@@ -98,6 +98,7 @@ SET LOCAL loyalty.now = '2024-02-24 12:00+00';
 SELECT points FROM loyalty.redeem(2, points => 9.99, program => 'fine');
 SELECT available, pending FROM accounts WHERE program = 'fine' AND member_id = 2;
 TABLE unsound;
+SELECT * FROM loyalty.verify();
 ROLLBACK;
 \set ON_ERROR_ROLLBACK off
 BEGIN;

@@ -59,7 +59,8 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   SELECT 'type function not IMMUTABLE or STABLE', name FROM f WHERE (io OR operation) AND provolatile = 'v'
   UNION ALL
-  SELECT 'plpgsql that says IMMUTABLE', name FROM f WHERE language = 'plpgsql' AND provolatile = 'i'
+  SELECT 'IMMUTABLE, and reads a table', f.name FROM f WHERE language IN ('sql', 'plpgsql') AND provolatile = 'i' AND proname <> 'install_steps'
+    AND EXISTS (SELECT FROM c WHERE c.relkind IN ('r', 'p', 'v') AND f.prosrc ~* ('\m(from|join|into|update)\s+loyalty\.' || c.relname || '\M'))
   UNION ALL
   -- write it as a sentence for whoever types \df+ or \d+
   SELECT 'function without COMMENT', name FROM f WHERE obj_description(oid, 'pg_proc') IS NULL AND NOT io AND NOT operation AND NOT support
@@ -102,7 +103,7 @@ SELECT * FROM offence ORDER BY rule COLLATE "C", object COLLATE "C";
 
 -- the control: one offender of each kind, all found
 CREATE FUNCTION loyalty.bad_definer(a int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER PARALLEL SAFE AS 'BEGIN DELETE FROM lot; RETURN 1; END';
-CREATE FUNCTION loyalty.bad_immutable() RETURNS int LANGUAGE plpgsql IMMUTABLE LEAKPROOF SET search_path = public AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION loyalty.bad_immutable() RETURNS int LANGUAGE plpgsql IMMUTABLE LEAKPROOF SET search_path = public AS 'BEGIN RETURN (SELECT count(*) FROM loyalty.lot); END';
 CREATE FUNCTION loyalty.bad_internal(internal) RETURNS int LANGUAGE internal AS 'pg_backend_pid';
 CREATE FUNCTION loyalty.bad_any("any") RETURNS int LANGUAGE internal AS 'pg_backend_pid';
 CREATE FUNCTION loyalty.bad_trigger() RETURNS trigger LANGUAGE plpgsql STABLE AS 'BEGIN RETURN NULL; END';

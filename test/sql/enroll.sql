@@ -134,4 +134,5 @@ SELECT loyalty.adjust(7, 5, 'x', 'open');
 SELECT loyalty.block(7, 'open');
 SELECT count(*) FROM loyalty.account;
 RESET ROLE;
+SELECT * FROM loyalty.verify();
 ROLLBACK;

@@ -84,7 +84,9 @@ SELECT command, state, lost FROM shop.tried ORDER BY n;
 
 -- the control: with the setting the guard's own refusals are gone
 SET loyalty.allow_drop = on;
-SELECT command, state, lost FROM shop.tried WHERE command ~ '^(DROP (EXTENSION loy|SCHEMA loy|TABLE|INDEX)|ALTER|TRUNCATE loyalty.(lot|debt|member))' ORDER BY n;
+SELECT c.command, t.state, t.lost
+FROM (SELECT n, CASE WHEN command ~ '^(DROP (TABLE|EXTENSION|SCHEMA)|ALTER)' AND command !~ 'CASCADE' THEN command || ' CASCADE' ELSE command END AS command FROM shop.command) c, LATERAL shop.try(c.command) t
+WHERE c.command ~ '^(DROP (EXTENSION loy|SCHEMA loy|TABLE|INDEX loyalty.lot_source)|ALTER|TRUNCATE loyalty.(lot|debt|member))' ORDER BY c.n;
 -- but not for somebody who may not
 CREATE ROLE loyalty_test_owner;
 GRANT ALL ON SCHEMA shop TO loyalty_test_bystander;

@@ -151,6 +151,8 @@ SELECT rule, points, why_not FROM loyalty.quote('named', '{"card": "c 2", "total
 SELECT rule, points, why_not FROM loyalty.quote('named', '{"card": "", "total": 5, "at": "2020-09-05"}');
 SELECT count(*) AS known FROM loyalty.member_alias WHERE external_id LIKE 'c _';
 SELECT rule, why_not FROM loyalty.why_not('named', 'a0000000-0000-0000-0000-00000000000a');
+-- written otherwise
+SELECT rule, why_not FROM loyalty.why_not('named', 'A0000000-0000-0000-0000-00000000000A');
 SELECT rule, points FROM loyalty.award('named', 'a0000000-0000-0000-0000-00000000000a');
 
 -- ---- who may: the ledger is read for whoever may call, the callers own table with the callers rights

@@ -109,6 +109,7 @@ SET LOCAL session_replication_role = origin;
 SELECT * FROM loyalty.reconcile('sale');
 SELECT loyalty.backfill('sale', 'p');
 \echo :LAST_ERROR_SQLSTATE
+SELECT * FROM loyalty.verify();
 ROLLBACK;
 
 -- backfill: history is lived through by (occurred_at, key), keys as numbers, whatever the order in the table
