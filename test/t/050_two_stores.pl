@@ -229,12 +229,13 @@ sub later
 }
 
 emit(clock());
-my $many_every = int($statements / 6);
+my $next_many = 40;
 while ($made < $statements)
 {
-	emit(clock()) if $made % 8 == 0;
-	if ($made % $many_every == 40 && !$transaction)
+	emit(clock()) if rand() < 0.12;
+	if ($made >= $next_many && !$transaction)
 	{
+		$next_many += int($statements / 6);
 		emit(insert_many(table(), 0), 'CALL loyalty.run_maintenance(batch => 17)', insert_many(table(), 1));
 		reconcile();
 		next;
@@ -325,6 +326,7 @@ for my $table (sort keys %$heap)
 # Both really were at work, and there was something to compare.
 my %lines = map { $_ => scalar(split /\n/, $heap->{$_}) } keys %$heap;
 note(join(', ', map { "$_ $lines{$_}" } sort keys %lines));
+cmp_ok($lines{lot}, '>', 5000, 'big statements were among them');
 my %errors;
 $errors{$1}++ while $heap_output =~ /ERROR:  (\w{5})\b/g;
 note('errors: ' . join(', ', map { "$_ $errors{$_}" } sort keys %errors));
