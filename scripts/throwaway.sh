@@ -44,7 +44,7 @@ opts=(-t -v "$v" -i '--locale=C.UTF-8 --encoding=UTF8' -c "-s $sock"
 case $what in
   demo) cmd='psql -X -q -v ON_ERROR_STOP=1 -f demo/demo.sql' ;;
   test) cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
-  bench) cmd='bench/run.sh'
+  bench) cmd="bench/run.sh ${PARTS:-}"
     opts+=(-o shared_buffers=1GB -o max_wal_size=8GB -o checkpoint_timeout=1h -o autovacuum=off) ;;
   *) cmd=$what ;;
 esac
