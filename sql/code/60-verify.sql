@@ -21,11 +21,11 @@ COMMENT ON FUNCTION loyalty.compile_mapping(regclass) IS 'compile the expression
 REVOKE ALL ON FUNCTION loyalty.compile_mapping(regclass) FROM PUBLIC;
 
 -- Lots and movements of accounts.
--- Every check reads whole tables: without nested loops it takes seconds also where nobody has analyzed yet, or where
+-- Every check reads whole tables: by hash joins alone it takes seconds also where nobody has analyzed yet, or where
 -- one account holds most entries.
 CREATE OR REPLACE FUNCTION loyalty.verify_lots(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -94,7 +94,7 @@ REVOKE ALL ON FUNCTION loyalty.verify_lots(integer) FROM PUBLIC;
 -- Awards: shares, parts of a key, what was taken back.
 CREATE OR REPLACE FUNCTION loyalty.verify_awards(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -174,7 +174,7 @@ REVOKE ALL ON FUNCTION loyalty.breakdown_error(bytea) FROM PUBLIC;
 -- Accounts: the cached figures are those of the entries.
 CREATE OR REPLACE FUNCTION loyalty.verify_accounts(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -268,7 +268,7 @@ REVOKE ALL ON FUNCTION loyalty.verify_accounts(integer) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.verify_redemptions(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -341,7 +341,7 @@ REVOKE ALL ON FUNCTION loyalty.verify_configuration() FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.verify_all(most integer)
 RETURNS TABLE (invariant text, program text, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET jit = off
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
