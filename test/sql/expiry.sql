@@ -121,5 +121,4 @@ SELECT e FROM carried ORDER BY e;
 SELECT expiry_send('12 months, end of month');
 \copy (SELECT '\x000000010000000c0000000000020000'::bytea) TO 'results/expiry.binary' (FORMAT binary)
 \copy carried FROM 'results/expiry.binary' (FORMAT binary)
-\echo :LAST_ERROR_SQLSTATE
 \! rm -f results/expiry.binary

@@ -90,5 +90,4 @@ INSERT INTO carried VALUES ('week'), ('year from 1 march'), ('rolling 30 days'),
 SELECT p, count(*) FROM carried GROUP BY p ORDER BY p;
 \copy (SELECT '\x0000000100000000000000000000021e'::bytea) TO 'results/period.binary' (FORMAT binary)
 \copy carried FROM 'results/period.binary' (FORMAT binary)
-\echo :LAST_ERROR_SQLSTATE
 \! rm -f results/period.binary
