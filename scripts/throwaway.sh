@@ -22,7 +22,13 @@ chmod 755 "$work"; umask 022
 chmod -R a+rX "$work"
 [ "$(id -u)" != 0 ] || chown postgres "$sock"
 cd "$work"
-export LC_ALL=C.UTF-8 LOYALTY_SHARED="${LOYALTY_SHARED:-$here/../shared}" LOYALTY_SOURCE=$here
+# Data sets beside the project, for the tests that want them: a copy that the server's user can read.
+shared=${LOYALTY_SHARED:-$here/../shared}
+if [ -d "$shared/data" ]; then
+  mkdir shared && cp -r "$shared/data" shared/ && chmod -R a+rX shared
+  shared=$work/shared
+fi
+export LC_ALL=C.UTF-8 LOYALTY_SHARED="$shared" LOYALTY_SOURCE=$here
 mk="make -s PG_CONFIG=$bin/pg_config with_llvm=no"
 if [ "$what" = test ]; then
   # One pass each of both compilers with warnings as errors; the second one's objects are the ones tested.
