@@ -4,33 +4,25 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "errcodes.h"
+#include "guc.h"
 #include "owner.h"
 
 Oid
 owner_oid(void)
 {
-	Oid			schema = get_namespace_oid("loyalty", true);
-	Oid			relid = OidIsValid(schema) ? get_relname_relid("account", schema) : InvalidOid;
-	HeapTuple	tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
-	Oid			owner;
+	Oid			owner = guc_ledger_owner();
 
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_VERSION_MISMATCH),
 				 errmsg("the tables of loyalty are not installed"),
 				 errhint("Call SELECT loyalty.install() as the role that is to own the ledger.")));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	return owner;
 }
 
