@@ -59,7 +59,6 @@ typedef struct SourceRow
 	char	  **keys;
 	Oid			author;
 	bool		attached;
-	bool		compiled;
 } SourceRow;
 
 typedef struct Config
@@ -660,7 +659,6 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		}
 	}
 	s->ngroups = list_length(groups);
-	row->compiled = true;
 	settings_leave(nest);
 }
 
@@ -703,17 +701,6 @@ config_program(const char *name)
 			 errmsg("no program is the default"),
 			 errdetail("There are %d programs.", config->nprograms),
 			 errhint("Name the program, or set is_default of one in loyalty.program.")));
-}
-
-const Source *
-config_source_by_id(int32 id)
-{
-	Config	   *config = config_get();
-
-	for (int i = 0; i < config->nsources; i++)
-		if (config->sources[i].source.id == id)
-			return &config->sources[i].source;
-	return NULL;
 }
 
 const Tier *

@@ -170,9 +170,6 @@ extern const Program *config_program_by_id(int32 id);	/* LY003 when unknown */
 /* NULL: the default program; LY003 when unknown, or when there is none by default */
 extern const Program *config_program(const char *name);
 
-/* LY003 when the program has no such source; looked up by id: NULL */
-extern const Source *config_source_by_id(int32 id);
-
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */

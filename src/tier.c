@@ -22,7 +22,7 @@
 #include "money.h"
 #include "tier.h"
 
-static bool roll_period(Account *account, TimestampTz at);
+static void roll_period(Account *account, TimestampTz at);
 static void review_tier(Account *account);
 static void set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason);
 
@@ -171,7 +171,7 @@ tier_settle(Account *account, TimestampTz at)
 }
 
 /* Move to the period that holds `at`: what ran becomes the last one, or nothing when more has passed. */
-static bool
+static void
 roll_period(Account *account, TimestampTz at)
 {
 	const Program *program = account->program;
@@ -189,7 +189,6 @@ roll_period(Account *account, TimestampTz at)
 	account->spend = money_zero();
 	account->earned = 0;
 	account->visits = 0;
-	return adjacent;
 }
 
 /* The tier's time is over: what do the figures still give? */
