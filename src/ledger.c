@@ -1,6 +1,6 @@
 /*
  * ledger.c
- *	  The only room that changes points.
+ *	  The only room that changes points; ledger_keep.c (returns) and ledger_burn.c (burns) are its other two doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -19,6 +19,7 @@
 
 #include "errcodes.h"
 #include "ledger.h"
+#include "ledger_entry.h"
 #include "money.h"
 #include "store.h"
 #include "tier.h"
@@ -38,12 +39,7 @@ const char *const entry_kind_names[] = {
 };
 
 static void settle_lots(Account *account, TimestampTz at);
-static void move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at, int64 redemption_id,
-				 int64 origin);
-static void change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
 static void open_lot(Account *account, const Lot *lot, TimestampTz at);
-static void take_back(Account *account, Lot *lot, Points points, TimestampTz at);
-static void give_back(Account *account, Lot *lot, Points points, TimestampTz at);
 
 /* ---- accounts in memory ---- */
 
@@ -172,7 +168,7 @@ settle_lots(Account *account, TimestampTz at)
 			Points	   *part = was_pending ? &account->pending : &account->available;
 
 			*part = points_subtract(*part, lot->remaining);
-			move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+			ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
 			continue;
 		}
 		if (!found)
@@ -213,8 +209,8 @@ next_entry(Account *account)
 }
 
 /* Note a movement; what it does to the lot is the caller's. */
-static void
-move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at, int64 redemption_id, int64 origin)
+void
+ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at, int64 redemption_id, int64 origin)
 {
 	Movement   *m;
 
@@ -234,8 +230,8 @@ move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at, 
 }
 
 /* A live lot gains or loses points, and the balance with it. */
-static void
-change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
+void
+ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Points	   *part = lot->available_at > at ? &account->pending : &account->available;
 
@@ -286,11 +282,11 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 	account->fresh[i] = lot;
 	account->changed = true;
 	if (points > 0 && lot->expires_at > at)
-		change_lot(account, lot, points, at);
+		ledger_change_lot(account, lot, points, at);
 	else if (points > 0)
 	{
 		lot->remaining = points;	/* dead on arrival */
-		move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+		ledger_move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
 	}
 	return lot;
 }
@@ -317,161 +313,6 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 	}
 	tier_count(account, Min(occurred_at, at), amount, award->points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
-	MemoryContextSwitchTo(old);
-}
-
-static Points
-kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
-{
-	if (breakdown == NULL || kept == NULL)
-		return 0;
-	if (money_compare(kept, lot->amount) == 0)
-		return breakdown_points(breakdown, NULL, NULL);
-	if (money_sign(kept) == 0)
-		return 0;
-	return breakdown_points(breakdown, kept, lot->amount);
-}
-
-void
-ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
-{
-	MemoryContext old = MemoryContextSwitchTo(account->context);
-	Numeric		former = lots[0]->kept_amount;
-	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
-	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
-	Points		taken = 0;
-
-	kept = kept ? money_copy(kept) : NULL;
-	for (int i = 0; i < nlots; i++)
-	{
-		Lot		   *lot = lots[i];
-		Breakdown  *breakdown = lot->breakdown ? breakdown_decode(lot->breakdown) : NULL;
-		Points		take = points_subtract(kept_points(lot, breakdown, lot->kept_amount),
-										   kept_points(lot, breakdown, kept));
-
-		lot->kept_amount = kept;
-		lot->changed = true;
-		if (take > 0)
-			take_back(account, lot, take, at);
-		else if (take < 0)
-			give_back(account, lot, -take, at);
-		taken = points_add(taken, take);
-	}
-	account->changed = true;
-	tier_count(account, counted_at, difference, -taken, at);
-	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
-	MemoryContextSwitchTo(old);
-}
-
-/* From the other available lots in burn order, for an award whose own points were spent. */
-static Points
-take_from_others(Account *account, Lot *award, Points points, TimestampTz at)
-{
-	LotCursor	cursor = {0};
-	Lot		   *lot;
-
-	while (points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
-	{
-		Points		part = Min(lot->remaining, points);
-
-		CHECK_FOR_INTERRUPTS();
-		if (lot == award || part == 0 || lot->expires_at <= at || lot->available_at > at)
-			continue;
-		change_lot(account, lot, -part, at);
-		move(account, lot, ENTRY_CLAWBACK, -part, at, 0, award->entry_no);
-		points -= part;
-	}
-	return points;
-}
-
-static void
-take_back(Account *account, Lot *lot, Points points, TimestampTz at)
-{
-	bool		pending_only = account->program->clawback == CLAWBACK_PENDING_ONLY;
-	Points		own = Min(lot->remaining, points);
-
-	if (own > 0 && lot->expires_at <= at)
-	{
-		/* what has expired counts as taken: the expiry becomes a clawback */
-		lot->remaining -= own;
-		lot->changed = true;
-		move(account, lot, ENTRY_EXPIRE, own, at, 0, 0);
-		move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
-		points -= own;
-	}
-	else if (own > 0 && !(pending_only && lot->available_at <= at))
-	{
-		change_lot(account, lot, -own, at);
-		move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
-		points -= own;
-	}
-	if (points > 0 && !pending_only)
-		points = take_from_others(account, lot, points, at);
-	lot->owed = points_add(lot->owed, points);
-}
-
-static void
-give_back(Account *account, Lot *lot, Points points, TimestampTz at)
-{
-	Points		owed = Min(lot->owed, points);
-
-	lot->owed -= owed;
-	lot->changed = true;
-	points -= owed;
-	if (points == 0)
-		return;
-	move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
-	if (lot->expires_at > at)
-		change_lot(account, lot, points, at);
-	else
-	{
-		lot->remaining = points_add(lot->remaining, points);
-		move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
-	}
-}
-
-/* ---- burning ---- */
-
-void
-ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id, TimestampTz at,
-			int64 *first_entry, int64 *last_entry)
-{
-	MemoryContext old = MemoryContextSwitchTo(account->context);
-	LotCursor	cursor = {0};
-	bool		leading = true;
-	Lot		   *lot;
-
-	Assert(points > 0 && points <= account->available && at >= account->settled_at);
-	*first_entry = account->next_entry;
-	while (points > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
-	{
-		Points		part = Min(lot->remaining, points);
-
-		CHECK_FOR_INTERRUPTS();
-		if (part == 0 || lot->expires_at <= at)
-			continue;
-		if (lot->available_at > at)
-		{
-			leading = false;
-			continue;
-		}
-		change_lot(account, lot, -part, at);
-		move(account, lot, kind, -part, at, redemption_id, 0);
-		points -= part;
-		if (leading)
-		{
-			/* just behind an emptied lot, or at one that still holds points */
-			account->open_from_expires_at = lot->expires_at;
-			account->open_from_entry_no = lot->entry_no + (lot->remaining == 0 ? 1 : 0);
-		}
-	}
-	if (points > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
-				 errmsg("lots of member " INT64_FORMAT " hold less than the balance of the account", account->member_id),
-				 errdetail("%s points are missing.", points_to_text(points)),
-				 errhint("Call SELECT * FROM loyalty.verify().")));
-	*last_entry = account->next_entry - 1;
 	MemoryContextSwitchTo(old);
 }
 
