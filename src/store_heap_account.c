@@ -73,7 +73,7 @@ heap_lock_accounts(Store *base, const Program *program, int n, const int64 *memb
 		heap_refresh_snapshot(store);
 	for (int i = 0; i < n; i++)
 	{
-		Assert(i == 0 || members[i - 1] < members[i]);
+		Assert(i == 0 || members[i - 1] > members[i]);
 		CHECK_FOR_INTERRUPTS();
 		accounts[i] = row_new_account(&store->base, program, members[i], context);
 		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
