@@ -465,6 +465,8 @@ work_batch(Pass *pass)
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
 
+	if (pass->hoping)
+		lock_accounts(pass, 0, 0);	/* what the last batch left is written, what others committed is seen */
 	for (int a = 0; a < pass->naccounts; a += step)
 		first = work_accounts(pass, a, Min(a + step, pass->naccounts), first, fresh);
 	pass->working = NULL;
