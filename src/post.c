@@ -436,7 +436,7 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 	int			last = first;
 
 	lock_accounts(pass, a, end - a);
-	while (last < pass->nitems && (pass->items[last].skip || pass->items[last].member >= pass->members[end - 1]))
+	while (last < pass->nitems && (end == pass->naccounts || pass->items[last].member != pass->members[end]))
 		last++;
 	if (!fresh)
 		probe_items(pass, first, last);
