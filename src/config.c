@@ -57,6 +57,8 @@ typedef struct SourceRow
 	char	   *occurred_at;
 	char	   *condition;
 	char	  **keys;
+	char	  **refund_of;
+	char	   *refund_source;
 	Oid			author;
 	bool		attached;
 } SourceRow;
@@ -374,11 +376,48 @@ load_requirements(Config *config)
 	}
 }
 
+/* An array of texts; NULL: none. */
+static char **
+next_texts(RowReader *reader, int *n)
+{
+	Datum		value = next_datum(reader);
+	Datum	   *texts;
+	char	  **copies;
+
+	*n = 0;
+	if (reader->isnull)
+		return NULL;
+	deconstruct_array_builtin(DatumGetArrayTypeP(value), TEXTOID, &texts, NULL, n);
+	copies = MemoryContextAlloc(reader->context, Max(*n, 1) * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		copies[i] = MemoryContextStrdup(reader->context, TextDatumGetCString(texts[i]));
+	return copies;
+}
+
+/* Whose purchases the returns among a source's rows are. */
+static void
+link_returns(Config *config)
+{
+	for (int i = 0; i < config->nsources; i++)
+	{
+		SourceRow  *row = &config->sources[i];
+		SourceRow  *returned = row;
+
+		for (int j = 0; j < config->nsources && row->refund_source; j++)
+			if (config->sources[j].source.program == row->source.program &&
+				strcmp(config->sources[j].source.name, row->refund_source) == 0)
+				returned = &config->sources[j];
+		row->source.refund_source_id = returned->source.id;
+		row->source.only_returns = row->refund_source != NULL;
+		returned->source.is_returned |= row->source.nrefund_of > 0;
+	}
+}
+
 static void
 load_sources(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, on_delete,"
-						  " on_error, enabled, author FROM loyalty.source");
+	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
+						  " refund_source, on_delete, on_error, enabled, author FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -387,7 +426,6 @@ load_sources(Config *config)
 		RowReader	r = row_reader(config, i);
 		SourceRow  *row = &config->sources[config->nsources++];
 		Source	   *s = &row->source;
-		Datum	   *keys;
 
 		s->program = program_named(config, next_text(&r));
 		s->id = DatumGetInt32(next_datum(&r));
@@ -397,11 +435,10 @@ load_sources(Config *config)
 		row->member = next_text(&r);
 		row->amount = next_text(&r);
 		row->occurred_at = next_text(&r);
-		deconstruct_array_builtin(DatumGetArrayTypeP(next_datum(&r)), TEXTOID, &keys, NULL, &s->nkeys);
-		row->keys = MemoryContextAlloc(config->context, Max(s->nkeys, 1) * sizeof(char *));
-		for (int k = 0; k < s->nkeys; k++)
-			row->keys[k] = MemoryContextStrdup(config->context, TextDatumGetCString(keys[k]));
+		row->keys = next_texts(&r, &s->nkeys);
 		row->condition = next_text(&r);
+		row->refund_of = next_texts(&r, &s->nrefund_of);
+		row->refund_source = next_text(&r);
 		s->keep_deleted = strcmp(next_text(&r), "keep") == 0;
 		s->skip_errors = strcmp(next_text(&r), "skip") == 0;
 		s->enabled = DatumGetBool(next_datum(&r)) && s->program && s->program->enabled;
@@ -409,6 +446,7 @@ load_sources(Config *config)
 		if (s->program == NULL)
 			config->nsources--;
 	}
+	link_returns(config);
 }
 
 static int
@@ -626,6 +664,9 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)
 		s->keys[i] = compile_mapping(row, row->keys[i], EXPRESSION_KEY, relation, "key");
+	s->refund_of = palloc(Max(s->nrefund_of, 1) * sizeof(Expression *));
+	for (int i = 0; i < s->nrefund_of; i++)
+		s->refund_of[i] = compile_mapping(row, row->refund_of[i], EXPRESSION_KEY, relation, "refund_of");
 	s->rules = palloc0(Max(config->nrules, 1) * sizeof(Rule));
 	s->nrules = 0;
 	for (int i = 0; i < config->nrules; i++)

@@ -126,6 +126,11 @@ typedef struct Source
 	Expression *condition;		/* NULL: every row */
 	int			nkeys;
 	Expression **keys;
+	int			nrefund_of;		/* parts of the key of the purchase that a row returns; 0: no row names one */
+	Expression **refund_of;
+	int32		refund_source_id;	/* whose purchases are returned: its own, unless every row is a return */
+	bool		only_returns;	/* every row is a return */
+	bool		is_returned;	/* returns name its purchases, and may come first */
 	int			nrules;
 	Rule	   *rules;			/* enabled ones in award order: base, bonus; priority, id */
 	int			ngroups;

@@ -139,10 +139,10 @@ heap_indexes(HeapStore *store, HeapTable *table)
  * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
  */
 bool
-heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot)
+heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
 	MemoryContext old = MemoryContextSwitchTo(store->base.context);
-	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	bool		found = index_getnext_slot(scan, direction, slot);
 
 	MemoryContextSwitchTo(old);
 	return found;
@@ -314,6 +314,7 @@ const StoreOps store_heap = {
 	.read_members = heap_read_members,
 	.change_account = heap_change_account,
 	.read_lots = heap_read_lots,
+	.read_back = heap_read_back,
 	.probe_keys = heap_probe_keys,
 	.begin_source = heap_begin_source,
 	.next_source_lot = heap_next_source_lot,
@@ -322,6 +323,10 @@ const StoreOps store_heap = {
 	.change_lots = heap_change_lots,
 	.insert_movements = heap_insert_movements,
 	.insert_tier_changes = heap_insert_tier_changes,
+	.find_refunds = heap_find_refunds,
+	.read_refunds = heap_read_refunds,
+	.insert_refund = heap_insert_refund,
+	.delete_refund = heap_delete_refund,
 	.insert_redemption = heap_insert_redemption,
 	.find_redemption = heap_find_redemption,
 	.insert_request = heap_insert_request,

@@ -48,6 +48,8 @@ typedef struct HeapStore
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
 
+	bool		refunds_unseen;	/* some were written since the snapshot */
+
 	/*
 	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
 	 * sorted and inserted at its end, which costs a third.
@@ -71,7 +73,7 @@ heap_of(Store *store)
 /* store_heap.c: tables, snapshots, rows */
 extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
 extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
-extern bool heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot);
+extern bool heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
 extern void heap_renew_snapshot(HeapStore *store);
@@ -92,6 +94,8 @@ extern void heap_change_account(Account *account);
 
 /* store_heap_lot.c */
 extern void heap_read_lots(Account *account, int n);
+extern int	heap_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
+						   Lot **lots);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
@@ -105,6 +109,14 @@ extern bool heap_keys_fresh(Store *base, int32 source_id, const char *low, const
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
+
+/* store_heap_refund.c */
+extern void heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,
+							  Refunds *found);
+extern int	heap_read_refunds(Store *base, int32 source_id, const char *after_key, int32 after_part, int n,
+							  MemoryContext context, Refund **refunds);
+extern void heap_insert_refund(Store *base, const Refund *refund);
+extern void heap_delete_refund(Store *base, const Refund *refund);
 
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);

@@ -44,7 +44,7 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
 	heap_search(store, scan, keys, 2);
-	return heap_next(store, scan, table->slot);
+	return heap_next(store, scan, ForwardScanDirection, table->slot);
 }
 
 Account *
@@ -170,7 +170,7 @@ heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, 
 	index = index_open(RelationGetPrimaryKeyIndex(table->rel), AccessShareLock);
 	scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, 1, 0);
 	heap_search(store, scan, &key, 1);
-	while (found < n && heap_next(store, scan, table->slot))
+	while (found < n && heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
 		bool		isnull;
 
@@ -267,7 +267,7 @@ heap_read_members(Store *base, Account **accounts, int n)
 		scan = heap_primary_scan(store, table, 1);
 		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 		heap_search(store, scan, &key, 1);
-		if (!heap_next(store, scan, table->slot))
+		if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 			continue;
 		slot_getallattrs(table->slot);
 		old = MemoryContextSwitchTo(account->context);

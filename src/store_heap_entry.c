@@ -76,7 +76,7 @@ heap_find_redemption(Account *account, int64 redemption_id, Redemption *redempti
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
 	heap_search(store, scan, keys, 2);
-	if (!heap_next(store, scan, table->slot))
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	row_to_redemption(table->slot->tts_values, table->slot->tts_isnull, redemption);
@@ -112,7 +112,7 @@ heap_find_request(Account *account, const char *key, Request *request)
 	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(key));
 	heap_search(store, scan, keys, 3);
-	if (!heap_next(store, scan, table->slot))
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	row_to_request(table->slot->tts_values, table->slot->tts_isnull, key, request);

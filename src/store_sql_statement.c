@@ -29,6 +29,7 @@
 #define GT " OPERATOR(pg_catalog.>) "
 #define GE " OPERATOR(pg_catalog.>=) "
 #define LE " OPERATOR(pg_catalog.<=) "
+#define LT " OPERATOR(pg_catalog.<) "
 
 typedef struct SqlText
 {
@@ -75,6 +76,12 @@ static const SqlText texts[] = {
 		" ORDER BY expires_at, entry_no LIMIT $5",
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
+	/* the same backwards, closed ones too */
+	[SQL_READ_BACK] = {STORE_LOT,
+		"SELECT {columns} FROM loyalty.lot WHERE member_id" EQ "$1 AND program_id" EQ "$2"
+		" AND (expires_at, entry_no)" LT "($3, $4) ORDER BY expires_at DESC, entry_no DESC LIMIT $5",
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
+
 	[SQL_CHANGE_LOT] = {STORE_LOT,
 		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7"
 		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
@@ -97,6 +104,25 @@ static const SqlText texts[] = {
 	[SQL_READ_SOURCE] = {STORE_LOT,
 		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 ORDER BY source_key, part",
 	{INT4OID}, CURSOR_OPT_FAST_PLAN},
+
+	[SQL_FIND_REFUNDS] = {STORE_REFUND,
+		"SELECT {columns} FROM loyalty.refund WHERE source_id" EQ "$1 AND source_key" EQ "$2"
+		" ORDER BY source_id, source_key, part",
+	{INT4OID, TEXTOID}},
+
+	[SQL_FIND_REFUNDS_OF] = {STORE_REFUND,
+		"SELECT {columns} FROM loyalty.refund WHERE of_source_id" EQ "$1 AND of_key" EQ "$2"
+		" ORDER BY source_id, source_key, part",
+	{INT4OID, TEXTOID}},
+
+	[SQL_READ_REFUNDS] = {STORE_REFUND,
+		"SELECT {columns} FROM loyalty.refund WHERE source_id" EQ "$1 AND (source_key, part)" GT "($2, $3)"
+		" ORDER BY source_key, part LIMIT $4",
+	{INT4OID, TEXTOID, INT4OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
+
+	[SQL_DELETE_REFUND] = {STORE_REFUND,
+		"DELETE FROM loyalty.refund WHERE member_id" EQ "$1 AND source_id" EQ "$2 AND source_key" EQ "$3 AND part" EQ "$4",
+	{INT8OID, INT4OID, TEXTOID, INT4OID}},
 
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
@@ -215,6 +241,7 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_ENROLL_ACCOUNT:
 		case SQL_CHANGE_ACCOUNT:
 		case SQL_CHANGE_LOT:
+		case SQL_DELETE_REFUND:
 			return InvalidSnapshot;
 		default:
 			if (statement >= SQL_INSERT_ROW || !IsolationUsesXactSnapshot())

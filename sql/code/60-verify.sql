@@ -115,6 +115,28 @@ BEGIN
       AND b.program_id = l.program_id AND b.amount = l.amount AND b.kept_amount IS NOT DISTINCT FROM l.kept_amount)
   LIMIT most;
 
+  -- what is kept is what the row says less what was returned; without returns the row alone says it
+  RETURN QUERY
+  WITH returned AS (
+    SELECT f.of_source_id, f.of_key, f.member_id, f.program_id, sum(f.amount) AS amount, bool_or(f.part >= 0) AS by_others
+    FROM loyalty.refund f WHERE f.of_key IS NOT NULL GROUP BY 1, 2, 3, 4
+  ), sold AS (
+    SELECT l.source_id, l.source_key, l.member_id, sum(l.amount) AS amount, sum(coalesce(l.kept_amount, 0)) AS kept_amount, min(l.entry_no) AS entry_no,
+      bool_or(l.kept_amount IS NOT NULL AND l.amount = 0) AS kept_nothing
+    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0
+      AND EXISTS (SELECT FROM returned e WHERE e.of_source_id = l.source_id AND e.of_key = l.source_key)
+    GROUP BY 1, 2, 3
+  )
+  SELECT 'refund_kept', r.program_id, r.member_id, s.entry_no,
+    format('purchase "%s" of source %s keeps %s; it was made for %s, and %s are returned', r.of_key, r.of_source_id,
+           coalesce(s.kept_amount, 0), coalesce(s.amount, 0), r.amount)
+  FROM returned r
+  LEFT JOIN sold s ON s.source_id = r.of_source_id AND s.source_key = r.of_key AND s.member_id = r.member_id
+  WHERE NOT r.by_others
+    OR CASE WHEN s.source_id IS NULL THEN EXISTS (SELECT FROM sold o WHERE o.source_id = r.of_source_id AND o.source_key = r.of_key)
+            ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
+  LIMIT most;
+
   -- a damaged breakdown ends the query: say which by looking at each
   BEGIN
     RETURN QUERY
