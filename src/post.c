@@ -381,21 +381,27 @@ join_moves(Pass *pass, int first, int end)
 }
 
 /*
- * A key that comes twice for one member in one batch was probed before the first was worked: look again.
+ * A key that comes twice for one member in one batch was probed before the first was worked: look again.  From there
+ * on every key, for what was written may have changed its lots, too (they paid for another's return).  Returns whether
+ * the account was written.
  */
-static void
-probe_again(Pass *pass, Account *account, int first, int at)
+static bool
+probe_again(Pass *pass, Account *account, int first, int at, bool written)
 {
 	PostItem	   *item = &pass->items[at];
+	bool		comes_twice = false;
 
-	for (int i = first; i < at; i++)
-		if (!pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0)
-		{
-			ledger_write(account);
-			lock_accounts(pass, 0, 0);
-			store_probe_keys(pass->store, pass->source->id, 1, &item->purchase.key, pass->context, &item->lots);
-			return;
-		}
+	for (int i = first; i < at && !comes_twice; i++)
+		comes_twice = !pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0;
+	if (comes_twice)
+	{
+		ledger_write(account);
+		lock_accounts(pass, 0, 0);
+		written = true;
+	}
+	if (written)
+		store_probe_keys(pass->store, pass->source->id, 1, &item->purchase.key, pass->context, &item->lots);
+	return written;
 }
 
 static void
@@ -408,6 +414,7 @@ work_batch(Pass *pass)
 		Account    *account;
 		int			end;
 		bool		repeats = false;
+		bool		written = false;
 
 		if (pass->hoping)
 			lock_accounts(pass, a, 1);
@@ -425,7 +432,7 @@ work_batch(Pass *pass)
 			if (pass->items[i].skip)
 				continue;
 			if (repeats)
-				probe_again(pass, account, first, i);
+				written = probe_again(pass, account, first, i, written);
 			work_item(pass, account, &pass->items[i]);
 		}
 		if (account)

@@ -83,6 +83,9 @@ extern void store_read_members(Store *store, Account **accounts, int n);
 /* Append at least one and at most `n` further open lots to account->lots; sets all_read at the end. */
 extern void store_read_lots(Account *account, int n);
 
+/* The lot of one place in burn order; NULL when there is none. */
+extern Lot *store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
 /* Lots of source keys; results[i] for keys[i]. */
 extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							 KeyLots *results);
@@ -107,6 +110,14 @@ extern void store_change_lots(Account *account, Lot **lots, int n);
 extern void store_insert_movements(Account *account, const Movement *movements, int n);
 extern void store_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void store_change_account(Account *account);
+
+/* The account's open debts by ledger_take_debt(), oldest first. */
+extern void store_read_debts(Account *account);
+extern void store_insert_debts(Account *account, Debt **debts, int n);
+extern void store_change_debts(Account *account, Debt **debts, int n);
+
+/* Stored movements of one origin in the order of their entries, in the account's memory; returns how many. */
+extern int	store_read_origin(Account *account, int64 origin, Movement **movements);
 
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);

@@ -30,6 +30,10 @@ typedef enum SqlStatement
 	SQL_PROBE_KEYS,
 	SQL_FIND_KEY,
 	SQL_READ_SOURCE,
+	SQL_FIND_LOT,
+	SQL_READ_ORIGIN,
+	SQL_READ_DEBTS,
+	SQL_CHANGE_DEBT,
 	SQL_FIND_REDEMPTION,
 	SQL_FIND_REQUEST,
 	SQL_INSERT_ROW,				/* one for each table */
@@ -106,6 +110,7 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 
 /* store_sql_lot.c */
 extern void sql_read_lots(Account *account, int n);
+extern Lot *sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
 extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
