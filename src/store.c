@@ -257,6 +257,12 @@ store_read_lots(Account *account, int n)
 	account->store->ops->read_lots(account, n);
 }
 
+Lot *
+store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	return account->store->ops->find_lot(account, expires_at, entry_no);
+}
+
 void
 store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context, KeyLots *results)
 {
@@ -362,6 +368,32 @@ store_insert_tier_changes(Account *account, const TierChange *changes, int n)
 {
 	if (n > 0)
 		account->store->ops->insert_tier_changes(account, changes, n);
+}
+
+int
+store_read_origin(Account *account, int64 origin, Movement **movements)
+{
+	return account->stored ? account->store->ops->read_origin(account, origin, movements) : 0;
+}
+
+void
+store_read_debts(Account *account)
+{
+	account->store->ops->read_debts(account);
+}
+
+void
+store_insert_debts(Account *account, Debt **debts, int n)
+{
+	if (n > 0)
+		account->store->ops->insert_debts(account, debts, n);
+}
+
+void
+store_change_debts(Account *account, Debt **debts, int n)
+{
+	if (n > 0)
+		account->store->ops->change_debts(account, debts, n);
 }
 
 /* A sequence is the same thing to both rooms. */

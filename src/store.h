@@ -115,6 +115,9 @@ extern void store_read_lots(Account *account, int n);
 extern int	store_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
 							Lot **lots);
 
+/* The lot of one place in burn order; NULL when there is none. */
+extern Lot *store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
 /* Lots of source keys; results[i] for keys[i]. */
 extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							 KeyLots *results);
@@ -151,6 +154,14 @@ extern int	store_read_refunds(Store *store, int32 source_id, const char *after_k
 
 extern void store_insert_refund(Store *store, const Refund *refund);
 extern void store_delete_refund(Store *store, const Refund *refund);
+
+/* The account's open debts by ledger_take_debt(), oldest first. */
+extern void store_read_debts(Account *account);
+extern void store_insert_debts(Account *account, Debt **debts, int n);
+extern void store_change_debts(Account *account, Debt **debts, int n);
+
+/* Stored movements of one origin in the order of their entries, in the account's memory; returns how many. */
+extern int	store_read_origin(Account *account, int64 origin, Movement **movements);
 
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);

@@ -98,6 +98,7 @@ extern int	heap_read_back(Account *account, TimestampTz expires_at, int64 entry_
 						   Lot **lots);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
+extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
 
 /* store_heap_key.c */
@@ -120,6 +121,10 @@ extern void heap_delete_refund(Store *base, const Refund *refund);
 
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
+extern int	heap_read_origin(Account *account, int64 origin, Movement **movements);
+extern void heap_read_debts(Account *account);
+extern void heap_insert_debts(Account *account, Debt **debts, int n);
+extern void heap_change_debts(Account *account, Debt **debts, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);

@@ -35,6 +35,10 @@ typedef enum SqlStatement
 	SQL_FIND_REFUNDS_OF,
 	SQL_READ_REFUNDS,
 	SQL_DELETE_REFUND,
+	SQL_FIND_LOT,
+	SQL_READ_ORIGIN,
+	SQL_READ_DEBTS,
+	SQL_CHANGE_DEBT,
 	SQL_FIND_REDEMPTION,
 	SQL_FIND_REQUEST,
 	SQL_INSERT_ROW,				/* one for each table */
@@ -113,6 +117,7 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 extern void sql_read_lots(Account *account, int n);
 extern int	sql_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
 						  Lot **lots);
+extern Lot *sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
 extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,

@@ -71,6 +71,28 @@ sql_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, M
 	return found;
 }
 
+Lot *
+sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	Datum		parameters[] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), TimestampTzGetDatum(expires_at),
+		Int64GetDatum(entry_no)
+	};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	Lot		   *lot = NULL;
+
+	sql_enter(&call);
+	if (sql_run(account->store, SQL_FIND_LOT, parameters, NULL) > 0)
+	{
+		sql_row(0, values, nulls);
+		lot = row_to_lot(values, nulls, account->context);
+	}
+	sql_leave(&call);
+	return lot;
+}
+
 void
 sql_insert_lots(Account *account, Lot **lots, int n)
 {

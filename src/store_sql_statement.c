@@ -124,6 +124,25 @@ static const SqlText texts[] = {
 		"DELETE FROM loyalty.refund WHERE member_id" EQ "$1 AND source_id" EQ "$2 AND source_key" EQ "$3 AND part" EQ "$4",
 	{INT8OID, INT4OID, TEXTOID, INT4OID}},
 
+	[SQL_FIND_LOT] = {STORE_LOT,
+		"SELECT {columns} FROM loyalty.lot"
+		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID}},
+
+	[SQL_READ_ORIGIN] = {STORE_MOVEMENT,
+		"SELECT {columns} FROM loyalty.movement WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND origin_entry_no" EQ "$3"
+		" ORDER BY entry_no",
+	{INT8OID, INT4OID, INT8OID}},
+
+	[SQL_READ_DEBTS] = {STORE_DEBT,
+		"SELECT {columns} FROM loyalty.debt WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND left_over" NE "0"
+		" ORDER BY entry_no",
+	{INT8OID, INT4OID}},
+
+	[SQL_CHANGE_DEBT] = {STORE_DEBT,
+		"UPDATE loyalty.debt SET left_over = $4 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND entry_no" EQ "$3",
+	{INT8OID, INT4OID, INT8OID, INT8OID}},
+
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
 	{INT8OID, INT8OID}},
@@ -242,6 +261,7 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_CHANGE_ACCOUNT:
 		case SQL_CHANGE_LOT:
 		case SQL_DELETE_REFUND:
+		case SQL_CHANGE_DEBT:
 			return InvalidSnapshot;
 		default:
 			if (statement >= SQL_INSERT_ROW || !IsolationUsesXactSnapshot())

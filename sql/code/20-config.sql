@@ -38,7 +38,6 @@ BEGIN
        WHEN 'tier_metric' THEN value = 'visits'
        WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
-       WHEN 'clawback' THEN value = 'debt'
        WHEN 'argument' THEN value IN ('points_spent', 'revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
