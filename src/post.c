@@ -22,6 +22,7 @@
 #include "earn.h"
 #include "errcodes.h"
 #include "instant.h"
+#include "limit.h"
 #include "money.h"
 #include "post.h"
 #include "review.h"
@@ -52,7 +53,9 @@ typedef struct Pass
 	PostRows   *rows;
 	Mapping    *mapping;
 	Store	   *store;
+	Purse	   *purse;			/* NULL: no rule of the source has a limit */
 	bool		hoping;
+	bool		locking;		/* accounts alone, before anything is worked */
 	TimestampTz statement_at;
 	MemoryContext context;		/* of one batch */
 	PostItem	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
@@ -71,6 +74,7 @@ typedef struct Pass
 	Award		award;
 } Pass;
 
+static void lock_all(Pass *pass);
 static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
 static void lock_batch(Pass *pass);
@@ -105,6 +109,10 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
 		store_hope(pass.store);
+	if (source->limited)
+		pass.purse = limit_open(source, PURSE_MANY, rows->all_new);
+	if (source->budgeted && rows->count > BATCH_ROWS / 2)
+		lock_all(&pass);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
@@ -118,6 +126,8 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(pass.context);
 	} while (pass.nitems > 0);
+	if (pass.purse)
+		limit_close(pass.purse);
 	store_close(pass.store);
 	MemoryContextDelete(pass.context);
 	error_context_stack = callback.previous;
@@ -170,13 +180,36 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 {
 	int64		posted;
 
-	if (rows->all_new && rows->count >= HOPE_ROWS)
+	if (rows->all_new && rows->count >= HOPE_ROWS && !source->budgeted)
 	{
 		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
 		rows->rewind(rows);
 	}
 	return post_pass(mapping, source, rows, false);
+}
+
+/*
+ * Budgets are waited for after all accounts of the statement: see limit.c.  So where there are more rows than one batch
+ * takes, lock the accounts of all batches, and come again.
+ */
+static void
+lock_all(Pass *pass)
+{
+	MemoryContext outer = CurrentMemoryContext;
+
+	pass->locking = true;
+	do
+	{
+		MemoryContextSwitchTo(pass->context);
+		map_batch(pass);
+		if (pass->nitems > 0)
+			lock_batch(pass);
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(pass->context);
+	} while (pass->nitems > 0);
+	pass->locking = false;
+	pass->rows->rewind(pass->rows);
 }
 
 /* ---- reading ---- */
@@ -245,7 +278,8 @@ evaluate(Pass *pass, PostItem *item, ReviewWork work)
 		work(pass, item);
 	if (error)
 	{
-		review_add(pass->source, item->member, item->purchase.key, error);
+		if (!pass->locking)
+			review_add(pass->source, item->member, item->purchase.key, error);
 		item->skip = true;
 	}
 	return error == NULL;
@@ -282,7 +316,7 @@ map_row(Pass *pass, PostRow *row)
 		item->purchase.amount = money_copy(item->purchase.amount);	/* out of the expression's memory */
 	if (gone && strcmp(gone->purchase.key, item->purchase.key) == 0)
 		gone->skip = true;		/* the key stays: the row that is there says all */
-	if (rows->there)
+	if (rows->there && !pass->locking)
 		rows->there(rows, row->member, item->purchase.key);
 }
 
@@ -297,6 +331,9 @@ lock_accounts(Pass *pass, int first, int n)
 						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
 	if (pass->source->uses_member)
 		store_read_members(pass->store, pass->accounts + first, n);
+	for (int i = first; pass->purse && i < first + n; i++)
+		if (pass->accounts[i])
+			pass->accounts[i]->purse = pass->purse;
 }
 
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
@@ -398,11 +435,30 @@ probe_again(Pass *pass, Account *account, int first, int at)
 		}
 }
 
+/* One purchase that either is new or only gives back waits for budgets one by one. */
+static void
+choose_purse(Pass *pass)
+{
+	PostItem   *only = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < pass->nitems; i++)
+		if (!pass->items[i].skip)
+		{
+			only = &pass->items[i];
+			n++;
+		}
+	if (pass->rows->count == 1 && n == 1 && (only->lots.nlots == 0 || !only->counts))
+		limit_set_mode(pass->purse, PURSE_ONE);
+}
+
 static void
 work_batch(Pass *pass)
 {
 	int			first = 0;
 
+	if (pass->purse)
+		choose_purse(pass);
 	for (int a = 0; a < pass->naccounts; a++)
 	{
 		Account    *account;
@@ -462,6 +518,8 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, earn_item))
 		return;
+	if (pass->purse && limit_trim(account, pass->source, item->purchase.occurred_at, &pass->award))
+		earn_rebuild(pass->source, &item->purchase, pass->at, &pass->award);
 	if (pass->award.nlots > LOTS_AN_AWARD)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),

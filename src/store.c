@@ -310,6 +310,18 @@ store_insert_tier_changes(Account *account, const TierChange *changes, int n)
 		account->store->ops->insert_tier_changes(account, changes, n);
 }
 
+void
+store_read_usage(Account *account, Usage *usage)
+{
+	account->store->ops->read_usage(account, usage);
+}
+
+void
+store_change_usage(Account *account, Usage *usage)
+{
+	account->store->ops->change_usage(account, usage);
+}
+
 /* A sequence is the same thing to both rooms. */
 int64
 store_next_redemption(Store *store)

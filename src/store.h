@@ -108,6 +108,10 @@ extern void store_insert_movements(Account *account, const Movement *movements, 
 extern void store_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void store_change_account(Account *account);
 
+/* What an account has used of a limited rule in the period that `usage` names: fill it in, when it is there; write it. */
+extern void store_read_usage(Account *account, Usage *usage);
+extern void store_change_usage(Account *account, Usage *usage);
+
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);
 extern void store_insert_redemption(Account *account, const Redemption *redemption);

@@ -108,6 +108,8 @@ extern void heap_flush_keys(HeapStore *store);
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
+extern void heap_read_usage(Account *account, Usage *usage);
+extern void heap_change_usage(Account *account, Usage *usage);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
 extern void heap_insert_request(Account *account, const Request *request);

@@ -39,6 +39,8 @@ typedef struct StoreOps
 
 	void		(*insert_movements) (Account *account, const Movement *movements, int n);
 	void		(*insert_tier_changes) (Account *account, const TierChange *changes, int n);
+	void		(*read_usage) (Account *account, Usage *usage);
+	void		(*change_usage) (Account *account, Usage *usage);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	bool		(*find_redemption) (Account *account, int64 redemption_id, Redemption *redemption);
 	void		(*insert_request) (Account *account, const Request *request);
