@@ -273,8 +273,13 @@ loyalty_recount_limits(PG_FUNCTION_ARGS)
 							  " WHERE r.id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a rule");
 	if (SPI_processed > 0)
-		(void) find_all_inheritors(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)),
-								   ShareRowExclusiveLock, NULL);
+	{
+		Oid			relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+
+		LockRelationOid(relid, ShareRowExclusiveLock);
+		if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+			(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	}
 	if (SPI_execute_with_args("SELECT loyalty.recount_limits_of($1, $2, $3)", 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not count the limits of a rule");
 	SPI_finish();
