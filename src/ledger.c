@@ -22,6 +22,7 @@
 #include "errcodes.h"
 #include "ledger.h"
 #include "ledger_entry.h"
+#include "limit.h"
 #include "money.h"
 #include "store.h"
 #include "tier.h"
@@ -441,6 +442,8 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
+	if (account->program->nlimits > 0)
+		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
@@ -512,6 +515,7 @@ ledger_write(Account *account)
 	if (account->ntier_changes > 0)
 		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
 	store_change_account(account);
+	limit_write(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
 	account->ndebts = account->open_debt = 0;

@@ -106,7 +106,30 @@ typedef struct TierChange
 	const char *reason;
 } TierChange;
 
+/* What a member has had from a limited rule in one period, as the columns of loyalty.rule_usage. */
+typedef struct Usage
+{
+	int32		rule_id;
+	TimestampTz period_start;
+	TimestampTz period_end;
+	Units		used;
+	int32		uses;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Usage;
+
+/* What the budget of a rule gets back (or loses, when negative) with the account's next write. */
+typedef struct BudgetChange
+{
+	int32		rule_id;
+	Units		units;
+} BudgetChange;
+
 typedef struct Store Store;
+typedef struct Purse Purse;
 
 typedef struct Account
 {
@@ -176,6 +199,11 @@ typedef struct Account
 	TierChange *tier_changes;
 	int			ntier_changes;
 	int			max_tier_changes;
+	Usage	  **usages;			/* asked for so far; limit.c's affair, and so is the rest */
+	int			nusages;
+	BudgetChange *budget_changes;	/* by rule id */
+	int			nbudget_changes;
+	Purse	   *purse;			/* of the statement; NULL: none */
 } Account;
 
 /* What one row earned, as the domain room says it. */
@@ -192,6 +220,10 @@ typedef struct Award
 	Points		points;			/* sum over lots */
 	int			nlots;
 	AwardLot   *lots;
+
+	/* what it was built from, for limits */
+	Breakdown	breakdown;
+	int		   *rule_of;		/* index of each entry's rule in the source; -1: a tier's bonus */
 } Award;
 
 /* An account that does not exist yet, as enrolment at an instant makes it. */

@@ -16,6 +16,7 @@
 
 #include "ledger.h"
 #include "ledger_entry.h"
+#include "limit.h"
 #include "money.h"
 #include "store.h"
 #include "tier.h"
@@ -53,6 +54,8 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
+	if (account->program->nlimits > 0)
+		limit_keep(account, lots[0], kept);
 	for (int i = 0; i < nlots; i++)
 	{
 		Lot		   *lot = lots[i];

@@ -396,6 +396,18 @@ store_change_debts(Account *account, Debt **debts, int n)
 		account->store->ops->change_debts(account, debts, n);
 }
 
+void
+store_read_usage(Account *account, Usage *usage)
+{
+	account->store->ops->read_usage(account, usage);
+}
+
+void
+store_change_usage(Account *account, Usage *usage)
+{
+	account->store->ops->change_usage(account, usage);
+}
+
 /* A sequence is the same thing to both rooms. */
 int64
 store_next_redemption(Store *store)

@@ -163,6 +163,10 @@ extern void store_change_debts(Account *account, Debt **debts, int n);
 /* Stored movements of one origin in the order of their entries, in the account's memory; returns how many. */
 extern int	store_read_origin(Account *account, int64 origin, Movement **movements);
 
+/* What an account has used of a limited rule in the period that `usage` names: fill it in, when it is there; write it. */
+extern void store_read_usage(Account *account, Usage *usage);
+extern void store_change_usage(Account *account, Usage *usage);
+
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);
 extern void store_insert_redemption(Account *account, const Redemption *redemption);

@@ -126,6 +126,8 @@ extern void heap_read_debts(Account *account);
 extern void heap_insert_debts(Account *account, Debt **debts, int n);
 extern void heap_change_debts(Account *account, Debt **debts, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
+extern void heap_read_usage(Account *account, Usage *usage);
+extern void heap_change_usage(Account *account, Usage *usage);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
 extern void heap_insert_request(Account *account, const Request *request);

@@ -1,10 +1,12 @@
 /*
  * store_heap_entry.c
- *	  Movements, debts, tier changes, redemptions and requests.
+ *	  Movements, debts, tier changes, usage of limits, redemptions and requests.
  */
 #include "postgres.h"
 
 #include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -182,6 +184,53 @@ heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
 
 		tier_change_to_row(account, &changes[i], values, nulls);
 		heap_insert_row(store, table, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_read_usage(Account *account, Usage *usage)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	IndexScanDesc scan = heap_primary_scan(store, table, 5);
+	ScanKeyData keys[5];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(usage->rule_id));
+	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_start));
+	ScanKeyInit(&keys[4], 5, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_end));
+	heap_search(store, scan, keys, 5);
+	if (!heap_next(store, scan, table->slot))
+		return;
+	slot_getallattrs(table->slot);
+	row_to_usage(table->slot->tts_values, table->slot->tts_isnull, usage);
+	usage->tid = table->slot->tts_tid;
+	ExecClearTuple(table->slot);
+}
+
+/* A new row is written at once: its account may be worked again before a batch is full. */
+void
+heap_change_usage(Account *account, Usage *usage)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		values[U_COUNT];
+	bool		nulls[U_COUNT];
+
+	usage_to_row(account, usage, values, nulls);
+	if (usage->stored)
+		heap_update_row(store, table, &usage->tid, values, nulls);
+	else
+	{
+		heap_fill_slot(table, table->slot, values, nulls);
+		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		usage->tid = table->slot->tts_tid;
+		usage->stored = true;
 	}
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);

@@ -52,6 +52,8 @@ typedef struct StoreOps
 								 MemoryContext context, Refund **refunds);
 	void		(*insert_refund) (Store *store, const Refund *refund);
 	void		(*delete_refund) (Store *store, const Refund *refund);
+	void		(*read_usage) (Account *account, Usage *usage);
+	void		(*change_usage) (Account *account, Usage *usage);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	bool		(*find_redemption) (Account *account, int64 redemption_id, Redemption *redemption);
 	void		(*insert_request) (Account *account, const Request *request);

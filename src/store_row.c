@@ -160,6 +160,16 @@ static const StoreColumn member_columns[] = {
 	[B_ERASED_AT] = {"erased_at", TIMESTAMPTZOID},
 };
 
+static const StoreColumn usage_columns[] = {
+	[U_MEMBER_ID] = {"member_id", INT8OID},
+	[U_PERIOD_START] = {"period_start", TIMESTAMPTZOID},
+	[U_PERIOD_END] = {"period_end", TIMESTAMPTZOID},
+	[U_USED] = {"used", INT8OID},
+	[U_PROGRAM_ID] = {"program_id", INT4OID},
+	[U_RULE_ID] = {"rule_id", INT4OID},
+	[U_USES] = {"uses", INT4OID},
+};
+
 const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
 	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
@@ -170,6 +180,7 @@ const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_REQUEST] = {"request", lengthof(request_columns), request_columns},
 	[STORE_DEBT] = {"debt", lengthof(debt_columns), debt_columns},
 	[STORE_MEMBER] = {"member", lengthof(member_columns), member_columns},
+	[STORE_USAGE] = {"rule_usage", lengthof(usage_columns), usage_columns},
 };
 
 Oid
@@ -484,6 +495,29 @@ refund_to_row(const Refund *refund, Datum *v, bool *nulls)
 	v[F_AMOUNT] = NumericGetDatum(refund->amount);
 	v[F_AT] = TimestampTzGetDatum(refund->at);
 	v[F_POSTED_AT] = TimestampTzGetDatum(refund->posted_at);
+}
+
+/* ---- usage of limits ---- */
+
+void
+row_to_usage(const Datum *v, const bool *nulls, Usage *usage)
+{
+	usage->used = DatumGetInt64(v[U_USED]);
+	usage->uses = DatumGetInt32(v[U_USES]);
+	usage->stored = true;
+}
+
+void
+usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, U_COUNT * sizeof(bool));
+	v[U_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[U_PERIOD_START] = TimestampTzGetDatum(usage->period_start);
+	v[U_PERIOD_END] = TimestampTzGetDatum(usage->period_end);
+	v[U_USED] = Int64GetDatum(usage->used);
+	v[U_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[U_RULE_ID] = Int32GetDatum(usage->rule_id);
+	v[U_USES] = Int32GetDatum(usage->uses);
 }
 
 /* ---- redemptions, requests ---- */

@@ -15,7 +15,7 @@
 typedef enum StoreTableId
 {
 	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_REFUND, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST,
-	STORE_DEBT, STORE_MEMBER,
+	STORE_DEBT, STORE_MEMBER, STORE_USAGE,
 	STORE_TABLES
 } StoreTableId;
 
@@ -86,6 +86,11 @@ enum DebtAttribute
 	D_COUNT
 };
 
+enum UsageAttribute
+{
+	U_MEMBER_ID, U_PERIOD_START, U_PERIOD_END, U_USED, U_PROGRAM_ID, U_RULE_ID, U_USES, U_COUNT
+};
+
 enum MemberAttribute
 {
 	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_COUNT
@@ -102,6 +107,7 @@ extern void row_to_movement(const Datum *v, const bool *nulls, Movement *movemen
 extern Debt *row_to_debt(const Datum *v, MemoryContext context);
 extern void row_to_redemption(const Datum *v, const bool *nulls, Redemption *redemption);
 extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
+extern void row_to_usage(const Datum *v, const bool *nulls, Usage *usage);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */
@@ -112,6 +118,7 @@ extern void refund_to_row(const Refund *refund, Datum *v, bool *nulls);
 extern void debt_to_row(const Account *account, const Debt *debt, Datum *v, bool *nulls);
 extern void tier_change_to_row(const Account *account, const TierChange *change, Datum *v, bool *nulls);
 extern void redemption_to_row(const Account *account, const Redemption *redemption, Datum *v, bool *nulls);
+extern void usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls);
 extern void request_to_row(const Account *account, const Request *request, Datum *v, bool *nulls);
 
 /* the OID of a relation in schema loyalty; LY014 when it is not there */

@@ -143,6 +143,16 @@ static const SqlText texts[] = {
 		"UPDATE loyalty.debt SET left_over = $4 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND entry_no" EQ "$3",
 	{INT8OID, INT4OID, INT8OID, INT8OID}},
 
+	[SQL_READ_USAGE] = {STORE_USAGE,
+		"SELECT {columns} FROM loyalty.rule_usage WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
+		" AND period_start" EQ "$4 AND period_end" EQ "$5",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+
+	[SQL_CHANGE_USAGE] = {STORE_USAGE,
+		"UPDATE loyalty.rule_usage SET used = $6, uses = $7 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
+		" AND period_start" EQ "$4 AND period_end" EQ "$5",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID}},
+
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
 	{INT8OID, INT8OID}},
@@ -262,6 +272,7 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_CHANGE_LOT:
 		case SQL_DELETE_REFUND:
 		case SQL_CHANGE_DEBT:
+		case SQL_CHANGE_USAGE:
 			return InvalidSnapshot;
 		default:
 			if (statement >= SQL_INSERT_ROW || !IsolationUsesXactSnapshot())
