@@ -219,6 +219,15 @@ heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const b
 		flush_table(store, table);
 }
 
+/* Write a row at once; it is in the table's slot then. */
+void
+heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls)
+{
+	heap_fill_slot(table, table->slot, values, nulls);
+	table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+	ExecInsertIndexTuples(heap_indexes(store, table), table->slot, store->estate, false, false, NULL, NIL, false);
+}
+
 static void
 flush_table(HeapStore *store, HeapTable *table)
 {

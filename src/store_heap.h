@@ -80,6 +80,7 @@ extern void heap_renew_snapshot(HeapStore *store);
 extern void heap_refresh_snapshot(HeapStore *store);
 extern void heap_fill_slot(HeapTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls);
 extern void heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
+extern void heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
 extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum *values,
 							const bool *nulls);
 

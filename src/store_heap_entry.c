@@ -203,7 +203,7 @@ heap_read_usage(Account *account, Usage *usage)
 	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_start));
 	ScanKeyInit(&keys[4], 5, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_end));
 	heap_search(store, scan, keys, 5);
-	if (!heap_next(store, scan, table->slot))
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return;
 	slot_getallattrs(table->slot);
 	row_to_usage(table->slot->tts_values, table->slot->tts_isnull, usage);
@@ -226,9 +226,7 @@ heap_change_usage(Account *account, Usage *usage)
 		heap_update_row(store, table, &usage->tid, values, nulls);
 	else
 	{
-		heap_fill_slot(table, table->slot, values, nulls);
-		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
-		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		heap_insert_now(store, table, values, nulls);
 		usage->tid = table->slot->tts_tid;
 		usage->stored = true;
 	}
