@@ -3,7 +3,8 @@
  *	  Purchases into the ledger: map, lock, probe, earn, keep, write, batch by batch.
  *
  * Rules:
- * - Rows come ordered by member, so accounts are locked in one order whatever the statement.
+ * - Rows come ordered by member, highest first, so accounts are locked in one order whatever the statement.  The
+ *	 accounts that everybody buys for tend to have low numbers (the first customers, the house's own): they come last.
  * - Everything of a batch is written before the next is read: memory is bounded, and an account that spans two
  *	 batches is simply read again.
  * - What a purchase has earned is asked of the ledger (by its key), never of the old row: the award follows the row.
@@ -30,6 +31,7 @@
 #include "store.h"
 
 #define BATCH_ROWS	1000
+#define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together */
 #define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
 
 /* part = award number * LOTS_AN_AWARD + lot: awards of one key are its first and what it grew by later */
@@ -60,7 +62,7 @@ typedef struct Pass
 	MemoryContext context;		/* of one batch */
 	PostItem	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
 	int			nitems;
-	int64	   *members;		/* distinct, ascending */
+	int64	   *members;		/* distinct, descending */
 	TimestampTz *enrolled_at;
 	Account   **accounts;
 	int			naccounts;
@@ -77,8 +79,8 @@ typedef struct Pass
 static void lock_all(Pass *pass);
 static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
-static void lock_batch(Pass *pass);
-static void probe_batch(Pass *pass);
+static void list_accounts(Pass *pass);
+static void lock_accounts(Pass *pass, int first, int n);
 static void work_batch(Pass *pass);
 static void work_item(Pass *pass, Account *account, PostItem *item);
 
@@ -111,7 +113,7 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 		store_hope(pass.store);
 	if (source->limited)
 		pass.purse = limit_open(source, PURSE_MANY, rows->all_new);
-	if (source->budgeted && rows->count > BATCH_ROWS / 2)
+	if (source->budgeted && rows->count > LOCKS_AT_ONCE)
 		lock_all(&pass);
 	do
 	{
@@ -119,8 +121,7 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 		map_batch(&pass);
 		if (pass.nitems > 0)
 		{
-			lock_batch(&pass);
-			probe_batch(&pass);
+			list_accounts(&pass);
 			work_batch(&pass);
 		}
 		MemoryContextSwitchTo(outer);
@@ -190,8 +191,8 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 }
 
 /*
- * Budgets are waited for after all accounts of the statement: see limit.c.  So where there are more rows than one batch
- * takes, lock the accounts of all batches, and come again.
+ * Budgets are waited for after all accounts of the statement: see limit.c.  So where they may be more than are
+ * locked at once, lock them all, and come again.
  */
 static void
 lock_all(Pass *pass)
@@ -203,8 +204,8 @@ lock_all(Pass *pass)
 	{
 		MemoryContextSwitchTo(pass->context);
 		map_batch(pass);
-		if (pass->nitems > 0)
-			lock_batch(pass);
+		list_accounts(pass);
+		lock_accounts(pass, 0, pass->naccounts);
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(pass->context);
 	} while (pass->nitems > 0);
@@ -338,7 +339,7 @@ lock_accounts(Pass *pass, int first, int n)
 
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
 static void
-lock_batch(Pass *pass)
+list_accounts(Pass *pass)
 {
 	pass->members = palloc(pass->nitems * sizeof(int64));
 	pass->enrolled_at = palloc(pass->nitems * sizeof(TimestampTz));
@@ -360,25 +361,20 @@ lock_batch(Pass *pass)
 		if (item->counts && pass->enrolled_at[n - 1] == DT_NOEND)
 			pass->enrolled_at[n - 1] = Min(item->purchase.occurred_at, pass->statement_at);
 	}
-	/* hoping, each is locked just before it is worked: see store_hope() */
-	lock_accounts(pass, 0, pass->hoping ? 0 : pass->naccounts);
 }
 
 /*
- * What the keys have earned before.  A statement that only adds rows under keys that are all new (the usual load) is
- * found out by one look at the range of its keys.
+ * Rows that the statement has added, under keys that are all new (the usual load), are found out by one look at the
+ * range of their keys.  Nobody else can earn for such a row before it is committed, so one look serves the batch.
  */
-static void
-probe_batch(Pass *pass)
+static bool
+keys_fresh(Pass *pass)
 {
-	char	  **keys = palloc(pass->nitems * sizeof(char *));
-	KeyLots    *results = palloc0(pass->nitems * sizeof(KeyLots));
 	const char *low = NULL;
 	const char *high = NULL;
-	int			n = 0;
 
-	if (pass->hoping)
-		return;
+	if (!pass->rows->all_new || pass->nitems < 2)
+		return false;
 	for (int i = 0; i < pass->nitems; i++)
 	{
 		char	   *key = pass->items[i].purchase.key;
@@ -387,13 +383,26 @@ probe_batch(Pass *pass)
 			continue;
 		low = low == NULL || strcmp(key, low) < 0 ? key : low;
 		high = high == NULL || strcmp(key, high) > 0 ? key : high;
-		keys[n++] = key;
 	}
-	if (n == 0 || (n > 1 && store_keys_fresh(pass->store, pass->source->id, low, high)))
+	return low == NULL || store_keys_fresh(pass->store, pass->source->id, low, high);
+}
+
+/* What the keys of these items have earned before. */
+static void
+probe_items(Pass *pass, int first, int end)
+{
+	char	  **keys = palloc((end - first) * sizeof(char *));
+	KeyLots    *results = palloc0((end - first) * sizeof(KeyLots));
+	int			n = 0;
+
+	for (int i = first; i < end; i++)
+		if (!pass->items[i].skip)
+			keys[n++] = pass->items[i].purchase.key;
+	if (n == 0)
 		return;
 	store_probe_keys(pass->store, pass->source->id, n, keys, pass->context, results);
 	n = 0;
-	for (int i = 0; i < pass->nitems; i++)
+	for (int i = first; i < end; i++)
 		if (!pass->items[i].skip)
 			pass->items[i].lots = results[n++];
 }
@@ -448,46 +457,75 @@ choose_purse(Pass *pass)
 			only = &pass->items[i];
 			n++;
 		}
-	if (pass->rows->count == 1 && n == 1 && (only->lots.nlots == 0 || !only->counts))
+	if (n == 1 && (only->lots.nlots == 0 || !only->counts))
 		limit_set_mode(pass->purse, PURSE_ONE);
 }
 
+/* One account's items, in the order of their arrival. */
 static void
-work_batch(Pass *pass)
+work_account(Pass *pass, Account *account, int first, int end)
 {
-	int			first = 0;
+	bool		repeats = false;
 
-	if (pass->purse)
-		choose_purse(pass);
-	for (int a = 0; a < pass->naccounts; a++)
+	for (int i = first; i < end; i++)
+		repeats |= pass->items[i].changed;
+	if (repeats)
+		join_moves(pass, first, end);
+	for (int i = first; i < end && account; i++)
 	{
-		Account    *account;
-		int			end;
-		bool		repeats = false;
+		CHECK_FOR_INTERRUPTS();
+		if (pass->items[i].skip)
+			continue;
+		if (repeats)
+			probe_again(pass, account, first, i);
+		work_item(pass, account, &pass->items[i]);
+	}
+	if (account)
+		ledger_write(account);
+}
 
-		if (pass->hoping)
-			lock_accounts(pass, a, 1);
-		account = pass->accounts[a];
+/* The items of accounts a to end - 1, which begin at `first`.  Returns where the others begin. */
+static int
+work_accounts(Pass *pass, int a, int end, int first, bool fresh)
+{
+	int			last = first;
+
+	lock_accounts(pass, a, end - a);
+	while (last < pass->nitems && (end == pass->naccounts || pass->items[last].member != pass->members[end]))
+		last++;
+	if (!fresh)
+		probe_items(pass, first, last);
+	if (pass->purse && pass->rows->count == 1)
+		choose_purse(pass);
+	for (; a < end; a++)
+	{
+		int			next;
 
 		while (pass->items[first].member != pass->members[a])
 			first++;
-		for (end = first; end < pass->nitems && pass->items[end].member == pass->members[a]; end++)
-			repeats |= pass->items[end].changed;
-		if (repeats)
-			join_moves(pass, first, end);
-		for (int i = first; i < end && account; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (pass->items[i].skip)
-				continue;
-			if (repeats)
-				probe_again(pass, account, first, i);
-			work_item(pass, account, &pass->items[i]);
-		}
-		if (account)
-			ledger_write(account);
-		first = end;
+		for (next = first; next < last && pass->items[next].member == pass->members[a]; next++)
+			;
+		work_account(pass, pass->accounts[a], first, next);
+		first = next;
 	}
+	return last;
+}
+
+/*
+ * A few accounts at a time are locked, worked and written before the next are locked: so the last ones, which
+ * everybody waits for, are held for the least time.
+ */
+static void
+work_batch(Pass *pass)
+{
+	int			step = pass->hoping ? 1 : LOCKS_AT_ONCE;
+	bool		fresh = pass->hoping || keys_fresh(pass);
+	int			first = 0;
+
+	if (pass->hoping)
+		lock_accounts(pass, 0, 0);	/* what the last batch left is written, what others committed is seen */
+	for (int a = 0; a < pass->naccounts; a += step)
+		first = work_accounts(pass, a, Min(a + step, pass->naccounts), first, fresh);
 	pass->working = NULL;
 }
 

@@ -7,7 +7,7 @@
  *	 would not be exact: a row deleted between our look and our lock of its account would be awarded for ever.
  * - It is then known by its OID and read by the table access method: no policy, view or rule can come in between.
  * - Memory is bounded: keys are sorted (spilling) and merged with the index of the lots' keys; only rows that differ
- *	 are fetched, sorted by (member, occurred_at, key) and handed to post_rows(), which does all the rest.
+ *	 are fetched, sorted by (member descending, occurred_at, key) and handed to post_rows(), which does all the rest.
  */
 #include "postgres.h"
 
@@ -285,12 +285,12 @@ begin_sort(Work *work)
 	nulls_first[1] = true;		/* what is taken back, before what is given */
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
+		TypeCacheEntry *type;
 
 		columns[i] = i < 2 ? B_MEMBER + i + 1 : B_KEYS + i - 1;
-		type = TupleDescAttr(desc, columns[i] - 1)->atttypid;
-		operators[i] = lookup_type_cache(type, TYPECACHE_LT_OPR)->lt_opr;
-		collations[i] = OidIsValid(get_typcollation(type)) ? C_COLLATION_OID : InvalidOid;
+		type = lookup_type_cache(TupleDescAttr(desc, columns[i] - 1)->atttypid, TYPECACHE_LT_OPR | TYPECACHE_GT_OPR);
+		operators[i] = i == 0 ? type->gt_opr : type->lt_opr;	/* members in the order of locks */
+		collations[i] = OidIsValid(get_typcollation(type->type_id)) ? C_COLLATION_OID : InvalidOid;
 	}
 	work->sort = tuplesort_begin_heap(desc, n, columns, operators, collations, nulls_first, work_mem, NULL,
 									  TUPLESORT_RANDOMACCESS);

@@ -165,6 +165,7 @@ create(TimestampTz posted_at, Snapshot snapshot)
 	store->ops = ops;
 	store->context = context;
 	store->posted_at = posted_at;
+	store->relations = looked_at;
 	store->snapshot = snapshot;
 	store->reader = snapshot != NULL;
 	ops->open(store);

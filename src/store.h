@@ -3,7 +3,7 @@
  *	  The only door to the tables of the ledger.  It reads and writes; it never decides.
  *
  * - A store is opened for one statement or call and closed at its end.
- * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by (program, member).
+ * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by program, and member descending.
  * - What is read after a lock was taken is what the last holder of that lock committed.
  * - Lots are changed in remaining, owed and kept_amount alone, so that every such update is HOT.
  */
@@ -55,7 +55,7 @@ extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot se
 extern void store_close(Store *store);
 
 /*
- * Lock and read the accounts of `members` (ascending, distinct) in one program.  Unknown ones are enrolled when
+ * Lock and read the accounts of `members` (descending, distinct: the order of all locks) in one program.  Unknown ones are enrolled when
  * enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in `context`.
  */
 extern void store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,

@@ -102,7 +102,7 @@ heap_table(HeapStore *store, StoreTableId id)
 	if (table->rel)
 		return table;
 	old = MemoryContextSwitchTo(store->base.context);
-	table->rel = table_open(row_relation(table->name), table->read_only ? AccessShareLock : RowExclusiveLock);
+	table->rel = table_open(store->base.relations[id], table->read_only ? AccessShareLock : RowExclusiveLock);
 	if (RelationGetNumberOfAttributes(table->rel) < table->columns)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_VERSION_MISMATCH),
@@ -111,16 +111,27 @@ heap_table(HeapStore *store, StoreTableId id)
 						   RelationGetNumberOfAttributes(table->rel), table->columns),
 				 errhint("Call SELECT loyalty.install() as the owner of the ledger.")));
 	table->slot = table_slot_create(table->rel, NULL);
-	if (!table->read_only)
-	{
-		table->rri = makeNode(ResultRelInfo);
-		InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
-		ExecOpenIndices(table->rri, id == STORE_ACCOUNT);
-		if (id == STORE_LOT)
-			heap_take_key_index(store, table);
-	}
 	MemoryContextSwitchTo(old);
 	return table;
+}
+
+/* Its indexes are opened when a row needs an entry in them: a HOT update needs none. */
+ResultRelInfo *
+heap_indexes(HeapStore *store, HeapTable *table)
+{
+	MemoryContext old;
+
+	Assert(!table->read_only);
+	if (table->rri)
+		return table->rri;
+	old = MemoryContextSwitchTo(store->base.context);
+	table->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
+	ExecOpenIndices(table->rri, table == &store->tables[STORE_ACCOUNT]);
+	if (table == &store->tables[STORE_LOT])
+		heap_take_key_index(store, table);
+	MemoryContextSwitchTo(old);
+	return table->rri;
 }
 
 /*
@@ -213,11 +224,13 @@ flush_table(HeapStore *store, HeapTable *table)
 {
 	int			n = table->nbatch;
 	CommandId	cid = GetCurrentCommandId(true);
+	ResultRelInfo *indexes;
 	MemoryContext old;
 
 	if (n == 0)
 		return;
 	table->nbatch = 0;
+	indexes = heap_indexes(store, table);
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 	if (n == 1)
 		table_tuple_insert(table->rel, table->batch[0], cid, 0, NULL);
@@ -233,7 +246,7 @@ flush_table(HeapStore *store, HeapTable *table)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		ExecInsertIndexTuples(table->rri, table->batch[i], store->estate, false, false, NULL, NIL, false);
+		ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
 		if (table == &store->tables[STORE_LOT])
 			heap_insert_key(store, table->batch[i]);
 		ExecClearTuple(table->batch[i]);
@@ -276,11 +289,14 @@ heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum
 				 errdetail("The update of row (%u,%u) gave result %d.",
 						   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid), (int) result),
 				 errhint("Something writes to the ledger beside the extension; call SELECT * FROM loyalty.verify().")));
-	if (update_indexes != TU_None && table == &store->tables[STORE_LOT])
-		heap_insert_key(store, slot);
 	if (update_indexes != TU_None)
-		ExecInsertIndexTuples(table->rri, slot, store->estate, true, false, NULL, NIL,
-							  only_summarizing(update_indexes));
+	{
+		ResultRelInfo *indexes = heap_indexes(store, table);
+
+		if (table == &store->tables[STORE_LOT])
+			heap_insert_key(store, slot);
+		ExecInsertIndexTuples(indexes, slot, store->estate, true, false, NULL, NIL, only_summarizing(update_indexes));
+	}
 	*tid = slot->tts_tid;
 }
 

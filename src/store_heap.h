@@ -24,7 +24,7 @@ typedef struct HeapTable
 	int			columns;
 	bool		read_only;
 	Relation	rel;
-	ResultRelInfo *rri;
+	ResultRelInfo *rri;			/* NULL until heap_indexes() */
 	TupleTableSlot *slot;		/* for reading and for single writes */
 	TupleTableSlot **batch;		/* rows kept back */
 	int			nbatch;
@@ -70,6 +70,7 @@ heap_of(Store *store)
 
 /* store_heap.c: tables, snapshots, rows */
 extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
+extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
 extern bool heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);

@@ -73,7 +73,7 @@ heap_lock_accounts(Store *base, const Program *program, int n, const int64 *memb
 		heap_refresh_snapshot(store);
 	for (int i = 0; i < n; i++)
 	{
-		Assert(i == 0 || members[i - 1] < members[i]);
+		Assert(i == 0 || members[i - 1] > members[i]);
 		CHECK_FOR_INTERRUPTS();
 		accounts[i] = row_new_account(&store->base, program, members[i], context);
 		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
@@ -203,7 +203,7 @@ enroll_account(HeapStore *store, Account *account)
 	account_to_row(account, values, nulls);
 	heap_fill_slot(table, table->slot, values, nulls);
 	ItemPointerSetInvalid(&none);
-	if (!ExecCheckIndexConstraints(table->rri, table->slot, store->estate, &existing, &none, NIL))
+	if (!ExecCheckIndexConstraints(heap_indexes(store, table), table->slot, store->estate, &existing, &none, NIL))
 	{
 		MemoryContextSwitchTo(old);
 		ResetPerTupleExprContext(store->estate);
@@ -238,7 +238,7 @@ heap_change_account(Account *account)
 		/* at once, not with others of a batch: whoever waits for it must wait in the order of locks */
 		heap_fill_slot(table, table->slot, values, nulls);
 		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
-		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		ExecInsertIndexTuples(heap_indexes(store, table), table->slot, store->estate, false, false, NULL, NIL, false);
 		account->tid = table->slot->tts_tid;
 		account->stored = true;
 	}

@@ -91,7 +91,7 @@ heap_change_usage(Account *account, Usage *usage)
 	{
 		heap_fill_slot(table, table->slot, values, nulls);
 		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
-		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		ExecInsertIndexTuples(heap_indexes(store, table), table->slot, store->estate, false, false, NULL, NIL, false);
 		usage->tid = table->slot->tts_tid;
 		usage->stored = true;
 	}

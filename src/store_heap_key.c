@@ -133,6 +133,9 @@ heap_take_key_index(HeapStore *store, HeapTable *table)
 	Oid			key_index = row_relation("lot_source_key");
 	int			kept = 0;
 
+	if (store->key_index)
+		index_close(store->key_index, NoLock);	/* it was opened for reading alone */
+	store->key_index = NULL;
 	for (int i = 0; i < rri->ri_NumIndices; i++)
 	{
 		if (RelationGetRelid(rri->ri_IndexRelationDescs[i]) == key_index)

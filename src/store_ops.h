@@ -53,6 +53,7 @@ struct Store
 	const StoreOps *ops;
 	MemoryContext context;
 	TimestampTz posted_at;
+	const Oid  *relations;		/* by StoreTableId */
 	Snapshot	snapshot;		/* of a reader; a writer's is its room's affair */
 	bool		reader;
 	bool		hoping;
