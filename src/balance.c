@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(loyalty_settled);
 PG_FUNCTION_INFO_V1(loyalty_due_tier_changes);
 PG_FUNCTION_INFO_V1(loyalty_balance);
 PG_FUNCTION_INFO_V1(loyalty_award);
+PG_FUNCTION_INFO_V1(loyalty_explain);
 
 /* One account while it is looked at. */
 typedef struct Reading
@@ -249,5 +250,23 @@ loyalty_award(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 
 	owner_rows(fcinfo, "SELECT * FROM loyalty.award_of($1, $2)", 2, types, values);
+	return (Datum) 0;
+}
+
+/* loyalty.explain(member_id, program, redemption_id): the ledger is asked as its owner */
+Datum
+loyalty_explain(PG_FUNCTION_ARGS)
+{
+	const Program *program = config_program(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	char	   *query = PG_ARGISNULL(2) ? "SELECT * FROM loyalty.explain_of($1, $2, NULL)"
+		: "SELECT * FROM loyalty.explain_of($1, $2, $3)";
+	Oid			types[] = {INT8OID, INT4OID, INT8OID};
+	Datum		values[] = {PG_GETARG_DATUM(0), Int32GetDatum(program->id), PG_GETARG_DATUM(2)};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("member_id is null")));
+	owner_rows(fcinfo, query, PG_ARGISNULL(2) ? 2 : 3, types, values);
 	return (Datum) 0;
 }

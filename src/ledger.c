@@ -1,6 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns) and ledger_burn.c (burns) are its other two doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns) and ledger_move.c (points that
+ *	  go on to other lots) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.

@@ -14,4 +14,11 @@ extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points point
 /* A live lot gains or loses points, and the balance (available or pending) with it. */
 extern void ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
 
+/*
+ * An award's points may lie in other lots of the account by now.  Take up to `points` from there, or give back what was
+ * taken from there; returns what is left over.
+ */
+extern Points ledger_take_moved(Account *account, const Lot *award, Points points, TimestampTz at);
+extern Points ledger_give_moved(Account *account, const Lot *award, Points points, TimestampTz at);
+
 #endif

@@ -103,6 +103,8 @@ take_back(Account *account, Lot *lot, Points points, TimestampTz at)
 		ledger_move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
 		points -= own;
 	}
+	if (points > 0)
+		points = ledger_take_moved(account, lot, points, at);
 	if (points > 0 && !pending_only)
 		points = take_from_others(account, lot, points, at);
 	lot->owed = points_add(lot->owed, points);
@@ -116,6 +118,8 @@ give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 	lot->owed -= owed;
 	lot->changed = true;
 	points -= owed;
+	if (points > 0)
+		points = ledger_give_moved(account, lot, points, at);
 	if (points == 0)
 		return;
 	ledger_move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);

@@ -256,6 +256,12 @@ store_read_lots(Account *account, int n)
 	account->store->ops->read_lots(account, n);
 }
 
+int
+store_read_moved(Account *account, const Lot *lot, MovedLot **moved)
+{
+	return account->store->ops->read_moved(account, lot, moved);
+}
+
 void
 store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context, KeyLots *results)
 {

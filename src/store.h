@@ -83,6 +83,18 @@ extern void store_read_members(Store *store, Account **accounts, int n);
 /* Append at least one and at most `n` further open lots to account->lots; sets all_read at the end. */
 extern void store_read_lots(Account *account, int n);
 
+/*
+ * The lots of the same account to which points of this lot went on (loyalty.lot_origin), over any number of steps, in
+ * burn order; returns how many.  `clawed`: what was taken from them in this lot's stead, as far as it is written.
+ */
+typedef struct MovedLot
+{
+	Lot		   *lot;
+	Points		clawed;
+} MovedLot;
+
+extern int	store_read_moved(Account *account, const Lot *lot, MovedLot **moved);
+
 /* Lots of source keys; results[i] for keys[i]. */
 extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							 KeyLots *results);

@@ -150,6 +150,11 @@ heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys)
 IndexScanDesc
 heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys)
 {
+	if (table->scan && table->scan->numberOfKeys != nkeys)
+	{
+		index_endscan(table->scan);
+		table->scan = NULL;
+	}
 	if (table->scan == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(store->base.context);
@@ -298,6 +303,7 @@ const StoreOps store_heap = {
 	.read_members = heap_read_members,
 	.change_account = heap_change_account,
 	.read_lots = heap_read_lots,
+	.read_moved = heap_read_moved,
 	.probe_keys = heap_probe_keys,
 	.begin_source = heap_begin_source,
 	.next_source_lot = heap_next_source_lot,

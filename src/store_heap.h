@@ -93,6 +93,7 @@ extern void heap_change_account(Account *account);
 extern void heap_read_lots(Account *account, int n);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
+extern int	heap_read_moved(Account *account, const Lot *lot, MovedLot **moved);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
 
 /* store_heap_key.c */

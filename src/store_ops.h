@@ -29,6 +29,7 @@ typedef struct StoreOps
 	void		(*change_account) (Account *account);
 
 	void		(*read_lots) (Account *account, int n);
+	int			(*read_moved) (Account *account, const Lot *lot, MovedLot **moved);
 	void		(*probe_keys) (Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							   KeyLots *results);
 	void		(*begin_source) (Store *store, int32 source_id);

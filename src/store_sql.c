@@ -272,6 +272,7 @@ const StoreOps store_sql = {
 	.read_members = sql_read_members,
 	.change_account = sql_change_account,
 	.read_lots = sql_read_lots,
+	.read_moved = sql_read_moved,
 	.probe_keys = sql_probe_keys,
 	.begin_source = sql_begin_source,
 	.next_source_lot = sql_next_source_lot,

@@ -26,6 +26,7 @@ typedef enum SqlStatement
 	SQL_READ_MEMBER,
 	SQL_READ_LOTS,
 	SQL_CHANGE_LOT,
+	SQL_READ_MOVED,
 	SQL_PROBE_KEY,
 	SQL_PROBE_KEYS,
 	SQL_FIND_KEY,
@@ -106,6 +107,7 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 
 /* store_sql_lot.c */
 extern void sql_read_lots(Account *account, int n);
+extern int	sql_read_moved(Account *account, const Lot *lot, MovedLot **moved);
 extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
 extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,

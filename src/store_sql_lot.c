@@ -48,6 +48,33 @@ sql_read_lots(Account *account, int n)
 	sql_leave(&call);
 }
 
+/* The other store asks so, too: it is rare, and several tables. */
+int
+sql_read_moved(Account *account, const Lot *lot, MovedLot **moved)
+{
+	Datum		parameters[] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int64GetDatum(lot->entry_no)
+	};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	int			found;
+
+	store_flush(account->store);
+	sql_enter(&call);
+	found = (int) sql_run(account->store, SQL_READ_MOVED, parameters, NULL);
+	if (found > 0)
+		*moved = MemoryContextAlloc(account->context, mul_size(found, sizeof(MovedLot)));
+	for (int i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		(*moved)[i].lot = row_to_lot(values, nulls, account->context);
+		(*moved)[i].clawed = nulls[L_COUNT] ? 0 : -DatumGetInt64(values[L_COUNT]);
+	}
+	sql_leave(&call);
+	return found;
+}
+
 void
 sql_insert_lots(Account *account, Lot **lots, int n)
 {

@@ -69,12 +69,23 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
-    WHEN e.breakdown IS NOT NULL THEN (
-      SELECT string_agg(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ', ' ORDER BY b.place)
+    WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
+      SELECT string_agg(format('%s +%s', coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-      WHERE b.own AND b.points::numeric > 0)
+      WHERE b.own AND b.points::numeric > 0), s.name || ' ' || e.source_key), '')
+    WHEN e.kind = 'transfer' THEN (
+      SELECT concat(CASE WHEN o.origin_member_id = o.member_id THEN 'another life'
+                         WHEN e.entry_no = e.lot_entry_no THEN format('given by member %s', o.origin_member_id)
+                         ELSE format('given to member %s', o.member_id) END, ': ' || m.reason)
+      FROM (SELECT i.* FROM loyalty.lot_origin i
+            WHERE e.entry_no = e.lot_entry_no AND i.member_id = e.member_id AND i.program_id = e.program_id AND i.entry_no = e.entry_no
+            UNION ALL
+            SELECT i.* FROM loyalty.lot_origin i
+            WHERE e.entry_no <> e.lot_entry_no AND i.origin_member_id = e.member_id AND i.program_id = e.program_id
+              AND i.origin_entry_no = e.lot_entry_no AND i.moved_by = e.entry_no) o
+      LEFT JOIN loyalty.movement m ON m.member_id = o.origin_member_id AND m.program_id = o.program_id AND m.entry_no = o.moved_by)
     WHEN e.redemption_id IS NOT NULL THEN (
       SELECT coalesce(w.name, d.reason, e.reason) FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id
       WHERE d.member_id = e.member_id AND d.redemption_id = e.redemption_id)
@@ -280,7 +291,7 @@ COMMENT ON COLUMN loyalty.statement.at IS 'the instant at which it became true';
 COMMENT ON COLUMN loyalty.statement.kind IS 'earn, redeem, hold, restore, expire, clawback, transfer, repay, adjust';
 COMMENT ON COLUMN loyalty.statement.points IS 'what the account gained, signed';
 COMMENT ON COLUMN loyalty.statement.balance_after IS 'available and pending points after this entry';
-COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid, the reward, or the reason given';
+COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid and the purchase, the reward, to or from whom, or the reason given';
 COMMENT ON COLUMN loyalty.statement.source IS 'loyalty.source.name of the purchase';
 COMMENT ON COLUMN loyalty.statement.source_key IS 'key of the purchase; of a clawback: the returned purchase';
 COMMENT ON COLUMN loyalty.statement.expires_at IS 'first instant at which the points are dead; NULL: never';
