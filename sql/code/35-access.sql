@@ -6,7 +6,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
-  ('app', 'function', 'EXECUTE', 'enroll member_id balance award why_not explain redeem capture release reverse transfer quote'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
   ('app', 'function', 'EXECUTE', 'instant settled'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
@@ -25,7 +25,7 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_interval check_finite check_name current_author'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
-  ('admin', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers')
+  ('admin', 'function', 'EXECUTE', 'adjust change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers')
 $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;
