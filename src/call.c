@@ -65,15 +65,16 @@ call_points(const Program *program, Numeric value)
 
 /* ---- the account ---- */
 
-/* The accounts of `members` (ascending, distinct), locked. */
+/* The accounts of `members` (ascending, distinct), locked; enrolled_at: see store_lock_accounts(). */
 static void
-begin(Call *call, const char *name, const Program *program, int n, const int64 *members, Account **accounts)
+begin(Call *call, const char *name, const Program *program, int n, const int64 *members, const TimestampTz *enrolled_at,
+	  Account **accounts)
 {
 	*call = (Call) {.name = name, .program = program};
 	PreventCommandIfReadOnly(psprintf("loyalty.%s()", name));
 	owner_become(&call->caller);
 	call->store = store_open(instant_for_writing(program));
-	store_lock_accounts(call->store, program, n, members, NULL, CurrentMemoryContext, accounts);
+	store_lock_accounts(call->store, program, n, members, enrolled_at, CurrentMemoryContext, accounts);
 	for (int i = 0; i < n; i++)
 		if (accounts[i] == NULL)
 			ereport(ERROR,
@@ -87,7 +88,16 @@ call_begin(Call *call, const char *name, const Program *program, int64 member)
 {
 	Account    *account;
 
-	begin(call, name, program, 1, &member, &account);
+	begin(call, name, program, 1, &member, NULL, &account);
+	call->account = account;
+}
+
+void
+call_begin_enrolling(Call *call, const char *name, const Program *program, int64 member, TimestampTz at)
+{
+	Account    *account;
+
+	begin(call, name, program, 1, &member, program->automatic ? &at : NULL, &account);
 	call->account = account;
 }
 
@@ -98,7 +108,7 @@ call_begin_two(Call *call, const char *name, const Program *program, int64 membe
 	Account    *accounts[2];
 
 	Assert(member != other);
-	begin(call, name, program, 2, members, accounts);
+	begin(call, name, program, 2, members, NULL, accounts);
 	call->account = accounts[member > other];
 	call->other = accounts[member < other];
 }

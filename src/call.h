@@ -25,7 +25,7 @@ typedef struct Call
 /* What people did to an account by hand, as the columns of loyalty.intervention. */
 typedef struct Intervention
 {
-	const char *action;			/* adjust, transfer, expiry, block, unblock */
+	const char *action;			/* adjust, opening, transfer, expiry, block, unblock */
 	int64		entry_no;
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
@@ -49,6 +49,9 @@ extern Points call_points(const Program *program, Numeric value);
 
 /* Lock the member's account; LY002 when there is none.  Refused in read-only transactions. */
 extern void call_begin(Call *call, const char *name, const Program *program, int64 member);
+
+/* The same, and under automatic enrolment an unknown member is enrolled at `at`. */
+extern void call_begin_enrolling(Call *call, const char *name, const Program *program, int64 member, TimestampTz at);
 
 /* The same with the account of another member, who is not this one. */
 extern void call_begin_two(Call *call, const char *name, const Program *program, int64 member, int64 other);
