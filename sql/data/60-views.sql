@@ -146,17 +146,25 @@ WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_a
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at;
 
 -- Movements of kind hold and repay are left out: held points are outstanding, and so are those that pay a debt.
+-- Entries are added up by quarters of an hour before anybody asks for their local day: every zone's midnight is one, since
+-- 1972.  Before, each instant counts for itself.
 CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
 WITH entry AS (
-  SELECT l.program_id, l.at, CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, l.points
-  FROM loyalty.lot l
+  SELECT l.program_id, CASE WHEN l.at < '1973-01-01 00:00+00' THEN l.at ELSE date_bin('15 minutes', l.at, '2000-01-01 00:00+00') END AS at,
+    CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, sum(l.points) AS points
+  FROM loyalty.lot l GROUP BY l.program_id, 2, l.kind
   UNION ALL
-  SELECT m.program_id, m.at, m.kind, m.points FROM loyalty.movement m
+  SELECT m.program_id, CASE WHEN m.at < '1973-01-01 00:00+00' THEN m.at ELSE date_bin('15 minutes', m.at, '2000-01-01 00:00+00') END AS at,
+    m.kind, sum(m.points) AS points
+  FROM loyalty.movement m GROUP BY m.program_id, 2, m.kind
   UNION ALL
-  SELECT l.program_id, l.expires_at AS at, 'expire' AS kind, -l.remaining AS points
+  -- an account whose next change lies ahead has nothing due
+  SELECT l.program_id, CASE WHEN l.expires_at < '1973-01-01 00:00+00' THEN l.expires_at ELSE date_bin('15 minutes', l.expires_at, '2000-01-01 00:00+00') END AS at,
+    'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
-  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant())
+  GROUP BY l.program_id, 2
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
