@@ -208,6 +208,7 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	const Program *program;
 	TimestampTz at;
 	Reading		reading;
+	int64		member;
 	bool		past;
 
 	if (PG_ARGISNULL(0))
@@ -217,9 +218,10 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	program = config_program(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	at = PG_ARGISNULL(2) ? instant_for_reading() : PG_GETARG_TIMESTAMPTZ(2);
 	refuse_infinite(at);
-	reading = reading_begin(program, PG_GETARG_INT64(0));
+	member = config_member_now(PG_GETARG_INT64(0));
+	reading = reading_begin(program, member);
 	if (reading.account == NULL)
-		unknown_member(PG_GETARG_INT64(0), program);
+		unknown_member(member, program);
 	past = !PG_ARGISNULL(2) && at < reading.account->settled_at;
 	if (!past)
 	{
@@ -235,7 +237,7 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	if (past)
 	{
 		Oid			types[] = {INT8OID, INT4OID, TIMESTAMPTZOID};
-		Datum		values[] = {PG_GETARG_DATUM(0), Int32GetDatum(program->id), TimestampTzGetDatum(at)};
+		Datum		values[] = {Int64GetDatum(member), Int32GetDatum(program->id), TimestampTzGetDatum(at)};
 
 		owner_rows(fcinfo, "SELECT * FROM loyalty.balance_before($1, $2, $3)", 3, types, values);
 	}
@@ -267,6 +269,7 @@ loyalty_explain(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("member_id is null")));
+	values[0] = Int64GetDatum(config_member_now(PG_GETARG_INT64(0)));
 	owner_rows(fcinfo, query, PG_ARGISNULL(2) ? 2 : 3, types, values);
 	return (Datum) 0;
 }

@@ -38,7 +38,7 @@ call_member(FunctionCallInfo fcinfo, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("member_id is null")));
-	return PG_GETARG_INT64(n);
+	return config_member_now(PG_GETARG_INT64(n));
 }
 
 Points

@@ -41,7 +41,7 @@ typedef struct Intervention
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 extern Numeric call_number(FunctionCallInfo fcinfo, int n);
 
-/* LY017 when NULL */
+/* Who that member is now; LY017 when NULL. */
 extern int64 call_member(FunctionCallInfo fcinfo, int n);
 
 /* Points as people type them: finite, not 0, with no more decimals than the program's; LY017. */

@@ -330,6 +330,29 @@ ledger_count(Account *account, Points points, TimestampTz at)
 }
 
 int64
+ledger_leave(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_leave(account, at);
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_join(account, tier_id, tier_until, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
 ledger_set_status(Account *account, const char *status)
 {
 	account->status = MemoryContextStrdup(account->context, status);

@@ -214,6 +214,12 @@ extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, Timestam
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
 
+/* The tier of another account that has become part of this one.  Returns the number under which it happened. */
+extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);
+
+/* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
+extern int64 ledger_leave(Account *account, TimestampTz at);
+
 /* "active" or "blocked".  Returns the number under which it happened. */
 extern int64 ledger_set_status(Account *account, const char *status);
 

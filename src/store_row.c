@@ -133,6 +133,7 @@ static const StoreColumn member_columns[] = {
 	[B_BIRTH_DATE] = {"birth_date", DATEOID},
 	[B_STATUS] = {"status", TEXTOID},
 	[B_ERASED_AT] = {"erased_at", TIMESTAMPTZOID},
+	[B_MERGED_INTO] = {"merged_into", INT8OID},
 };
 
 const StoreLayout store_layout[STORE_TABLES] = {

@@ -116,6 +116,20 @@ BEGIN
   FROM loyalty.movement m
   WHERE m.kind = 'transfer' AND NOT EXISTS (SELECT FROM loyalty.lot_origin o WHERE o.origin_member_id = m.member_id AND o.program_id = m.program_id AND o.moved_by = m.entry_no)
   LIMIT most;
+
+  RETURN QUERY
+  SELECT 'member_merged', a.program_id, a.member_id, NULL::bigint,
+    CASE WHEN a.status <> 'merged' THEN format('the member was merged into %s, and this account was not; call merge_members() again', m.merged_into)
+         WHEN m.merged_into IS NULL THEN 'the account was merged, and the member was not'
+         ELSE 'the account was merged, and has something' END
+  FROM loyalty.account a
+  LEFT JOIN loyalty.member m ON m.member_id = a.member_id AND m.merged_into IS NOT NULL
+  WHERE (a.status = 'merged') <> (m.merged_into IS NOT NULL)
+    OR (a.status = 'merged' AND (a.available <> 0 OR a.pending <> 0 OR a.held <> 0 OR a.debt <> 0
+      OR EXISTS (SELECT FROM loyalty.lot l WHERE l.member_id = a.member_id AND l.program_id = a.program_id)
+      OR EXISTS (SELECT FROM loyalty.movement v WHERE v.member_id = a.member_id AND v.program_id = a.program_id)
+      OR EXISTS (SELECT FROM loyalty.redemption r WHERE r.member_id = a.member_id AND r.program_id = a.program_id)))
+  LIMIT most;
 END $$;
 COMMENT ON FUNCTION loyalty.verify_origins(integer) IS 'part of verify(): lots whose points lay elsewhere before';
 REVOKE ALL ON FUNCTION loyalty.verify_origins(integer) FROM PUBLIC;

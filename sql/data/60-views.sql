@@ -23,7 +23,8 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no
 FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true;
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+WHERE a.status <> 'merged';
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
 -- NULL where other metrics are asked for, too.
@@ -111,6 +112,10 @@ FROM (
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
+    UNION ALL
+    SELECT i.member_id, i.program_id, i.entry_no, i.at, i.entry_no AS lot_entry_no, 'merge' AS kind, 0::bigint AS points, NULL::bytea AS breakdown,
+      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at
+    FROM loyalty.intervention i WHERE i.action = 'merge'
     UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
       NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
