@@ -65,7 +65,7 @@ call_points(const Program *program, Numeric value)
 
 /* ---- the account ---- */
 
-/* The accounts of `members` (ascending, distinct), locked; enrolled_at: see store_lock_accounts(). */
+/* The accounts of `members` (descending, distinct), locked; enrolled_at: see store_lock_accounts(). */
 static void
 begin(Call *call, const char *name, const Program *program, int n, const int64 *members, const TimestampTz *enrolled_at,
 	  Account **accounts)
@@ -104,13 +104,13 @@ call_begin_enrolling(Call *call, const char *name, const Program *program, int64
 void
 call_begin_two(Call *call, const char *name, const Program *program, int64 member, int64 other)
 {
-	int64		members[] = {Min(member, other), Max(member, other)};
+	int64		members[] = {Max(member, other), Min(member, other)};
 	Account    *accounts[2];
 
 	Assert(member != other);
 	begin(call, name, program, 2, members, NULL, accounts);
-	call->account = accounts[member > other];
-	call->other = accounts[member < other];
+	call->account = accounts[member < other];
+	call->other = accounts[member > other];
 }
 
 void
@@ -226,9 +226,11 @@ call_intervened(Call *call, int64 entry_no, Intervention *i)
 Datum
 call_result(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
-	TupleDesc	desc;
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	TupleDesc	desc = set && IsA(set, ReturnSetInfo) ? set->expectedDesc : NULL;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+	/* in FROM the executor has worked out the row already */
+	if (desc == NULL && get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	/* a set of one: isDone is ExprSingleResult unless somebody says otherwise */
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));

@@ -13,7 +13,6 @@
 
 #include "ledger.h"
 #include "ledger_entry.h"
-#include "store.h"
 
 /* Note where the points that `movement` took out of `from` lie now. */
 static Moved
@@ -74,81 +73,4 @@ ledger_change_expiry(Account *account, Lot **lots, int n, TimestampTz expires_at
 	}
 	MemoryContextSwitchTo(old);
 	return moved;
-}
-
-/* ---- returns of awards whose points have another life by now ---- */
-
-/* As from the award's own lot: what has expired counts as taken. */
-Points
-ledger_take_moved(Account *account, const Lot *award, Points points, TimestampTz at)
-{
-	bool		pending_only = account->program->clawback == CLAWBACK_PENDING_ONLY;
-	MovedLot   *moved;
-	int			n = store_read_moved(account, award, &moved);
-
-	for (int i = 0; i < n && points > 0; i++)
-	{
-		Lot		   *lot = ledger_named_lot(account, moved[i].lot);
-		Points		part = Min(lot->remaining, points);
-		bool		dead = lot->expires_at <= at;
-
-		CHECK_FOR_INTERRUPTS();
-		if (part == 0 || (!dead && pending_only && lot->available_at <= at))
-			continue;
-		if (dead)
-		{
-			lot->remaining -= part;
-			lot->changed = true;
-			ledger_move(account, lot, ENTRY_EXPIRE, part, at, 0, 0);
-		}
-		else
-			ledger_change_lot(account, lot, -part, at);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -part, at, 0, award->entry_no);
-		points -= part;
-	}
-	return points;
-}
-
-/* What was taken from this lot in the award's stead, also by what is not written yet. */
-static Points
-clawed(const Account *account, const MovedLot *moved, const Lot *award)
-{
-	Points		points = moved->clawed;
-
-	for (int i = 0; i < account->nmovements; i++)
-	{
-		const Movement *m = &account->movements[i];
-
-		if (m->kind == ENTRY_CLAWBACK && m->lot_entry_no == moved->lot->entry_no && m->origin_entry_no == award->entry_no)
-			points = points_subtract(points, m->points);
-	}
-	return points;
-}
-
-Points
-ledger_give_moved(Account *account, const Lot *award, Points points, TimestampTz at)
-{
-	MovedLot   *moved;
-	int			n = store_read_moved(account, award, &moved);
-
-	for (int i = n - 1; i >= 0 && points > 0; i--)
-	{
-		Lot		   *lot = ledger_named_lot(account, moved[i].lot);
-		Points		part = Min(clawed(account, &moved[i], award), points);
-
-		CHECK_FOR_INTERRUPTS();
-		if (part <= 0)
-			continue;
-		ledger_move(account, lot, ENTRY_CLAWBACK, part, at, 0, award->entry_no);
-		if (lot->expires_at > at)
-			ledger_change_lot(account, lot, part, at);
-		else
-		{
-			lot->remaining = points_add(lot->remaining, part);
-			lot->changed = true;
-			ledger_move(account, lot, ENTRY_EXPIRE, -part, at, 0, 0);
-		}
-		points -= part;
-	}
-	return points;
 }

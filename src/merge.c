@@ -103,8 +103,8 @@ run(const char *sql, int n, Oid *types, Datum *values)
 static void
 lock_both(Store *store, const Program *program, const Merge *merge, const TimestampTz *enrolled_at, Account **accounts)
 {
-	bool		swap = merge->from > merge->to;
-	int64		members[] = {Min(merge->from, merge->to), Max(merge->from, merge->to)};
+	bool		swap = merge->from < merge->to;
+	int64		members[] = {Max(merge->from, merge->to), Min(merge->from, merge->to)};
 	TimestampTz made_at[] = {swap ? *enrolled_at : DT_NOEND, swap ? DT_NOEND : *enrolled_at};
 	Account    *locked[2];
 
@@ -167,6 +167,7 @@ merge_program(Store *store, const Program *program, const Merge *merge, Timestam
 	values[3] = TimestampTzGetDatum(at);
 	run("SELECT loyalty.merge_entries($1, $2, $3, $4)", lengthof(types), types, values);
 	store_lock_accounts(store, program, 1, &merge->to, NULL, CurrentMemoryContext, &joined);
+	ledger_pay_debts(joined, at);
 	note(merge, joined, ledger_join(joined, tier_id, tier_until, at), at);
 	ledger_write(joined);
 	return joined;

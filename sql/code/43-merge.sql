@@ -11,7 +11,7 @@ DECLARE
 BEGIN
   SELECT c.relname INTO other FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
   WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-    AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,redemption,request,intervention,job}')
+    AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job}')
   ORDER BY c.relname LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'table loyalty.% names members, and merge_members() does not know it', other
@@ -73,6 +73,32 @@ END $$;
 COMMENT ON FUNCTION loyalty.merge_parts(bigint, integer, bigint) IS 'part of merge_members(): the order of awards of purchases that both members have had';
 REVOKE ALL ON FUNCTION loyalty.merge_parts(bigint, integer, bigint) FROM PUBLIC;
 
+-- Caps and uses are those of one member; years of membership are the survivor's.
+CREATE OR REPLACE FUNCTION loyalty.merge_usage(from_member bigint, to_member bigint, program_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  yearly integer;
+BEGIN
+  INSERT INTO loyalty.rule_usage AS t (member_id, program_id, rule_id, period_start, period_end, used, uses)
+  SELECT to_member, u.program_id, u.rule_id, u.period_start, u.period_end, u.used, u.uses FROM loyalty.rule_usage u
+  WHERE u.member_id = from_member AND u.program_id = merge_usage.program_id
+  ON CONFLICT (member_id, program_id, rule_id, period_start, period_end) DO UPDATE SET used = t.used + excluded.used, uses = t.uses + excluded.uses;
+  DELETE FROM loyalty.rule_usage u WHERE u.member_id = from_member AND u.program_id = merge_usage.program_id;
+  FOR yearly IN
+    SELECT r.id FROM loyalty.rule r JOIN loyalty.program p ON p.name = r.program
+    WHERE p.id = merge_usage.program_id AND 'membership year' IN (CASE WHEN r.cap IS NOT NULL THEN r.cap_period::text END, CASE WHEN r.max_uses IS NOT NULL THEN r.uses_period::text END)
+  LOOP
+    DELETE FROM loyalty.rule_usage u WHERE u.member_id = to_member AND u.rule_id = yearly;
+    INSERT INTO loyalty.rule_usage (member_id, program_id, rule_id, period_start, period_end, used, uses)
+    SELECT g.member_id, g.program_id, yearly, g.period_start, g.period_end, g.used, g.uses
+    FROM loyalty.usage_of_ledger(yearly) g WHERE g.member_id = to_member;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.merge_usage(bigint, bigint, integer) IS 'part of merge_members(): what was used of caps and uses';
+REVOKE ALL ON FUNCTION loyalty.merge_usage(bigint, bigint, integer) FROM PUBLIC;
+
 -- Keys that both have used stay the survivor's; the other one's call is not repeated, its effect is an entry like any other.
 CREATE OR REPLACE FUNCTION loyalty.merge_entries(from_member bigint, to_member bigint, program_id integer, at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -96,7 +122,7 @@ BEGIN
   WHERE o.member_id = from_member AND o.program_id = merge_entries.program_id;
   UPDATE loyalty.lot_origin o SET origin_member_id = to_member, origin_entry_no = o.origin_entry_no + behind, moved_by = o.moved_by + behind
   WHERE o.origin_member_id = from_member AND o.program_id = merge_entries.program_id;
-  UPDATE loyalty.debt d SET member_id = to_member, entry_no = d.entry_no + behind
+  UPDATE loyalty.debt d SET member_id = to_member, entry_no = d.entry_no + behind, lot_entry_no = d.lot_entry_no + behind
   WHERE d.member_id = from_member AND d.program_id = merge_entries.program_id;
   UPDATE loyalty.redemption r SET member_id = to_member, first_entry = r.first_entry + behind, last_entry = r.last_entry + behind
   WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
@@ -105,6 +131,8 @@ BEGIN
   UPDATE loyalty.request q SET member_id = to_member, entry_no = q.entry_no + behind
   WHERE q.member_id = from_member AND q.program_id = merge_entries.program_id
     AND NOT EXISTS (SELECT FROM loyalty.request k WHERE k.member_id = to_member AND k.program_id = merge_entries.program_id AND k.key = q.key);
+  UPDATE loyalty.refund r SET member_id = to_member WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
+  PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
   -- counters as verify() counts them, by the survivor's periods

@@ -127,6 +127,31 @@ TABLE balances;
 SELECT settled FROM loyalty.settle_batch('-9223372036854775808', 0, 1000);
 SELECT * FROM loyalty.verify();
 
+-- debts, caps and uses, rows that are returns: all of one member now
+SET LOCAL loyalty.now = '2025-07-02 00:00+00';
+INSERT INTO loyalty.program (name, clawback, sandbox) VALUES ('owes', 'debt', true);
+CREATE TABLE shop (id int PRIMARY KEY, who bigint, total numeric, at timestamptz, refund_of int);
+SELECT loyalty.attach('shop', program => 'owes', member => 'who', amount => 'total', occurred_at => 'at', refund_of => 'refund_of') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points, cap, cap_period, max_uses, uses_period) VALUES
+  ('owes', 'shop', 'one', 'earn.amount', NULL, NULL, NULL, NULL), ('owes', 'shop', 'capped', '10', 35, 'calendar year', 4, 'membership year');
+INSERT INTO shop VALUES (1, 7, 100, '2025-06-01', NULL), (2, 8, 20, '2025-06-10', NULL), (3, 8, 40, '2025-06-10', NULL);
+SELECT points FROM loyalty.redeem(7, points => 90, program => 'owes');
+INSERT INTO shop VALUES (4, 7, -90, '2025-06-12', 1), (5, 8, -10, '2025-06-12', NULL);
+SELECT available, debt FROM loyalty.balance(7, 'owes');
+SELECT available, debt FROM loyalty.balance(8, 'owes');
+SELECT program, available FROM loyalty.merge_members(7, 8, 'twice');
+SELECT available, debt FROM loyalty.balance(7, 'owes');
+SELECT member_id, used / 100000000 AS used, uses FROM loyalty.rule_usage ORDER BY period_start;
+SELECT * FROM loyalty.verify();
+-- the cap is one member's; the return of the old member's purchase is taken back, also as a row
+INSERT INTO shop VALUES (6, 7, 1, '2025-06-13', NULL), (7, 8, 1, '2025-06-13', NULL);
+SELECT l.source_key, l.points / 10000 AS points FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id AND p.name = 'owes' WHERE l.source_key IN ('6', '7') ORDER BY 1;
+DELETE FROM shop WHERE id = 4;
+SELECT available, debt FROM loyalty.balance(8, 'owes');
+DELETE FROM shop;
+SELECT available, debt FROM loyalty.balance(8, 'owes');
+SELECT * FROM loyalty.verify();
+
 -- what verify() says of halves
 CREATE FUNCTION broken(command text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

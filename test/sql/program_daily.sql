@@ -38,7 +38,7 @@ BEGIN
 EXCEPTION WHEN SQLSTATE 'LY001' THEN
   NULL;  -- nothing available that day
 END $$;
-SELECT count(live(d)) FROM generate_series(1, 54) d;
+SELECT count(live(d)) FROM generate_series(1, 42) d;
 -- local midnight lay at 00:44:30 UTC before 1972
 SET LOCAL loyalty.now = '1971-06-01 00:00+00';
 INSERT INTO sale VALUES (-1, 100, 10, '1971-05-10 00:44:29+00'), (-2, 100, 100, '1971-05-10 00:44:30+00'), (-3, 100, 1000, '1971-05-10 23:59:00+00');
@@ -60,12 +60,12 @@ CROSS JOIN LATERAL (SELECT sum(x.available + x.pending + x.held - x.debt) AS tot
 WHERE d.closing <> b.total;
 
 SELECT day, issued FROM loyalty.program_daily WHERE program = 'monrovia' ORDER BY 1;
-SET LOCAL loyalty.now = '2024-03-28 12:00+00';
+SET LOCAL loyalty.now = '2024-03-16 12:00+00';
 TABLE wrong;
 SELECT program, count(*) AS days, count(*) FILTER (WHERE expired <> 0) AS with_expiry, sum(issued) > 0 AND sum(clawed_back) < 0 AND sum(redeemed) < 0 AND sum(adjusted) <> 0 AS all_kinds
 FROM loyalty.program_daily GROUP BY 1 ORDER BY 1;
 -- later, with much that is due and not written; and when it is written
-SET LOCAL loyalty.now = '2024-05-06 12:00+00';
+SET LOCAL loyalty.now = '2024-04-25 12:00+00';
 TABLE wrong;
 CREATE TEMP TABLE before AS SELECT * FROM loyalty.program_daily;
 SELECT count(*) FILTER (WHERE next_change_at <= loyalty.instant()) > 5 AS much_is_due FROM loyalty.account;
