@@ -177,9 +177,11 @@ call_intervened(Call *call, int64 entry_no, Intervention *i)
 Datum
 call_result(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
-	TupleDesc	desc;
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	TupleDesc	desc = set && IsA(set, ReturnSetInfo) ? set->expectedDesc : NULL;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+	/* in FROM the executor has worked out the row already */
+	if (desc == NULL && get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	/* a set of one: isDone is ExprSingleResult unless somebody says otherwise */
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));

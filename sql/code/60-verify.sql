@@ -32,27 +32,33 @@ BEGIN
   RETURN QUERY
   WITH moved AS (
     SELECT m.member_id, m.program_id, m.lot_expires_at, m.lot_entry_no, sum(m.points) FILTER (WHERE m.kind <> 'expire') AS changed,
+      sum(m.points) FILTER (WHERE m.kind = 'clawback' AND m.origin_entry_no IS NULL) AS given,
       sum(m.points) FILTER (WHERE m.kind = 'expire') AS expired
     FROM loyalty.movement m GROUP BY 1, 2, 3, 4
   ), lots AS (
-    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, coalesce(v.changed, 0) AS changed, coalesce(v.expired, 0) AS expired,
+    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, l.kept_amount, l.amount, coalesce(v.changed, 0) AS changed, greatest(v.given, 0) AS given, coalesce(v.expired, 0) AS expired,
       CASE WHEN l.expires_at <= a.settled_at THEN l.remaining ELSE 0 END AS dead
     FROM loyalty.lot l
     LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
     LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
     OFFSET 0  -- each expression once
   ), bad AS (
-    SELECT l.* FROM lots l  -- texts are for these alone
-    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0
+    SELECT l.*, l.remaining < 0 OR l.owed < 0
+      -- of a purchase that is kept in part, one of several lots can have a unit more than of the whole: award_clawback
+      OR l.remaining > l.points + l.given AND NOT coalesce(l.kept_amount > 0 AND l.kept_amount < l.amount, false) AS out_of_range
+    FROM lots l
+  ), broken AS (
+    SELECT l.* FROM bad l  -- texts are for these alone
+    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.out_of_range
   )
   SELECT i.invariant, l.program_id, l.member_id, l.entry_no, i.detail
-  FROM bad l
+  FROM broken l
   CROSS JOIN LATERAL (VALUES
     ('lot_remaining', l.remaining <> l.points + l.changed,
       format('remaining is %s, granted and moved are %s', trim_scale(l.remaining * 0.0001), trim_scale((l.points + l.changed) * 0.0001))),
     ('lot_expired', -l.expired <> l.dead,
       format('%s points have died, and %s are written down', trim_scale(l.dead * 0.0001), trim_scale(-l.expired * 0.0001))),
-    ('lot_range', l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0,
+    ('lot_range', l.out_of_range,
       format('of %s points remain %s, owed are %s', trim_scale(l.points * 0.0001), trim_scale(l.remaining * 0.0001), trim_scale(l.owed * 0.0001)))
     ) i (invariant, broken, detail)
   WHERE i.broken LIMIT most;
@@ -113,6 +119,28 @@ BEGIN
     SELECT FROM loyalty.lot b
     WHERE b.source_id = l.source_id AND b.source_key = l.source_key AND b.part = l.part - 1 AND b.member_id = l.member_id
       AND b.program_id = l.program_id AND b.amount = l.amount AND b.kept_amount IS NOT DISTINCT FROM l.kept_amount)
+  LIMIT most;
+
+  -- what is kept is what the row says less what was returned; without returns the row alone says it
+  RETURN QUERY
+  WITH returned AS (
+    SELECT f.of_source_id, f.of_key, f.member_id, f.program_id, sum(f.amount) AS amount, bool_or(f.part >= 0) AS by_others
+    FROM loyalty.refund f WHERE f.of_key IS NOT NULL GROUP BY 1, 2, 3, 4
+  ), sold AS (
+    SELECT l.source_id, l.source_key, l.member_id, sum(l.amount) AS amount, sum(coalesce(l.kept_amount, 0)) AS kept_amount, min(l.entry_no) AS entry_no,
+      bool_or(l.kept_amount IS NOT NULL AND l.amount = 0) AS kept_nothing
+    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0
+      AND EXISTS (SELECT FROM returned e WHERE e.of_source_id = l.source_id AND e.of_key = l.source_key)
+    GROUP BY 1, 2, 3
+  )
+  SELECT 'refund_kept', r.program_id, r.member_id, s.entry_no,
+    format('purchase "%s" of source %s keeps %s; it was made for %s, and %s are returned', r.of_key, r.of_source_id,
+           coalesce(s.kept_amount, 0), coalesce(s.amount, 0), r.amount)
+  FROM returned r
+  LEFT JOIN sold s ON s.source_id = r.of_source_id AND s.source_key = r.of_key AND s.member_id = r.member_id
+  WHERE NOT r.by_others
+    OR CASE WHEN s.source_id IS NULL THEN EXISTS (SELECT FROM sold o WHERE o.source_id = r.of_source_id AND o.source_key = r.of_key)
+            ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
   LIMIT most;
 
   -- a damaged breakdown ends the query: say which by looking at each
@@ -266,6 +294,37 @@ END $$;
 COMMENT ON FUNCTION loyalty.verify_accounts(integer) IS 'part of verify(): balances, debts, holds, counters, tiers';
 REVOKE ALL ON FUNCTION loyalty.verify_accounts(integer) FROM PUBLIC;
 
+-- Debts: each is what its movements say, and nothing is available beside one.
+CREATE OR REPLACE FUNCTION loyalty.verify_debts(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'debt_available', a.program_id, a.member_id, NULL::bigint,
+    format('%s points are owed and %s are available', trim_scale(a.debt * 0.0001), trim_scale(a.available * 0.0001))
+  FROM loyalty.account a WHERE a.debt > 0 AND a.available > 0 LIMIT most;
+
+  RETURN QUERY
+  WITH moved AS (
+    SELECT m.member_id, m.program_id, CASE WHEN k.made THEN m.entry_no ELSE m.origin_entry_no END AS entry_no, sum(m.points) AS left_over,
+      max(m.points) FILTER (WHERE k.made) AS amount, max(m.lot_expires_at) FILTER (WHERE k.made) AS lot_expires_at,
+      max(m.lot_entry_no) FILTER (WHERE k.made) AS lot_entry_no
+    FROM loyalty.movement m CROSS JOIN LATERAL (SELECT m.kind = 'debt' AND m.points > 0) k (made)
+    WHERE m.kind IN ('debt', 'repay') GROUP BY 1, 2, 3
+  )
+  SELECT 'debt_movements', coalesce(d.program_id, v.program_id), coalesce(d.member_id, v.member_id), coalesce(d.entry_no, v.entry_no),
+    format('of %s points of lot %s are left %s; its movements say %s, %s, %s', trim_scale(d.amount * 0.0001), d.lot_entry_no, trim_scale(d.left_over * 0.0001),
+           coalesce(trim_scale(v.amount * 0.0001)::text, 'nothing'), v.lot_entry_no, trim_scale(v.left_over * 0.0001))
+  FROM loyalty.debt d
+  FULL JOIN moved v ON v.member_id = d.member_id AND v.program_id = d.program_id AND v.entry_no = d.entry_no
+  WHERE (d.amount, d.left_over, d.lot_expires_at, d.lot_entry_no) IS DISTINCT FROM (v.amount, v.left_over, v.lot_expires_at, v.lot_entry_no)
+  LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_debts(integer) IS 'part of verify(): debts, their movements, and that nothing is available beside them';
+REVOKE ALL ON FUNCTION loyalty.verify_debts(integer) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.verify_redemptions(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
@@ -350,7 +409,9 @@ BEGIN
   FROM (SELECT * FROM loyalty.verify_lots(most)
         UNION ALL SELECT * FROM loyalty.verify_awards(most)
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
-        UNION ALL SELECT * FROM loyalty.verify_redemptions(most)) v
+        UNION ALL SELECT * FROM loyalty.verify_debts(most)
+        UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
+        UNION ALL SELECT * FROM loyalty.verify_limits(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
   SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;

@@ -88,7 +88,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- nothing that changes the ledger hangs on the ledger: guards and invalidation alone
   SELECT 'trigger on the ledger', c.name || '.' || t.tgname FROM c JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-  WHERE c.relname IN ('account', 'lot', 'movement', 'debt', 'tier_change', 'redemption', 'request')
+  WHERE c.relname IN ('account', 'lot', 'movement', 'refund', 'debt', 'tier_change', 'redemption', 'request')
     AND t.tgfoid <> ALL (ARRAY['loyalty.ledger_truncate()', 'loyalty.config_changed()']::regprocedure[])
   UNION ALL
   -- write loyalty.lot, not lot: search_path does not hold schema loyalty
