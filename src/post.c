@@ -23,6 +23,7 @@
 #include "earn.h"
 #include "errcodes.h"
 #include "instant.h"
+#include "limit.h"
 #include "money.h"
 #include "post.h"
 #include "refund.h"
@@ -56,7 +57,9 @@ typedef struct Pass
 	PostRows   *rows;
 	Mapping    *mapping;
 	Store	   *store;
+	Purse	   *purse;			/* NULL: no rule of the source has a limit */
 	bool		hoping;
+	bool		locking;		/* accounts alone, before anything is worked */
 	TimestampTz statement_at;
 	MemoryContext context;		/* of one batch */
 	PostItem	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
@@ -79,9 +82,11 @@ typedef struct Pass
 	Award		award;
 } Pass;
 
+static void lock_all(Pass *pass);
 static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
 static void list_accounts(Pass *pass);
+static void lock_accounts(Pass *pass, int first, int n);
 static void work_batch(Pass *pass);
 static void work_item(Pass *pass, Account *account, PostItem *item);
 static Account *account_of(Returns *returns, int64 member);
@@ -116,6 +121,10 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 	pass.returns = (Returns) {
 		.store = pass.store, .source = source, .statement_at = pass.statement_at, .context = pass.context, .account = account_of
 	};
+	if (source->limited)
+		pass.purse = limit_open(source, PURSE_MANY, rows->all_new);
+	if (source->budgeted && rows->count > BATCH_ROWS / 2)
+		lock_all(&pass);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
@@ -128,6 +137,8 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(pass.context);
 	} while (pass.nitems > 0);
+	if (pass.purse)
+		limit_close(pass.purse);
 	store_close(pass.store);
 	MemoryContextDelete(pass.context);
 	error_context_stack = callback.previous;
@@ -180,13 +191,39 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 {
 	int64		posted;
 
-	if (rows->all_new && rows->count >= HOPE_ROWS && !source->only_returns && !source->is_returned)
+	if (rows->all_new && rows->count >= HOPE_ROWS && !source->only_returns && !source->is_returned && !source->budgeted)
 	{
 		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
 		rows->rewind(rows);
 	}
 	return post_pass(mapping, source, rows, false);
+}
+
+/*
+ * Budgets are waited for after all accounts of the statement: see limit.c.  So where there are more rows than one batch
+ * takes, lock the accounts of all batches, and come again.
+ */
+static void
+lock_all(Pass *pass)
+{
+	MemoryContext outer = CurrentMemoryContext;
+
+	pass->locking = true;
+	do
+	{
+		MemoryContextSwitchTo(pass->context);
+		map_batch(pass);
+		if (pass->nitems > 0)
+		{
+			list_accounts(pass);
+			lock_accounts(pass, 0, pass->naccounts);
+		}
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(pass->context);
+	} while (pass->nitems > 0);
+	pass->locking = false;
+	pass->rows->rewind(pass->rows);
 }
 
 /* ---- reading ---- */
@@ -252,7 +289,8 @@ evaluate(Pass *pass, PostItem *item, ReviewWork work)
 		work(pass, item);
 	if (error)
 	{
-		review_add(pass->source, item->member, item->purchase.key, error);
+		if (!pass->locking)
+			review_add(pass->source, item->member, item->purchase.key, error);
 		item->skip = true;
 	}
 	return error == NULL;
@@ -325,7 +363,7 @@ map_row(Pass *pass, PostRow *row)
 	}
 	else
 		item->was_return = rows->all_keys;
-	if (rows->there)
+	if (rows->there && !pass->locking)
 		rows->there(rows, row->member, item->purchase.key);
 }
 
@@ -340,6 +378,9 @@ lock_accounts(Pass *pass, int first, int n)
 						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
 	if (pass->source->uses_member)
 		store_read_members(pass->store, pass->accounts + first, n);
+	for (int i = first; pass->purse && i < first + n; i++)
+		if (pass->accounts[i])
+			pass->accounts[i]->purse = pass->purse;
 }
 
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
@@ -504,6 +545,23 @@ account_of(Returns *returns, int64 member)
 }
 
 /* One account's items, in the order of their arrival. */
+/* One purchase that either is new or only gives back waits for budgets one by one. */
+static void
+choose_purse(Pass *pass)
+{
+	PostItem   *only = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < pass->nitems; i++)
+		if (!pass->items[i].skip)
+		{
+			only = &pass->items[i];
+			n++;
+		}
+	if (pass->rows->count == 1 && n == 1 && (only->lots.nlots == 0 || !only->counts))
+		limit_set_mode(pass->purse, PURSE_ONE);
+}
+
 static void
 work_account(Pass *pass, int a, int first, int end)
 {
@@ -539,6 +597,8 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 		last++;
 	if (!fresh)
 		probe_items(pass, first, last);
+	if (pass->purse)
+		choose_purse(pass);
 	for (; a < end; a++)
 	{
 		int			next;
@@ -555,12 +615,12 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 
 /*
  * A few accounts at a time are locked, worked and written before the next are locked: so the last ones, which
- * everybody waits for, are held for the least time.
+ * everybody waits for, are held for the least time.  All of them where a budget is to be waited for: see limit.c.
  */
 static void
 work_batch(Pass *pass)
 {
-	int			step = pass->hoping ? 1 : LOCKS_AT_ONCE;
+	int			step = pass->hoping ? 1 : pass->source->budgeted ? pass->naccounts : LOCKS_AT_ONCE;
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
 
@@ -598,6 +658,8 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, earn_item))
 		return;
+	if (pass->purse && limit_trim(account, pass->source, item->purchase.occurred_at, &pass->award))
+		earn_rebuild(pass->source, &item->purchase, pass->at, &pass->award);
 	if (pass->award.nlots > LOTS_AN_AWARD)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),

@@ -215,6 +215,12 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 {
 	Assert(!store->reader);
 	store->ops->lock_accounts(store, program, n, members, enrolled_at, context, accounts);
+	for (int i = 0; i < n; i++)
+		if (accounts[i] && strcmp(accounts[i]->status, "merged") == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("member " INT64_FORMAT " was merged into another one meanwhile", members[i]),
+					 errhint("Try again: it goes to the other member.")));
 }
 
 Account *
@@ -255,6 +261,18 @@ void
 store_read_lots(Account *account, int n)
 {
 	account->store->ops->read_lots(account, n);
+}
+
+int
+store_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	return account->store->ops->read_moved(account, entry_no, places);
+}
+
+Lot *
+store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	return account->store->ops->find_lot(account, expires_at, entry_no);
 }
 
 void
@@ -362,6 +380,44 @@ store_insert_tier_changes(Account *account, const TierChange *changes, int n)
 {
 	if (n > 0)
 		account->store->ops->insert_tier_changes(account, changes, n);
+}
+
+int
+store_read_origin(Account *account, int64 origin, Movement **movements)
+{
+	return account->stored ? account->store->ops->read_origin(account, origin, movements) : 0;
+}
+
+void
+store_read_debts(Account *account)
+{
+	account->store->ops->read_debts(account);
+}
+
+void
+store_insert_debts(Account *account, Debt **debts, int n)
+{
+	if (n > 0)
+		account->store->ops->insert_debts(account, debts, n);
+}
+
+void
+store_change_debts(Account *account, Debt **debts, int n)
+{
+	if (n > 0)
+		account->store->ops->change_debts(account, debts, n);
+}
+
+void
+store_read_usage(Account *account, Usage *usage)
+{
+	account->store->ops->read_usage(account, usage);
+}
+
+void
+store_change_usage(Account *account, Usage *usage)
+{
+	account->store->ops->change_usage(account, usage);
 }
 
 /* A sequence is the same thing to both rooms. */

@@ -47,6 +47,7 @@ typedef struct HeapStore
 	Store		base;
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
+	ScanKeyData position[2];	/* where the scan of lots began: its key points here while it goes on */
 
 	bool		refunds_unseen;	/* some were written since the snapshot */
 
@@ -80,6 +81,7 @@ extern void heap_renew_snapshot(HeapStore *store);
 extern void heap_refresh_snapshot(HeapStore *store);
 extern void heap_fill_slot(HeapTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls);
 extern void heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
+extern void heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
 extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum *values,
 							const bool *nulls);
 
@@ -98,6 +100,8 @@ extern int	heap_read_back(Account *account, TimestampTz expires_at, int64 entry_
 						   Lot **lots);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
+extern int	heap_read_moved(Account *account, int64 entry_no, LotPlace **places);
+extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
 
 /* store_heap_key.c */
@@ -120,7 +124,13 @@ extern void heap_delete_refund(Store *base, const Refund *refund);
 
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
+extern int	heap_read_origin(Account *account, int64 origin, Movement **movements);
+extern void heap_read_debts(Account *account);
+extern void heap_insert_debts(Account *account, Debt **debts, int n);
+extern void heap_change_debts(Account *account, Debt **debts, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
+extern void heap_read_usage(Account *account, Usage *usage);
+extern void heap_change_usage(Account *account, Usage *usage);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
 extern void heap_insert_request(Account *account, const Request *request);

@@ -236,9 +236,7 @@ heap_change_account(Account *account)
 	else
 	{
 		/* at once, not with others of a batch: whoever waits for it must wait in the order of locks */
-		heap_fill_slot(table, table->slot, values, nulls);
-		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
-		ExecInsertIndexTuples(heap_indexes(store, table), table->slot, store->estate, false, false, NULL, NIL, false);
+		heap_insert_now(store, table, values, nulls);
 		account->tid = table->slot->tts_tid;
 		account->stored = true;
 	}

@@ -29,8 +29,10 @@ typedef struct StoreOps
 	void		(*change_account) (Account *account);
 
 	void		(*read_lots) (Account *account, int n);
+	int			(*read_moved) (Account *account, int64 entry_no, LotPlace **places);
 	int			(*read_back) (Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
 							  Lot **lots);
+	Lot		   *(*find_lot) (Account *account, TimestampTz expires_at, int64 entry_no);
 	void		(*probe_keys) (Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							   KeyLots *results);
 	void		(*begin_source) (Store *store, int32 source_id);
@@ -40,6 +42,10 @@ typedef struct StoreOps
 	void		(*change_lots) (Account *account, Lot **lots, int n);
 
 	void		(*insert_movements) (Account *account, const Movement *movements, int n);
+	int			(*read_origin) (Account *account, int64 origin, Movement **movements);
+	void		(*read_debts) (Account *account);
+	void		(*insert_debts) (Account *account, Debt **debts, int n);
+	void		(*change_debts) (Account *account, Debt **debts, int n);
 	void		(*insert_tier_changes) (Account *account, const TierChange *changes, int n);
 	void		(*find_refunds) (Store *store, bool of_purchase, int32 source_id, const char *key, MemoryContext context,
 								 Refunds *found);
@@ -47,6 +53,8 @@ typedef struct StoreOps
 								 MemoryContext context, Refund **refunds);
 	void		(*insert_refund) (Store *store, const Refund *refund);
 	void		(*delete_refund) (Store *store, const Refund *refund);
+	void		(*read_usage) (Account *account, Usage *usage);
+	void		(*change_usage) (Account *account, Usage *usage);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	bool		(*find_redemption) (Account *account, int64 redemption_id, Redemption *redemption);
 	void		(*insert_request) (Account *account, const Request *request);

@@ -27,6 +27,7 @@ typedef enum SqlStatement
 	SQL_READ_LOTS,
 	SQL_READ_BACK,
 	SQL_CHANGE_LOT,
+	SQL_READ_MOVED,
 	SQL_PROBE_KEY,
 	SQL_PROBE_KEYS,
 	SQL_FIND_KEY,
@@ -35,8 +36,14 @@ typedef enum SqlStatement
 	SQL_FIND_REFUNDS_OF,
 	SQL_READ_REFUNDS,
 	SQL_DELETE_REFUND,
+	SQL_FIND_LOT,
+	SQL_READ_ORIGIN,
+	SQL_READ_DEBTS,
+	SQL_CHANGE_DEBT,
 	SQL_FIND_REDEMPTION,
 	SQL_FIND_REQUEST,
+	SQL_READ_USAGE,
+	SQL_CHANGE_USAGE,
 	SQL_INSERT_ROW,				/* one for each table */
 	SQL_INSERT_ROWS = SQL_INSERT_ROW + STORE_TABLES,	/* the same with an array for each column */
 	SQL_STATEMENTS = SQL_INSERT_ROWS + STORE_TABLES
@@ -111,8 +118,10 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 
 /* store_sql_lot.c */
 extern void sql_read_lots(Account *account, int n);
+extern int	sql_read_moved(Account *account, int64 entry_no, LotPlace **places);
 extern int	sql_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
 						  Lot **lots);
+extern Lot *sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
 extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
