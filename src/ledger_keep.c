@@ -207,8 +207,8 @@ typedef struct Payment
 	TimestampTz lot_expires_at;
 	int64		lot_entry_no;
 	int64		debt;			/* by repaying this debt; 0: at the return */
-	int64		last_entry;
-	Points		points;
+	int64		entry_no;
+	Points		points;			/* below 0: given back */
 } Payment;
 
 typedef struct Payments
@@ -262,42 +262,45 @@ compare_payers(const void *a, const void *b)
 		return one->lot_entry_no < two->lot_entry_no ? -1 : 1;
 	if (one->debt != two->debt)
 		return one->debt < two->debt ? -1 : 1;
-	return one->last_entry < two->last_entry ? -1 : one->last_entry > two->last_entry;
+	return one->entry_no < two->entry_no ? -1 : one->entry_no > two->entry_no;
 }
 
 static int
 compare_latest(const void *a, const void *b)
 {
-	int64		one = ((const Payment *) a)->last_entry;
-	int64		two = ((const Payment *) b)->last_entry;
+	int64		one = ((const Payment *) a)->entry_no;
+	int64		two = ((const Payment *) b)->entry_no;
 
 	return one > two ? -1 : one < two;
 }
 
-/* One payment a lot and debt, net of what was given back already; the latest first. */
+/* Without what was given back already, which undid the latest payments of its lot and debt; the latest first. */
 static void
-sum_payments(Payments *payments)
+open_payments(Payments *payments)
 {
 	int			n = 0;
 
-	if (payments->n < 2)
-		return;
-	qsort(payments->list, payments->n, sizeof(Payment), compare_payers);
+	if (payments->n > 1)
+		qsort(payments->list, payments->n, sizeof(Payment), compare_payers);
 	for (int i = 0; i < payments->n; i++)
 	{
-		Payment    *p = &payments->list[i];
-		Payment    *last = n > 0 ? &payments->list[n - 1] : NULL;
+		Points		given = -payments->list[i].points;
 
-		if (last && last->lot_entry_no == p->lot_entry_no && last->debt == p->debt)
+		if (given < 0)
+			payments->list[n++] = payments->list[i];
+		while (given > 0 && n > 0)
 		{
-			last->points = points_add(last->points, p->points);
-			last->last_entry = p->last_entry;
+			Points		part = Min(given, payments->list[n - 1].points);
+
+			given -= part;
+			payments->list[n - 1].points -= part;
+			if (payments->list[n - 1].points == 0)
+				n--;
 		}
-		else
-			payments->list[n++] = *p;
 	}
 	payments->n = n;
-	qsort(payments->list, n, sizeof(Payment), compare_latest);
+	if (n > 1)
+		qsort(payments->list, n, sizeof(Payment), compare_latest);
 }
 
 /* To the lots that paid in the place of this one.  Returns how much. */
@@ -308,15 +311,13 @@ give_to_payers(Account *account, Lot *lot, Points points, TimestampTz at)
 	Points		given = 0;
 
 	collect_payments(account, lot->entry_no, false, &payments);
-	sum_payments(&payments);
+	open_payments(&payments);
 	for (int i = 0; i < payments.n && given < points; i++)
 	{
 		const Payment *p = &payments.list[i];
 		Points		part = Min(p->points, points - given);
 		Lot		   *payer;
 
-		if (part <= 0)
-			continue;
 		payer = ledger_lot(account, p->lot_expires_at, p->lot_entry_no);
 		if (p->debt)
 			ledger_unpay(account, lot, payer, p->debt, part, at);

@@ -38,7 +38,7 @@ static IndexScanDesc
 search_from(Account *account, StrategyNumber strategy, TimestampTz expires_at, int64 entry_no)
 {
 	HeapStore  *store = heap_of(account->store);
-	ScanKey		position = store->position;
+	ScanKeyData *position = store->position;	/* the scan keeps a pointer to it */
 	ScanKeyData keys[3];
 	IndexScanDesc scan;
 
@@ -98,26 +98,9 @@ heap_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, 
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_LOT);
-	ScanKeyData position[2];
-	ScanKeyData keys[3];
-	IndexScanDesc scan;
+	IndexScanDesc scan = search_from(account, BTLessStrategyNumber, expires_at, entry_no);
 	int			found = 0;
 
-	if (store->base.snapshot == NULL)
-		heap_refresh_snapshot(store);
-	scan = heap_primary_scan(store, table, 3);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
-	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 3, BTLessStrategyNumber, TIMESTAMPTZOID, InvalidOid,
-						   F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(expires_at));
-	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 4, BTLessStrategyNumber, INT8OID, InvalidOid,
-						   F_BTINT8CMP, Int64GetDatum(entry_no));
-	memset(&keys[2], 0, sizeof(ScanKeyData));
-	keys[2].sk_flags = SK_ROW_HEADER;
-	keys[2].sk_attno = 3;
-	keys[2].sk_strategy = BTLessStrategyNumber;
-	keys[2].sk_argument = PointerGetDatum(position);
-	heap_search(store, scan, keys, 3);
 	while (found < n && heap_next(store, scan, BackwardScanDirection, table->slot))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -36,24 +36,29 @@ BEGIN
       sum(m.points) FILTER (WHERE m.kind = 'expire') AS expired
     FROM loyalty.movement m GROUP BY 1, 2, 3, 4
   ), lots AS (
-    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, coalesce(v.changed, 0) AS changed, greatest(v.given, 0) AS given, coalesce(v.expired, 0) AS expired,
+    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, l.kept_amount, l.amount, coalesce(v.changed, 0) AS changed, greatest(v.given, 0) AS given, coalesce(v.expired, 0) AS expired,
       CASE WHEN l.expires_at <= a.settled_at THEN l.remaining ELSE 0 END AS dead
     FROM loyalty.lot l
     LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
     LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
     OFFSET 0  -- each expression once
   ), bad AS (
-    SELECT l.* FROM lots l  -- texts are for these alone
-    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.remaining NOT BETWEEN 0 AND l.points + l.given OR l.owed < 0
+    SELECT l.*, l.remaining < 0 OR l.owed < 0
+      -- of a purchase that is kept in part, one of several lots can have a unit more than of the whole: award_clawback
+      OR l.remaining > l.points + l.given AND NOT coalesce(l.kept_amount > 0 AND l.kept_amount < l.amount, false) AS out_of_range
+    FROM lots l
+  ), broken AS (
+    SELECT l.* FROM bad l  -- texts are for these alone
+    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.out_of_range
   )
   SELECT i.invariant, l.program_id, l.member_id, l.entry_no, i.detail
-  FROM bad l
+  FROM broken l
   CROSS JOIN LATERAL (VALUES
     ('lot_remaining', l.remaining <> l.points + l.changed,
       format('remaining is %s, granted and moved are %s', trim_scale(l.remaining * 0.0001), trim_scale((l.points + l.changed) * 0.0001))),
     ('lot_expired', -l.expired <> l.dead,
       format('%s points have died, and %s are written down', trim_scale(l.dead * 0.0001), trim_scale(-l.expired * 0.0001))),
-    ('lot_range', l.remaining NOT BETWEEN 0 AND l.points + l.given OR l.owed < 0,
+    ('lot_range', l.out_of_range,
       format('of %s points remain %s, owed are %s', trim_scale(l.points * 0.0001), trim_scale(l.remaining * 0.0001), trim_scale(l.owed * 0.0001)))
     ) i (invariant, broken, detail)
   WHERE i.broken LIMIT most;
