@@ -63,6 +63,13 @@ typedef struct SourceRow
 	bool		attached;
 } SourceRow;
 
+/* A member who was merged into another one. */
+typedef struct MergedMember
+{
+	int64		member_id;
+	int64		into;
+} MergedMember;
+
 typedef struct Config
 {
 	MemoryContext context;
@@ -76,6 +83,8 @@ typedef struct Config
 	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
 	int64	   *excluded;		/* ascending */
+	int			nmerged;
+	MergedMember *merged;		/* ascending */
 	List	   *attached;		/* of Attached */
 	int			nwatched;
 	Oid		   *watched;		/* relations whose invalidation makes this stale */
@@ -94,6 +103,7 @@ static void load_limits(Config *config);
 static void load_rules(Config *config);
 static void load_rewards(Config *config);
 static void load_excluded(Config *config);
+static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
@@ -184,6 +194,7 @@ config_build(void)
 	load_rules(config);
 	load_rewards(config);
 	load_excluded(config);
+	load_merged(config);
 	PopActiveSnapshot();
 	SPI_finish();
 	owner_restore(&owner);
@@ -599,7 +610,7 @@ static void
 load_excluded(Config *config)
 {
 	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
-						  " ORDER BY member_id");
+						  " AND status OPERATOR(pg_catalog.<>) 'merged' ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
@@ -608,6 +619,23 @@ load_excluded(Config *config)
 		RowReader	r = row_reader(config, i);
 
 		config->excluded[i] = DatumGetInt64(next_datum(&r));
+	}
+}
+
+static void
+load_merged(Config *config)
+{
+	uint64		n = query("SELECT member_id, merged_into FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'merged'"
+						  " AND merged_into IS NOT NULL ORDER BY member_id");
+
+	config->nmerged = n;
+	config->merged = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(MergedMember)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+
+		config->merged[i].member_id = DatumGetInt64(next_datum(&r));
+		config->merged[i].into = DatumGetInt64(next_datum(&r));
 	}
 }
 
@@ -867,4 +895,33 @@ config_member_excluded(int64 member_id)
 			high = middle;
 	}
 	return low < config->nexcluded && config->excluded[low] == member_id;
+}
+
+static const MergedMember *
+find_merged(const Config *config, int64 member_id)
+{
+	int			low = 0;
+	int			high = config->nmerged;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (config->merged[middle].member_id < member_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < config->nmerged && config->merged[low].member_id == member_id ? &config->merged[low] : NULL;
+}
+
+int64
+config_member_now(int64 member_id)
+{
+	Config	   *config = config_get();
+	const MergedMember *merged;
+
+	for (int i = 0; i < config->nmerged && (merged = find_merged(config, member_id)) != NULL; i++)
+		member_id = merged->into;
+	return member_id;
 }

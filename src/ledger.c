@@ -1,7 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns) and ledger_debt.c (debts) are its
- *	  other doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_debt.c (debts) and
+ *	  ledger_move.c (points that go on to other lots) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -471,6 +471,29 @@ ledger_count(Account *account, Points points, TimestampTz at)
 	tier_count(account, at, NULL, points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_leave(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_leave(account, at);
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_join(account, tier_id, tier_until, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
 }
 
 int64

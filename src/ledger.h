@@ -270,8 +270,29 @@ extern Points ledger_restore(Account *account, Lot *lot, Points points, EntryKin
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
 						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
 
+/* Points that went on from one lot to another: loyalty.lot_origin. */
+typedef struct Moved
+{
+	const Lot  *from;
+	const Lot  *to;
+	int64		moved_by;		/* entry of the movement that took them out of `from` */
+} Moved;
+
+/* Available points of `from` in burn order become lots of `to` with the same life; both are settled to `at`. */
+extern Moved *ledger_transfer(Account *from, Account *to, Points points, const char *reason, TimestampTz at, int *n);
+
+/* All that remains of these live lots of one account goes on to a new lot each, which expires at expires_at. */
+extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, TimestampTz expires_at, const char *reason,
+								   TimestampTz at);
+
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* The tier of another account that has become part of this one.  Returns the number under which it happened. */
+extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);
+
+/* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
+extern int64 ledger_leave(Account *account, TimestampTz at);
 
 /* "active" or "blocked".  Returns the number under which it happened. */
 extern int64 ledger_set_status(Account *account, const char *status);

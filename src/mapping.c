@@ -141,12 +141,15 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 		text	   *external_id = DatumGetTextPP(value);
 
 		if (named_member(mapping, source, external_id, member))
+		{
+			*member = config_member_now(*member);
 			return true;
+		}
 		*member = 0;
 		mapping->stranger = !mapping->creates_members && source->program->automatic && VARSIZE_ANY_EXHDR(external_id) > 0;
 		return mapping->stranger;
 	}
-	*member = DatumGetInt64(value);
+	*member = config_member_now(DatumGetInt64(value));
 	return true;
 }
 

@@ -215,6 +215,12 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 {
 	Assert(!store->reader);
 	store->ops->lock_accounts(store, program, n, members, enrolled_at, context, accounts);
+	for (int i = 0; i < n; i++)
+		if (accounts[i] && strcmp(accounts[i]->status, "merged") == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("member " INT64_FORMAT " was merged into another one meanwhile", members[i]),
+					 errhint("Try again: it goes to the other member.")));
 }
 
 Account *
@@ -255,6 +261,12 @@ void
 store_read_lots(Account *account, int n)
 {
 	account->store->ops->read_lots(account, n);
+}
+
+int
+store_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	return account->store->ops->read_moved(account, entry_no, places);
 }
 
 Lot *

@@ -80,8 +80,9 @@ extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot se
 extern void store_close(Store *store);
 
 /*
- * Lock and read the accounts of `members` (descending, distinct: the order of all locks) in one program.  Unknown ones are enrolled when
- * enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in `context`.
+ * Lock and read the accounts of `members` (descending, distinct: the order of all locks) in one program.  Unknown ones are
+ * enrolled when enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in
+ * `context`.  A member who was merged after the transaction looked (config_member_now) is a serialization failure.
  */
 extern void store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,
 								const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
@@ -107,6 +108,18 @@ extern void store_read_members(Store *store, Account **accounts, int n);
 
 /* Append at least one and at most `n` further open lots to account->lots; sets all_read at the end. */
 extern void store_read_lots(Account *account, int n);
+
+/*
+ * The lots of the same account to which points of lot `entry_no` went on (loyalty.lot_origin), over any number of steps;
+ * returns how many.
+ */
+typedef struct LotPlace
+{
+	TimestampTz expires_at;
+	int64		entry_no;
+} LotPlace;
+
+extern int	store_read_moved(Account *account, int64 entry_no, LotPlace **places);
 
 /*
  * At most `n` lots of the account, open or not, that come before a position in burn order, the last one first; as they

@@ -323,6 +323,7 @@ const StoreOps store_heap = {
 	.read_members = heap_read_members,
 	.change_account = heap_change_account,
 	.read_lots = heap_read_lots,
+	.read_moved = heap_read_moved,
 	.read_back = heap_read_back,
 	.find_lot = heap_find_lot,
 	.probe_keys = heap_probe_keys,

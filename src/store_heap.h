@@ -47,7 +47,7 @@ typedef struct HeapStore
 	Store		base;
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
-	ScanKeyData position[2];	/* a place in burn order, of the scan of lots */
+	ScanKeyData position[2];	/* where the scan of lots began: its key points here while it goes on */
 
 	bool		refunds_unseen;	/* some were written since the snapshot */
 
@@ -100,6 +100,7 @@ extern int	heap_read_back(Account *account, TimestampTz expires_at, int64 entry_
 						   Lot **lots);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
+extern int	heap_read_moved(Account *account, int64 entry_no, LotPlace **places);
 extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
 

@@ -11,11 +11,13 @@
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "store_heap.h"
+#include "store_sql.h"
 
 Lot *
 heap_lot(TupleTableSlot *slot, MemoryContext context)
@@ -120,6 +122,23 @@ heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 		lot = heap_lot(table->slot, account->context);
 	ExecClearTuple(table->slot);
 	return lot && lot->expires_at == expires_at && lot->entry_no == entry_no ? lot : NULL;
+}
+
+static bool
+nothing_moved(void)
+{
+	Relation	origins = table_open(row_relation("lot_origin"), AccessShareLock);
+	bool		empty = RelationGetNumberOfBlocks(origins) == 0;
+
+	table_close(origins, NoLock);
+	return empty;
+}
+
+/* A shop that moves no points pays a look at the size of an empty table. */
+int
+heap_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	return nothing_moved() ? 0 : sql_read_moved(account, entry_no, places);
 }
 
 void

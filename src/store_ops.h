@@ -29,6 +29,7 @@ typedef struct StoreOps
 	void		(*change_account) (Account *account);
 
 	void		(*read_lots) (Account *account, int n);
+	int			(*read_moved) (Account *account, int64 entry_no, LotPlace **places);
 	int			(*read_back) (Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
 							  Lot **lots);
 	Lot		   *(*find_lot) (Account *account, TimestampTz expires_at, int64 entry_no);

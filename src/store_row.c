@@ -158,6 +158,7 @@ static const StoreColumn member_columns[] = {
 	[B_BIRTH_DATE] = {"birth_date", DATEOID},
 	[B_STATUS] = {"status", TEXTOID},
 	[B_ERASED_AT] = {"erased_at", TIMESTAMPTZOID},
+	[B_MERGED_INTO] = {"merged_into", INT8OID},
 };
 
 static const StoreColumn usage_columns[] = {

@@ -93,7 +93,7 @@ enum UsageAttribute
 
 enum MemberAttribute
 {
-	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_COUNT
+	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_MERGED_INTO, B_COUNT
 };
 
 /* An account of which nothing but its name is known. */

@@ -407,6 +407,7 @@ const StoreOps store_sql = {
 	.read_members = sql_read_members,
 	.change_account = sql_change_account,
 	.read_lots = sql_read_lots,
+	.read_moved = sql_read_moved,
 	.read_back = sql_read_back,
 	.find_lot = sql_find_lot,
 	.probe_keys = sql_probe_keys,

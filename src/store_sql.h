@@ -27,6 +27,7 @@ typedef enum SqlStatement
 	SQL_READ_LOTS,
 	SQL_READ_BACK,
 	SQL_CHANGE_LOT,
+	SQL_READ_MOVED,
 	SQL_PROBE_KEY,
 	SQL_PROBE_KEYS,
 	SQL_FIND_KEY,
@@ -117,6 +118,7 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 
 /* store_sql_lot.c */
 extern void sql_read_lots(Account *account, int n);
+extern int	sql_read_moved(Account *account, int64 entry_no, LotPlace **places);
 extern int	sql_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
 						  Lot **lots);
 extern Lot *sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);

@@ -87,6 +87,16 @@ static const SqlText texts[] = {
 		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID}},
 
+	/* points may have gone on more than once */
+	[SQL_READ_MOVED] = {STORE_LOT,
+		"WITH RECURSIVE moved (number, dies_at) AS ("
+		"SELECT o.entry_no, o.expires_at FROM loyalty.lot_origin o"
+		" WHERE o.origin_member_id" EQ "$1 AND o.program_id" EQ "$2 AND o.origin_entry_no" EQ "$3 AND o.member_id" EQ "$1"
+		" UNION ALL SELECT o.entry_no, o.expires_at FROM moved m JOIN loyalty.lot_origin o"
+		" ON o.origin_member_id" EQ "$1 AND o.program_id" EQ "$2 AND o.origin_entry_no" EQ "m.number AND o.member_id" EQ "$1)"
+		" SELECT m.dies_at, m.number FROM moved m",
+	{INT8OID, INT4OID, INT8OID}},
+
 	[SQL_PROBE_KEY] = {STORE_LOT,
 		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 AND source_key" EQ "$2 ORDER BY part",
 	{INT4OID, TEXTOID}},

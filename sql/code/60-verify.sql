@@ -97,6 +97,49 @@ END $$;
 COMMENT ON FUNCTION loyalty.verify_lots(integer) IS 'part of verify(): lots, movements, entry numbers';
 REVOKE ALL ON FUNCTION loyalty.verify_lots(integer) FROM PUBLIC;
 
+-- Lots whose points lay elsewhere before.
+CREATE OR REPLACE FUNCTION loyalty.verify_origins(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'lot_origin', coalesce(l.program_id, o.program_id), coalesce(l.member_id, o.member_id), coalesce(l.entry_no, o.entry_no),
+    CASE WHEN o.entry_no IS NULL THEN 'nothing says where its points lay before'
+         WHEN l.entry_no IS NULL THEN 'it is said where the points of this lot lay before, and there is no such lot'
+         ELSE format('it holds %s points and %s came from entry %s of member %s', trim_scale(l.points * 0.0001),
+                     trim_scale(coalesce(-m.points, 0) * 0.0001), o.moved_by, o.origin_member_id) END
+  FROM (SELECT t.* FROM loyalty.lot t WHERE t.kind = 't') l
+  FULL JOIN loyalty.lot_origin o ON o.member_id = l.member_id AND o.program_id = l.program_id AND o.entry_no = l.entry_no AND o.expires_at = l.expires_at
+  LEFT JOIN (SELECT v.* FROM loyalty.movement v WHERE v.kind = 'transfer') m ON m.member_id = o.origin_member_id AND m.program_id = o.program_id
+    AND m.entry_no = o.moved_by AND m.lot_entry_no = o.origin_entry_no AND m.lot_expires_at = o.origin_expires_at
+  WHERE m.points IS DISTINCT FROM -l.points OR l.entry_no IS NULL OR o.entry_no IS NULL
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'lot_origin', m.program_id, m.member_id, m.entry_no, format('%s points went on, and no lot has them', trim_scale(-m.points * 0.0001))
+  FROM loyalty.movement m
+  WHERE m.kind = 'transfer' AND NOT EXISTS (SELECT FROM loyalty.lot_origin o WHERE o.origin_member_id = m.member_id AND o.program_id = m.program_id AND o.moved_by = m.entry_no)
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'member_merged', a.program_id, a.member_id, NULL::bigint,
+    CASE WHEN a.status <> 'merged' THEN format('the member was merged into %s, and this account was not; call merge_members() again', m.merged_into)
+         WHEN m.merged_into IS NULL THEN 'the account was merged, and the member was not'
+         ELSE 'the account was merged, and has something' END
+  FROM loyalty.account a
+  LEFT JOIN loyalty.member m ON m.member_id = a.member_id AND m.merged_into IS NOT NULL
+  WHERE (a.status = 'merged') <> (m.merged_into IS NOT NULL)
+    OR (a.status = 'merged' AND (a.available <> 0 OR a.pending <> 0 OR a.held <> 0 OR a.debt <> 0
+      OR EXISTS (SELECT FROM loyalty.lot l WHERE l.member_id = a.member_id AND l.program_id = a.program_id)
+      OR EXISTS (SELECT FROM loyalty.movement v WHERE v.member_id = a.member_id AND v.program_id = a.program_id)
+      OR EXISTS (SELECT FROM loyalty.redemption r WHERE r.member_id = a.member_id AND r.program_id = a.program_id)))
+  LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_origins(integer) IS 'part of verify(): lots whose points lay elsewhere before';
+REVOKE ALL ON FUNCTION loyalty.verify_origins(integer) FROM PUBLIC;
+
 -- Awards: shares, parts of a key, what was taken back.
 CREATE OR REPLACE FUNCTION loyalty.verify_awards(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
@@ -407,6 +450,7 @@ BEGIN
   RETURN QUERY
   SELECT v.invariant, coalesce(p.name, v.program_id::text), v.member_id, v.entry_no, v.detail
   FROM (SELECT * FROM loyalty.verify_lots(most)
+        UNION ALL SELECT * FROM loyalty.verify_origins(most)
         UNION ALL SELECT * FROM loyalty.verify_awards(most)
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
