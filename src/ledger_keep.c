@@ -31,18 +31,13 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 	return breakdown_points(breakdown, kept, lot->amount);
 }
 
-void
-ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+/* The points of an award follow its kept amount.  Returns how many were taken. */
+static Points
+change_kept(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
 {
-	MemoryContext old = MemoryContextSwitchTo(account->context);
-	Numeric		former = lots[0]->kept_amount;
-	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
-	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
-	if (account->program->nlimits > 0)
-		limit_keep(account, lots[0], kept);
 	for (int i = 0; i < nlots; i++)
 	{
 		Lot		   *lot = lots[i];
@@ -59,9 +54,72 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 		taken = points_add(taken, take);
 	}
 	account->changed = true;
+	return taken;
+}
+
+void
+ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		former = lots[0]->kept_amount;
+	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Points		taken;
+
+	if (account->program->nlimits > 0)
+		limit_keep(account, lots[0], kept);
+	taken = change_kept(account, lots, nlots, kept, at);
 	tier_count(account, counted_at, difference, -taken, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+void
+ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		kept = lots[0]->kept_amount;
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Lot		  **fresh = palloc(nlots * sizeof(Lot *));
+	Points		taken = change_kept(account, lots, nlots, NULL, at);
+
+	for (int i = 0; i < nlots; i++)
+	{
+		const Lot  *lot = lots[i];
+
+		/* what has died stays dead */
+		fresh[i] = ledger_grant(account, lot->points, LOT_AWARD, lot->earned_at, to[i].available_at,
+								lot->expires_at > at ? to[i].expires_at : Min(lot->expires_at, to[i].expires_at), at);
+		fresh[i]->source_id = lot->source_id;
+		fresh[i]->source_key = lot->source_key;
+		fresh[i]->part = first_part + i;
+		fresh[i]->amount = fresh[i]->kept_amount = lot->amount;
+		fresh[i]->breakdown = lot->breakdown;
+	}
+	if (money_compare(kept, lots[0]->amount) != 0)
+		change_kept(account, fresh, nlots, kept, at);
+	if (Min(lots[0]->earned_at, at) != counted_at)
+	{
+		/* a purchase that lay ahead: it counts where it is now found */
+		tier_count(account, counted_at, money_subtract(money_zero(), kept), -taken, at);
+		tier_count(account, Min(lots[0]->earned_at, at), kept, taken, at);
+		account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+bool
+ledger_moved_on(Lot **lots, int nlots, int i)
+{
+	if (lots[i]->available_at != DT_NOEND || lots[i]->kept_amount != NULL)
+		return false;
+	if (money_sign(lots[i]->amount) != 0)
+		return true;
+	/* of an amount of 0 nothing is also what is left of a purchase that is cancelled */
+	for (int j = 0; j < nlots; j++)
+		if (lots[j]->part / LOTS_AN_AWARD > lots[i]->part / LOTS_AN_AWARD && money_sign(lots[j]->amount) == 0)
+			return true;
+	return false;
 }
 
 /* From the other available lots in burn order, for an award whose own points were spent. */

@@ -44,7 +44,6 @@
 #include "settings.h"
 #include "store.h"
 
-#define LOTS_AN_AWARD	64		/* as in post.c */
 
 PG_FUNCTION_INFO_V1(loyalty_reconcile);
 PG_FUNCTION_INFO_V1(loyalty_backfill);
@@ -61,7 +60,7 @@ typedef struct Leaf
 /* A row of the table as it is compared: columns of the first sort. */
 enum
 {
-	S_KEY, S_MEMBER, S_AMOUNT, S_PLACE, S_LEAF, S_STATE, S_COLUMNS
+	S_KEY, S_MEMBER, S_AMOUNT, S_PLACE, S_LEAF, S_STATE, S_RELEASED, S_COLUMNS
 };
 
 #define ROW_AWAY	0			/* outside of what is asked for, or of an excluded member: says only that the key is there */
@@ -408,9 +407,18 @@ begin_compare(Work *work)
 	TupleDescInitEntry(desc, S_PLACE + 1, "place", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, S_LEAF + 1, "leaf", INT4OID, -1, 0);
 	TupleDescInitEntry(desc, S_STATE + 1, "state", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, S_RELEASED + 1, "released", BOOLOID, -1, 0);
 	work->compare = tuplesort_begin_heap(desc, 1, columns, operators, collations, nulls_first, work_mem, NULL,
 										 TUPLESORT_NONE);
 	work->compare_slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+}
+
+static bool
+waits(Work *work)
+{
+	TimestampTz released_at;
+
+	return mapping_waits(work->mapping, work->source, &released_at);
 }
 
 /* RowWork: what a row says, by its key. */
@@ -447,6 +455,7 @@ compare_row(Work *work, int leaf, ItemPointer tid, HeapTuple row)
 	slot->tts_values[S_PLACE] = Int64GetDatum(((int64) ItemPointerGetBlockNumber(tid) << 16) | ItemPointerGetOffsetNumber(tid));
 	slot->tts_values[S_LEAF] = Int32GetDatum(leaf);
 	slot->tts_values[S_STATE] = Int32GetDatum(state);
+	slot->tts_values[S_RELEASED] = BoolGetDatum(source->release && state == ROW_COUNTS && !waits(work));
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(work->compare, slot);
 }
@@ -459,6 +468,7 @@ typedef struct Row
 	int64		member;
 	Numeric		amount;			/* NULL: none */
 	int			state;
+	bool		released;		/* what waited for an event may go on */
 	int			leaf;
 	ItemPointerData tid;
 } Row;
@@ -495,6 +505,7 @@ next_compare(Work *work, MemoryContext context, Row *row)
 		ItemPointerSet(&row->tid, (BlockNumber) (place >> 16), (OffsetNumber) (place & 0xFFFF));
 		row->leaf = DatumGetInt32(slot_getattr(slot, S_LEAF + 1, &isnull));
 		row->state = DatumGetInt32(slot_getattr(slot, S_STATE + 1, &isnull));
+		row->released = DatumGetBool(slot_getattr(slot, S_RELEASED + 1, &isnull));
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -534,20 +545,28 @@ alive(const Lot *lot)
 
 /* Would post_rows() find nothing to do?  The same steps as keep_item() there. */
 static bool
-in_step(const Lots *group, const Row *row)
+in_step(const Work *work, const Lots *group, const Row *row)
 {
 	Numeric		left = row->state == ROW_COUNTS ? row->amount : money_zero();
+	Lot		  **own = palloc(group->n * sizeof(Lot *));
+	int			n = 0;
 
 	if (left == NULL)
 		return false;
 	for (int i = 0; i < group->n; i++)
+		if (group->lots[i]->member_id == row->member)
+			own[n++] = group->lots[i];
+	for (int i = 0; i < n; i++)
 	{
-		const Lot  *lot = group->lots[i];
+		const Lot  *lot = own[i];
 		Numeric		kept = money_compare(left, lot->amount) < 0 ? left : lot->amount;
 
-		if (i > 0 && lot->part / LOTS_AN_AWARD == group->lots[i - 1]->part / LOTS_AN_AWARD)
+		if (row->released && lot->available_at == DT_NOEND && lot->remaining > 0 &&
+			lot->expires_at > instant_for_writing(work->source->program))
+			return false;
+		if (i > 0 && lot->part / LOTS_AN_AWARD == own[i - 1]->part / LOTS_AN_AWARD)
 			continue;
-		if (lot->member_id != row->member)
+		if (ledger_moved_on(own, n, i))
 			continue;
 		if (money_sign(lot->amount) == 0 && row->state != ROW_COUNTS)
 			kept = NULL;
@@ -625,7 +644,7 @@ compare_found(Work *work, Store *store, const Row *row, const Lots *group)
 		own = group->lots[i]->member_id == row->member;
 	if (!own && (row->state != ROW_COUNTS || !can_earn(work, store, row->member)))
 		return;
-	if (own && in_step(group, row))
+	if (own && in_step(work, group, row))
 		return;
 	if (!own)
 		work->missing++;

@@ -181,7 +181,8 @@ CREATE OR REPLACE FUNCTION loyalty.attach(
   relation regclass, program text DEFAULT NULL, member text DEFAULT NULL, amount text DEFAULT NULL,
   occurred_at text DEFAULT NULL, key text DEFAULT NULL, condition text DEFAULT NULL, name text DEFAULT NULL,
   refund_of text DEFAULT NULL, points_spent text DEFAULT NULL, revenue text DEFAULT NULL, visit text DEFAULT NULL,
-  on_delete text DEFAULT 'clawback', on_error text DEFAULT 'fail', backfill boolean DEFAULT false, replicated boolean DEFAULT false)
+  on_delete text DEFAULT 'clawback', on_error text DEFAULT 'fail', backfill boolean DEFAULT false, replicated boolean DEFAULT false,
+  release text DEFAULT NULL, release_within interval DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -217,13 +218,14 @@ BEGIN
       USING ERRCODE = 'LY015', HINT = 'To change the mapping UPDATE loyalty.source, or call loyalty.detach() first. Another table needs another name.';
   END IF;
 
-  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, on_delete, on_error, replicated)
+  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, release, release_within,
+                                   on_delete, on_error, replicated)
   VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys,
-          attach.condition, attach.on_delete, attach.on_error, attach.replicated)
+          attach.condition, attach.release, attach.release_within, attach.on_delete, attach.on_error, attach.replicated)
   ON CONFLICT (program, name) DO UPDATE
-  SET (relation, attached, member, amount, occurred_at, key, condition, on_delete, on_error, replicated, enabled) =
+  SET (relation, attached, member, amount, occurred_at, key, condition, release, release_within, on_delete, on_error, replicated, enabled) =
       (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
-       excluded.on_delete, excluded.on_error, excluded.replicated, true)
+       excluded.release, excluded.release_within, excluded.on_delete, excluded.on_error, excluded.replicated, true)
   RETURNING s.id INTO source_id;
   PERFORM loyalty.check_rules(in_program, source_name, attach.relation);
   PERFORM loyalty.attach_triggers(attach.relation);
@@ -233,9 +235,9 @@ BEGIN
   END IF;
   RETURN source_id;
 END $$;
-COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) IS
-  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key and condition are SQL expressions over the row; returns the source''s id';
-REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, interval) IS
+  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition and release are SQL expressions over the row; returns the source''s id';
+REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, interval) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.detach(relation regclass, program text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

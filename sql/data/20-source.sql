@@ -12,6 +12,8 @@ CREATE TABLE loyalty.source (
   occurred_at text NOT NULL,
   key text[] NOT NULL,
   condition text,
+  release text,
+  release_within interval,
   on_delete text NOT NULL DEFAULT 'clawback' CHECK (on_delete IN ('clawback', 'keep')),
   on_error text NOT NULL DEFAULT 'fail' CHECK (on_error IN ('fail', 'skip')),
   replicated boolean NOT NULL DEFAULT false,
@@ -33,6 +35,8 @@ COMMENT ON COLUMN loyalty.source.amount IS 'SQL expression over the row: numeric
 COMMENT ON COLUMN loyalty.source.occurred_at IS 'SQL expression over the row: timestamptz; timestamp and date are read in the programs time zone';
 COMMENT ON COLUMN loyalty.source.key IS 'SQL expressions over the row that name a purchase for ever; they are unique in the table';
 COMMENT ON COLUMN loyalty.source.condition IS 'SQL expression over the row: is it a purchase; NULL: always';
+COMMENT ON COLUMN loyalty.source.release IS 'SQL expression over the row, boolean or the time at which it came: until then its points wait; NULL: no award waits for an event';
+COMMENT ON COLUMN loyalty.source.release_within IS 'what waits longer than this from occurred_at on dies; NULL: it waits for ever';
 COMMENT ON COLUMN loyalty.source.on_delete IS 'deleting a row takes its points back (clawback, default) or not (keep)';
 COMMENT ON COLUMN loyalty.source.on_error IS 'a rule that fails stops the sale (fail, default), or the row goes to loyalty.review (skip)';
 COMMENT ON COLUMN loyalty.source.replicated IS 'do its triggers fire for rows that replication brings; default false';
