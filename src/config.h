@@ -146,6 +146,11 @@ typedef struct Source
 	Interval   *release_within; /* for so long; NULL: without end */
 	int			nkeys;
 	Expression **keys;
+	int			nrefund_of;		/* parts of the key of the purchase that a row returns; 0: no row names one */
+	Expression **refund_of;
+	int32		refund_source_id;	/* whose purchases are returned: its own, unless every row is a return */
+	bool		only_returns;	/* every row is a return */
+	bool		is_returned;	/* returns name its purchases, and may come first */
 	int			nrules;
 	Rule	   *rules;			/* enabled ones in award order: base, bonus; priority, id */
 	int			ngroups;
@@ -200,5 +205,8 @@ extern const Reward *config_reward(const Program *program, const char *name);	/*
 
 /* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
+
+/* who this member is now: whoever they were merged into, else they themselves */
+extern int64 config_member_now(int64 member_id);
 
 #endif

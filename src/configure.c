@@ -89,7 +89,9 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 	static const char *const queries[][2] = {
 		{"program", "SELECT FROM loyalty.account WHERE program_id OPERATOR(pg_catalog.=) $1"},
 		{"points of program", "SELECT FROM loyalty.lot WHERE program_id OPERATOR(pg_catalog.=) $1"},
-		{"source", "SELECT FROM loyalty.lot WHERE source_id OPERATOR(pg_catalog.=) $1"},
+		{"source", "SELECT FROM loyalty.lot WHERE source_id OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.refund WHERE source_id OPERATOR(pg_catalog.=) $1"
+		" OR of_source_id OPERATOR(pg_catalog.=) $1"},
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},

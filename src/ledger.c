@@ -1,6 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns) and ledger_burn.c (burns) are its other two doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_debt.c (debts) and
+ *	  ledger_move.c (points that go on to other lots) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -11,6 +12,7 @@
  * - A lot that is alive counts in `available` or `pending` with what remains of it; a dead one's remaining is
  *	 what died, and equals its expire movements.
  * - open_from is the place in burn order before which nothing is open.
+ * - While something is owed (debt) nothing is available: whoever makes points available calls ledger_pay_debts().
  */
 #include "postgres.h"
 
@@ -37,8 +39,10 @@ const char *const entry_kind_names[] = {
 	[ENTRY_TRANSFER] = "transfer",
 	[ENTRY_REPAY] = "repay",
 	[ENTRY_ADJUST] = "adjust",
+	[ENTRY_DEBT] = "debt",
 };
 
+static void release_lots(Account *account, TimestampTz at);
 static void settle_lots(Account *account, TimestampTz at);
 static void open_lot(Account *account, const Lot *lot, TimestampTz at);
 
@@ -80,6 +84,18 @@ append_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
 	(*lots)[(*n)++] = lot;
 }
 
+/* Into an array in burn order. */
+static void
+insert_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
+{
+	int			i;
+
+	append_lot(context, lots, n, max, lot);
+	for (i = *n - 1; i > 0 && lot_compare((*lots)[i - 1], lot->expires_at, lot->entry_no) > 0; i--)
+		(*lots)[i] = (*lots)[i - 1];
+	(*lots)[i] = lot;
+}
+
 void
 ledger_take_lot(Account *account, Lot *lot)
 {
@@ -103,20 +119,52 @@ ledger_named_lot(Account *account, Lot *lot)
 		if (account->named[i]->entry_no == lot->entry_no)
 			return account->named[i];
 	append_lot(account->context, &account->named, &account->nnamed, &account->max_named, lot);
+	if (lot->remaining == 0)
+		insert_lot(account->context, &account->closed, &account->nclosed, &account->max_closed, lot);
 	return lot;
 }
 
-/* Stored and fresh lots are each in burn order: the smaller of the two heads is next. */
+Lot *
+ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	Lot		  **const lists[] = {account->fresh, account->lots, account->named};
+	const int	counts[] = {account->nfresh, account->nlots, account->nnamed};
+	Lot		   *lot;
+
+	for (int list = 0; list < lengthof(lists); list++)
+		for (int i = 0; i < counts[list]; i++)
+			if (lists[list][i]->entry_no == entry_no)
+				return lists[list][i];
+	lot = store_find_lot(account, expires_at, entry_no);
+	if (lot == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
+				 errmsg("member " INT64_FORMAT " has no lot " INT64_FORMAT, account->member_id, entry_no),
+				 errhint("Call SELECT * FROM loyalty.verify().")));
+	return ledger_named_lot(account, lot);
+}
+
+/*
+ * Stored, fresh and closed lots are each in burn order: the smallest of the three heads is next.  A closed one may have
+ * been refilled since, and is not among those that the store gives out.
+ */
 Lot *
 ledger_next_lot(Account *account, LotCursor *cursor)
 {
 	Lot		   *stored = NULL;
 	Lot		   *fresh = cursor->fresh < account->nfresh ? account->fresh[cursor->fresh] : NULL;
+	Lot		   *closed = cursor->closed < account->nclosed ? account->closed[cursor->closed] : NULL;
 
 	if (cursor->stored == account->nlots && !account->all_read && account->stored)
 		store_read_lots(account, account->nlots == 0 ? LOTS_FIRST_READ : LOTS_A_READ);
 	if (cursor->stored < account->nlots)
 		stored = account->lots[cursor->stored];
+	if (closed && (fresh == NULL || lot_compare(closed, fresh->expires_at, fresh->entry_no) < 0) &&
+		(stored == NULL || lot_compare(closed, stored->expires_at, stored->entry_no) < 0))
+	{
+		cursor->closed++;
+		return closed;
+	}
 	if (stored && (fresh == NULL || lot_compare(stored, fresh->expires_at, fresh->entry_no) < 0))
 	{
 		cursor->stored++;
@@ -140,12 +188,90 @@ ledger_settle(Account *account, TimestampTz at)
 	{
 		old = MemoryContextSwitchTo(account->context);
 		tier_settle(account, at);
+		if (account->debt > 0)
+			release_lots(account, at);
 		settle_lots(account, at);
 		MemoryContextSwitchTo(old);
 	}
 	account->settled_at = at;
 	account->changed = true;
 	return at;
+}
+
+/* A lot has died; pending: it never was available. */
+static void
+expire_lot(Account *account, Lot *lot, bool pending)
+{
+	Points	   *part = pending ? &account->pending : &account->available;
+
+	*part = points_subtract(*part, lot->remaining);
+	ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+}
+
+/* Move the cursor over what dies up to `at`, from the account's instant on. */
+static void
+expire_lots(Account *account, LotCursor *cursor, TimestampTz at)
+{
+	for (;;)
+	{
+		LotCursor	next = *cursor;
+		Lot		   *lot = ledger_next_lot(account, &next);
+
+		CHECK_FOR_INTERRUPTS();
+		if (lot == NULL || lot->expires_at > at)
+			return;
+		*cursor = next;
+		if (lot->remaining > 0 && lot->expires_at > account->settled_at)
+			expire_lot(account, lot, lot->available_at > account->settled_at);
+	}
+}
+
+static int
+compare_releases(const void *a, const void *b)
+{
+	const Lot  *one = *(Lot *const *) a;
+	const Lot  *two = *(Lot *const *) b;
+
+	if (one->available_at != two->available_at)
+		return one->available_at < two->available_at ? -1 : 1;
+	return lot_compare(one, two->expires_at, two->entry_no);
+}
+
+/*
+ * Something is owed: what becomes available up to `at` pays it at its own instant, in the order of time, before any of
+ * it dies.  Leaves the account at the last such instant.
+ */
+static void
+release_lots(Account *account, TimestampTz at)
+{
+	LotCursor	cursor = {0};
+	LotCursor	deaths = {0};
+	Lot		  **lots = NULL;
+	int			n = 0;
+	int			max = 0;
+	Lot		   *lot;
+
+	while (account->pending > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (lot->remaining > 0 && lot->expires_at > lot->available_at && lot->expires_at > account->settled_at &&
+			lot->available_at > account->settled_at && lot->available_at <= at)
+			append_lot(account->context, &lots, &n, &max, lot);
+	}
+	if (n > 1)
+		qsort(lots, n, sizeof(Lot *), compare_releases);
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz released_at = lots[i]->available_at;
+
+		expire_lots(account, &deaths, released_at);
+		account->pending = points_subtract(account->pending, lots[i]->remaining);
+		account->available = points_add(account->available, lots[i]->remaining);
+		if (i + 1 < n && lots[i + 1]->available_at == released_at)
+			continue;
+		account->settled_at = released_at;
+		ledger_pay_debts(account, released_at);
+	}
 }
 
 /* Release what has become available, write down what has expired, find the next such instant. */
@@ -166,10 +292,7 @@ settle_lots(Account *account, TimestampTz at)
 			continue;
 		if (lot->expires_at <= at)
 		{
-			Points	   *part = was_pending ? &account->pending : &account->available;
-
-			*part = points_subtract(*part, lot->remaining);
-			ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+			expire_lot(account, lot, was_pending);
 			continue;
 		}
 		if (!found)
@@ -245,6 +368,19 @@ ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 		open_lot(account, lot, at);
 }
 
+void
+ledger_refill(Account *account, Lot *lot, Points points, TimestampTz at)
+{
+	if (lot->expires_at > at)
+		ledger_change_lot(account, lot, points, at);
+	else
+	{
+		lot->remaining = points_add(lot->remaining, points);
+		lot->changed = true;
+		ledger_move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+	}
+}
+
 /* A lot holds live points: nothing open may lie before open_from, no change before next_change_at. */
 static void
 open_lot(Account *account, const Lot *lot, TimestampTz at)
@@ -259,12 +395,11 @@ open_lot(Account *account, const Lot *lot, TimestampTz at)
 		account->next_change_at = Min(account->next_change_at, lot->available_at);
 }
 
-Lot *
-ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
-			 TimestampTz expires_at, TimestampTz at)
+static Lot *
+grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+	  TimestampTz expires_at, TimestampTz at)
 {
 	Lot		   *lot = MemoryContextAllocZero(account->context, sizeof(Lot));
-	int			i;
 
 	Assert(at >= account->settled_at);
 	lot->member_id = account->member_id;
@@ -277,10 +412,7 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 	lot->expires_at = points == 0 ? DT_NOBEGIN : expires_at;
 	lot->at = at;
 	lot->posted_at = account->posted_at;
-	append_lot(account->context, &account->fresh, &account->nfresh, &account->max_fresh, lot);
-	for (i = account->nfresh - 1; i > 0 && lot_compare(account->fresh[i - 1], lot->expires_at, lot->entry_no) > 0; i--)
-		account->fresh[i] = account->fresh[i - 1];
-	account->fresh[i] = lot;
+	insert_lot(account->context, &account->fresh, &account->nfresh, &account->max_fresh, lot);
 	account->changed = true;
 	if (points > 0 && lot->expires_at > at)
 		ledger_change_lot(account, lot, points, at);
@@ -289,6 +421,16 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 		lot->remaining = points;	/* dead on arrival */
 		ledger_move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
 	}
+	return lot;
+}
+
+Lot *
+ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+			 TimestampTz expires_at, TimestampTz at)
+{
+	Lot		   *lot = grant(account, points, kind, earned_at, available_at, expires_at, at);
+
+	ledger_pay_debts(account, at);
 	return lot;
 }
 
@@ -305,8 +447,7 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
-		Lot		   *lot = ledger_grant(account, share->points, LOT_AWARD, occurred_at, share->available_at,
-									   share->expires_at, at);
+		Lot		   *lot = grant(account, share->points, LOT_AWARD, occurred_at, share->available_at, share->expires_at, at);
 
 		lot->source_id = source_id;
 		lot->source_key = source_key;
@@ -314,6 +455,7 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
 	}
+	ledger_pay_debts(account, at);
 	tier_count(account, Min(occurred_at, at), amount, award->points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
@@ -329,6 +471,29 @@ ledger_count(Account *account, Points points, TimestampTz at)
 	tier_count(account, at, NULL, points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_leave(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_leave(account, at);
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_join(account, tier_id, tier_until, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
 }
 
 int64
@@ -368,12 +533,16 @@ ledger_write(Account *account)
 		store_insert_lots(account, account->fresh, account->nfresh);
 	if (account->nmovements > 0)
 		store_insert_movements(account, account->movements, account->nmovements);
+	if (account->ndebts > 0)
+		ledger_write_debts(account);
 	if (account->ntier_changes > 0)
 		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
 	store_change_account(account);
 	limit_write(account);
 	/* lots are read again when they are needed again */
-	account->nlots = account->nfresh = account->nnamed = account->nmovements = account->ntier_changes = 0;
+	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
+	account->ndebts = account->open_debt = 0;
+	account->debts_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
 	account->changed = false;

@@ -25,7 +25,9 @@ typedef enum EntryKind
 	ENTRY_CLAWBACK,
 	ENTRY_TRANSFER,
 	ENTRY_REPAY,
-	ENTRY_ADJUST
+	ENTRY_ADJUST,
+	ENTRY_DEBT,					/* what is owed in the place of a lot that a return found empty */
+	ENTRY_KINDS
 } EntryKind;
 
 extern const char *const entry_kind_names[];	/* as movement.kind has them */
@@ -75,9 +77,27 @@ typedef struct Movement
 	Points		points;			/* signed: what the lot gains */
 	TimestampTz at;
 	int64		redemption_id;	/* 0: none */
-	int64		origin_entry_no;	/* clawback: the award's lot for which another lot paid; 0: none */
+	int64		origin_entry_no;	/* clawback, new debt: the award's lot; repay, cancelled debt: the debt; 0: none */
 	const char *reason;
 } Movement;
+
+/* What a return found nowhere, under clawback = debt. */
+typedef struct Debt
+{
+	/* as the columns of loyalty.debt */
+	int64		entry_no;		/* of the movement that made it */
+	TimestampTz lot_expires_at; /* the award's lot */
+	int64		lot_entry_no;
+	Points		amount;
+	Points		left;
+	TimestampTz at;
+	TimestampTz posted_at;
+
+	/* of this copy */
+	ItemPointerData tid;		/* valid when stored */
+	bool		stored;
+	bool		changed;
+} Debt;
 
 typedef struct TierChange
 {
@@ -168,6 +188,14 @@ typedef struct Account
 	Lot		  **named;			/* lots read by key, maybe closed */
 	int			nnamed;
 	int			max_named;
+	Lot		  **closed;			/* of the named, those that were empty, in burn order: the store passes over them */
+	int			nclosed;
+	int			max_closed;
+	Debt	  **debts;			/* open when they were read, oldest first, then new ones */
+	int			ndebts;
+	int			max_debts;
+	int			open_debt;		/* those before it are paid */
+	bool		debts_read;
 	Movement   *movements;
 	int			nmovements;
 	int			max_movements;
@@ -226,8 +254,8 @@ extern void ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, T
  */
 extern void ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at);
 
-/* Has lots[i], of the lots of one purchase, gone on in another award?  Then it is none any more. */
-extern bool ledger_moved_on(Lot **lots, int nlots, int i);
+/* Of the lots of one purchase and account, those whose award has not gone on in another; returns how many. */
+extern int	ledger_leave_moved_on(Lot **lots, int nlots);
 
 /*
  * Take `points` from available lots in burn order, as movements of `kind` that name the redemption.  The caller has
@@ -236,12 +264,47 @@ extern bool ledger_moved_on(Lot **lots, int nlots, int i);
 extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id,
 						TimestampTz at, int64 *first_entry, int64 *last_entry);
 
+/*
+ * What is available pays what is owed, oldest debt first.  To be called by whoever makes points available; afterwards
+ * either nothing is owed or nothing is available.
+ */
+extern void ledger_pay_debts(Account *account, TimestampTz at);
+
+/*
+ * Points come back to a lot that they had left, by a movement of `kind` (see Movement for the rest).  Its own owed
+ * points are paid first (not under pending_only), dead points stay dead.  Returns how many are alive; when all is
+ * restored, ledger_pay_debts() takes from them what is owed.
+ */
+extern Points ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id,
+							 int64 origin, TimestampTz at);
+
 /* Points for no purchase. */
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
 						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
 
+/* Points that went on from one lot to another: loyalty.lot_origin. */
+typedef struct Moved
+{
+	const Lot  *from;
+	const Lot  *to;
+	int64		moved_by;		/* entry of the movement that took them out of `from` */
+} Moved;
+
+/* Available points of `from` in burn order become lots of `to` with the same life; both are settled to `at`. */
+extern Moved *ledger_transfer(Account *from, Account *to, Points points, const char *reason, TimestampTz at, int *n);
+
+/* All that remains of these live lots of one account goes on to a new lot each, which expires at expires_at. */
+extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, TimestampTz expires_at, const char *reason,
+								   TimestampTz at);
+
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* The tier of another account that has become part of this one.  Returns the number under which it happened. */
+extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);
+
+/* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
+extern int64 ledger_leave(Account *account, TimestampTz at);
 
 /* "active" or "blocked".  Returns the number under which it happened. */
 extern int64 ledger_set_status(Account *account, const char *status);
@@ -254,14 +317,19 @@ typedef struct LotCursor
 {
 	int			stored;
 	int			fresh;
+	int			closed;
 } LotCursor;
 
 extern Lot *ledger_next_lot(Account *account, LotCursor *cursor);
 
+/* The lot of this place in burn order, as the account has it now. */
+extern Lot *ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
 /* the account's own copy of a lot that was read by key */
 extern Lot *ledger_named_lot(Account *account, Lot *lot);
 
-/* for the stores: append an open lot that was read in burn order */
+/* for the stores: append an open lot that was read in burn order, an open debt in the order of its entry */
 extern void ledger_take_lot(Account *account, Lot *lot);
+extern void ledger_take_debt(Account *account, Debt *debt);
 
 #endif

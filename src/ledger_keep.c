@@ -4,7 +4,12 @@
  *
  * Part of the only room that changes points: the rules at the head of ledger.c hold here.
  * - What is taken and given back comes from the stored award and its formula, never from today's rules.
- * - lot.owed is what a return could not take: paid first by what comes back.
+ * - A return takes from the award's own lots, pending ones first, then counts as taken what of them has expired, then
+ *	 takes from other available lots; the rest is owed, by the lot or as a debt.  Each lot of the award has its own share
+ *	 to lose: who pays for another lot's share says so (origin).
+ * - Points that got another life (ledger_move.c) are the award's own, wherever in the account they lie.
+ * - When the purchase comes back all this is undone from the end: nobody gains a later expiry by it.
+ * - lot.owed is what a return could not take: paid first by what comes back to the lot.
  */
 #include "postgres.h"
 
@@ -14,9 +19,18 @@
 #include "ledger_entry.h"
 #include "limit.h"
 #include "money.h"
+#include "store.h"
 #include "tier.h"
 
-static void take_back(Account *account, Lot *lot, Points points, TimestampTz at);
+/* What one lot of an award is to lose and has not lost yet. */
+typedef struct Due
+{
+	Lot		   *lot;
+	Points		points;
+} Due;
+
+static int	add_moved(Account *account, Due **dues, int n);
+static void take_back(Account *account, Due *dues, int n, TimestampTz at);
 static void give_back(Account *account, Lot *lot, Points points, TimestampTz at);
 
 static Points
@@ -35,6 +49,7 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 static Points
 change_kept(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
 {
+	Due		   *dues = palloc(nlots * sizeof(Due));
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
@@ -47,12 +62,14 @@ change_kept(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 
 		lot->kept_amount = kept;
 		lot->changed = true;
-		if (take > 0)
-			take_back(account, lot, take, at);
-		else if (take < 0)
+		dues[i] = (Due) {lot, Max(take, 0)};
+		if (take < 0)
 			give_back(account, lot, -take, at);
 		taken = points_add(taken, take);
 	}
+	nlots = add_moved(account, &dues, nlots);
+	take_back(account, dues, nlots, at);
+	ledger_pay_debts(account, at);
 	account->changed = true;
 	return taken;
 }
@@ -74,6 +91,156 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- taking back ---- */
+
+/* Points of an award may have another life by now: the lots where they lie pay as its own do, and lose nothing themselves. */
+static int
+add_moved(Account *account, Due **dues, int n)
+{
+	int			all = n;
+	Points		missing = 0;
+
+	for (int i = 0; i < n; i++)
+		missing += (*dues)[i].points - Min((*dues)[i].lot->remaining, (*dues)[i].points);
+	for (int i = 0; i < n && missing > 0; i++)
+	{
+		LotPlace   *places;
+		int			nplaces = store_read_moved(account, (*dues)[i].lot->entry_no, &places);
+
+		if (nplaces == 0)
+			continue;
+		*dues = repalloc(*dues, mul_size(all + nplaces, sizeof(Due)));
+		for (int j = 0; j < nplaces; j++)
+			(*dues)[all++] = (Due) {ledger_lot(account, places[j].expires_at, places[j].entry_no), 0};
+	}
+	return all;
+}
+
+/* What a lot has, alive or dead, for what an award's lot is to lose. */
+static void
+take_from(Account *account, Lot *payer, Due *due, TimestampTz at)
+{
+	Points		part = Min(payer->remaining, due->points);
+	int64		origin = payer == due->lot ? 0 : due->lot->entry_no;
+
+	if (part == 0)
+		return;
+	if (payer->expires_at > at)
+		ledger_change_lot(account, payer, -part, at);
+	else
+	{
+		/* what has expired counts as taken: the expiry becomes a clawback */
+		payer->remaining -= part;
+		payer->changed = true;
+		ledger_move(account, payer, ENTRY_EXPIRE, part, at, 0, 0);
+	}
+	ledger_move(account, payer, ENTRY_CLAWBACK, -part, at, 0, origin);
+	due->points -= part;
+}
+
+/* From one lot of the award: its own share, then that of the others. */
+static void
+take_own(Account *account, Due *dues, int n, int payer, TimestampTz at)
+{
+	take_from(account, dues[payer].lot, &dues[payer], at);
+	for (int i = 0; i < n; i++)
+		take_from(account, dues[payer].lot, &dues[i], at);
+}
+
+/* From the other available lots in burn order, for an award whose own points were spent. */
+static void
+take_from_others(Account *account, Due *due, TimestampTz at)
+{
+	LotCursor	cursor = {0};
+	Lot		   *lot;
+
+	while (due->points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (lot->expires_at > at && lot->available_at <= at)
+			take_from(account, lot, due, at);
+	}
+}
+
+static int
+compare_dues(const void *a, const void *b)
+{
+	const Lot  *one = ((const Due *) a)->lot;
+	const Lot  *two = ((const Due *) b)->lot;
+
+	if (one->expires_at != two->expires_at)
+		return one->expires_at < two->expires_at ? -1 : 1;
+	return one->entry_no < two->entry_no ? -1 : one->entry_no > two->entry_no;
+}
+
+/* The award's lots in burn order: pending ones first, then what is available, then what has expired. */
+static void
+take_back(Account *account, Due *dues, int n, TimestampTz at)
+{
+	const Program *program = account->program;
+	bool		pending_only = program->clawback == CLAWBACK_PENDING_ONLY;
+
+	if (n > 1)
+		qsort(dues, n, sizeof(Due), compare_dues);
+	for (int i = 0; i < n; i++)
+		if (dues[i].lot->expires_at > at && dues[i].lot->available_at > at)
+			take_own(account, dues, n, i, at);
+	for (int i = 0; i < n && !pending_only; i++)
+		if (dues[i].lot->expires_at > at)
+			take_own(account, dues, n, i, at);
+	for (int i = 0; i < n; i++)
+		if (dues[i].lot->expires_at <= at)
+			take_own(account, dues, n, i, at);
+	for (int i = 0; i < n; i++)
+	{
+		Due		   *due = &dues[i];
+
+		if (!pending_only)
+			take_from_others(account, due, at);
+		if (due->points == 0)
+			continue;
+		if (program->clawback == CLAWBACK_DEBT)
+			ledger_owe(account, due->lot, due->points, at);
+		else
+		{
+			due->lot->owed = points_add(due->lot->owed, due->points);
+			due->lot->changed = true;
+		}
+	}
+}
+
+/* ---- awards that wait ---- */
+
+/* What was taken from the lots of an award is taken from those in which it goes on, for the same shares. */
+static void
+take_again(Account *account, Lot **fresh, const Points *remaining, int n, TimestampTz at)
+{
+	Points	   *missing = palloc(n * sizeof(Points));
+
+	for (int i = 0; i < n; i++)
+	{
+		Breakdown  *breakdown = fresh[i]->breakdown ? breakdown_decode(fresh[i]->breakdown) : NULL;
+
+		missing[i] = points_subtract(fresh[i]->points, kept_points(fresh[i], breakdown, fresh[i]->kept_amount));
+	}
+	for (int payer = 0; payer < n; payer++)
+	{
+		Points		taken = points_subtract(fresh[payer]->points, remaining[payer]);
+
+		/* its own share first, then those of the others */
+		for (int i = -1; i < n; i++)
+		{
+			int			of = i < 0 ? payer : i;
+			Points		part = Min(missing[of], taken);
+			Due			due = {fresh[of], part};
+
+			take_from(account, fresh[payer], &due, at);
+			missing[of] -= part;
+			taken -= part;
+		}
+	}
+}
+
 void
 ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at)
 {
@@ -81,8 +248,12 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 	Numeric		kept = lots[0]->kept_amount;
 	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
 	Lot		  **fresh = palloc(nlots * sizeof(Lot *));
-	Points		taken = change_kept(account, lots, nlots, NULL, at);
+	Points	   *remaining = palloc(nlots * sizeof(Points));
+	Points		taken;
 
+	for (int i = 0; i < nlots; i++)
+		remaining[i] = lots[i]->remaining;
+	taken = change_kept(account, lots, nlots, NULL, at);
 	for (int i = 0; i < nlots; i++)
 	{
 		const Lot  *lot = lots[i];
@@ -93,11 +264,12 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 		fresh[i]->source_id = lot->source_id;
 		fresh[i]->source_key = lot->source_key;
 		fresh[i]->part = first_part + i;
-		fresh[i]->amount = fresh[i]->kept_amount = lot->amount;
+		fresh[i]->amount = lot->amount;
+		fresh[i]->kept_amount = kept;
 		fresh[i]->breakdown = lot->breakdown;
 	}
-	if (money_compare(kept, lots[0]->amount) != 0)
-		change_kept(account, fresh, nlots, kept, at);
+	take_again(account, fresh, remaining, nlots, at);
+	ledger_pay_debts(account, at);
 	if (Min(lots[0]->earned_at, at) != counted_at)
 	{
 		/* a purchase that lay ahead: it counts where it is now found */
@@ -108,8 +280,9 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 	MemoryContextSwitchTo(old);
 }
 
-bool
-ledger_moved_on(Lot **lots, int nlots, int i)
+/* Has lots[i], of the lots of one purchase and account, gone on in another award? */
+static bool
+moved_on(Lot *const *lots, int nlots, int i)
 {
 	if (lots[i]->available_at != DT_NOEND || lots[i]->kept_amount != NULL)
 		return false;
@@ -122,51 +295,147 @@ ledger_moved_on(Lot **lots, int nlots, int i)
 	return false;
 }
 
-/* From the other available lots in burn order, for an award whose own points were spent. */
-static Points
-take_from_others(Account *account, Lot *award, Points points, TimestampTz at)
+int
+ledger_leave_moved_on(Lot **lots, int nlots)
 {
-	LotCursor	cursor = {0};
-	Lot		   *lot;
+	Lot		  **left = palloc(Max(nlots, 1) * sizeof(Lot *));
+	int			n = 0;
 
-	while (points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
-	{
-		Points		part = Min(lot->remaining, points);
-
-		CHECK_FOR_INTERRUPTS();
-		if (lot == award || part == 0 || lot->expires_at <= at || lot->available_at > at)
-			continue;
-		ledger_change_lot(account, lot, -part, at);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -part, at, 0, award->entry_no);
-		points -= part;
-	}
-	return points;
+	for (int i = 0; i < nlots; i++)
+		if (!moved_on(lots, nlots, i))
+			left[n++] = lots[i];
+	memcpy(lots, left, n * sizeof(Lot *));
+	pfree(left);
+	return n;
 }
 
-static void
-take_back(Account *account, Lot *lot, Points points, TimestampTz at)
-{
-	bool		pending_only = account->program->clawback == CLAWBACK_PENDING_ONLY;
-	Points		own = Min(lot->remaining, points);
+/* ---- giving back ---- */
 
-	if (own > 0 && lot->expires_at <= at)
+/* What another lot has paid for an award's lot. */
+typedef struct Payment
+{
+	TimestampTz lot_expires_at;
+	int64		lot_entry_no;
+	int64		debt;			/* by repaying this debt; 0: at the return */
+	int64		entry_no;
+	Points		points;			/* below 0: given back */
+} Payment;
+
+typedef struct Payments
+{
+	Payment    *list;
+	int			n;
+	int			max;
+} Payments;
+
+static void
+add_payment(Payments *payments, const Movement *m, int64 debt)
+{
+	if (payments->n == payments->max)
 	{
-		/* what has expired counts as taken: the expiry becomes a clawback */
-		lot->remaining -= own;
-		lot->changed = true;
-		ledger_move(account, lot, ENTRY_EXPIRE, own, at, 0, 0);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
-		points -= own;
+		payments->max = Max(8, payments->max * 2);
+		payments->list = payments->list == NULL ? palloc(payments->max * sizeof(Payment))
+			: repalloc(payments->list, mul_size(payments->max, sizeof(Payment)));
 	}
-	else if (own > 0 && !(pending_only && lot->available_at <= at))
+	payments->list[payments->n++] = (Payment) {m->lot_expires_at, m->lot_entry_no, debt, m->entry_no, -m->points};
+}
+
+/* All that was moved for one origin, stored or not yet: payments, and the debts of an award. */
+static void
+collect_payments(Account *account, int64 origin, bool of_debt, Payments *payments)
+{
+	Movement   *stored;
+	int			nstored = store_read_origin(account, origin, &stored);
+
+	for (int i = 0; i < nstored + account->nmovements; i++)
 	{
-		ledger_change_lot(account, lot, -own, at);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
-		points -= own;
+		/* one by one: what is noted may be moved in memory */
+		Movement	m = i < nstored ? stored[i] : account->movements[i - nstored];
+
+		CHECK_FOR_INTERRUPTS();
+		if (m.origin_entry_no != origin)
+			continue;
+		if (m.kind == (of_debt ? ENTRY_REPAY : ENTRY_CLAWBACK))
+			add_payment(payments, &m, of_debt ? origin : 0);
+		else if (m.kind == ENTRY_DEBT && !of_debt)
+			collect_payments(account, m.entry_no, true, payments);
 	}
-	if (points > 0 && !pending_only)
-		points = take_from_others(account, lot, points, at);
-	lot->owed = points_add(lot->owed, points);
+}
+
+static int
+compare_payers(const void *a, const void *b)
+{
+	const Payment *one = a;
+	const Payment *two = b;
+
+	if (one->lot_entry_no != two->lot_entry_no)
+		return one->lot_entry_no < two->lot_entry_no ? -1 : 1;
+	if (one->debt != two->debt)
+		return one->debt < two->debt ? -1 : 1;
+	return one->entry_no < two->entry_no ? -1 : one->entry_no > two->entry_no;
+}
+
+static int
+compare_latest(const void *a, const void *b)
+{
+	int64		one = ((const Payment *) a)->entry_no;
+	int64		two = ((const Payment *) b)->entry_no;
+
+	return one > two ? -1 : one < two;
+}
+
+/* Without what was given back already, which undid the latest payments of its lot and debt; the latest first. */
+static void
+open_payments(Payments *payments)
+{
+	int			n = 0;
+
+	if (payments->n > 1)
+		qsort(payments->list, payments->n, sizeof(Payment), compare_payers);
+	for (int i = 0; i < payments->n; i++)
+	{
+		Points		given = -payments->list[i].points;
+
+		if (given < 0)
+			payments->list[n++] = payments->list[i];
+		while (given > 0 && n > 0)
+		{
+			Points		part = Min(given, payments->list[n - 1].points);
+
+			given -= part;
+			payments->list[n - 1].points -= part;
+			if (payments->list[n - 1].points == 0)
+				n--;
+		}
+	}
+	payments->n = n;
+	if (n > 1)
+		qsort(payments->list, n, sizeof(Payment), compare_latest);
+}
+
+/* To the lots that paid in the place of this one.  Returns how much. */
+static Points
+give_to_payers(Account *account, Lot *lot, Points points, TimestampTz at)
+{
+	Payments	payments = {0};
+	Points		given = 0;
+
+	collect_payments(account, lot->entry_no, false, &payments);
+	open_payments(&payments);
+	for (int i = 0; i < payments.n && given < points; i++)
+	{
+		const Payment *p = &payments.list[i];
+		Points		part = Min(p->points, points - given);
+		Lot		   *payer;
+
+		payer = ledger_lot(account, p->lot_expires_at, p->lot_entry_no);
+		if (p->debt)
+			ledger_unpay(account, lot, payer, p->debt, part, at);
+		else
+			ledger_restore(account, payer, part, ENTRY_CLAWBACK, 0, lot->entry_no, at);
+		given += part;
+	}
+	return given;
 }
 
 static void
@@ -175,16 +444,33 @@ give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 	Points		owed = Min(lot->owed, points);
 
 	lot->owed -= owed;
-	lot->changed = true;
 	points -= owed;
+	if (points > 0)
+		points -= ledger_cancel_debts(account, lot, points, at);
+	if (points > 0)
+		points -= give_to_payers(account, lot, points, at);
 	if (points == 0)
 		return;
 	ledger_move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
-	if (lot->expires_at > at)
-		ledger_change_lot(account, lot, points, at);
-	else
+	ledger_refill(account, lot, points, at);
+}
+
+Points
+ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
+			   TimestampTz at)
+{
+	/* under pending_only what is owed was left to the member */
+	Points		owed = account->program->clawback == CLAWBACK_PENDING_ONLY ? 0 : Min(lot->owed, points);
+
+	ledger_move(account, lot, kind, points, at, redemption_id, origin);
+	if (owed > 0)
 	{
-		lot->remaining = points_add(lot->remaining, points);
-		ledger_move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+		ledger_move(account, lot, ENTRY_CLAWBACK, -owed, at, 0, 0);
+		lot->owed -= owed;
+		lot->changed = true;
 	}
+	if (points == owed)
+		return 0;
+	ledger_refill(account, lot, points - owed, at);
+	return lot->expires_at > at ? points - owed : 0;
 }

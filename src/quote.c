@@ -217,8 +217,8 @@ read_purchase(void *arg, void *unused)
 	else
 	{
 		mapping_purchase(quote->mapping, quote->source, &quote->purchase);
-		if (money_sign(quote->purchase.amount) < 0)
-			quote->reason = "the amount is negative: the sale would be refused";
+		if (mapping_is_return(quote->source, mapping_refund_of(quote->mapping, quote->source), quote->purchase.amount))
+			quote->reason = "the row is a return: it earns nothing";
 	}
 }
 

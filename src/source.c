@@ -366,10 +366,10 @@ row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	if (source->member->plain_column > 0)
+	if (source->member->plain_column > 0 && source->nrefund_of == 0)
 		return mapping_member(level->mapping, source, member);
 	nest = settings_enter_source(source);
-	named = mapping_member(level->mapping, source, member);
+	named = mapping_account(level->mapping, source, member);
 	settings_leave(nest);
 	return named;
 }

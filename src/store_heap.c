@@ -139,10 +139,10 @@ heap_indexes(HeapStore *store, HeapTable *table)
  * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
  */
 bool
-heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot)
+heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
 	MemoryContext old = MemoryContextSwitchTo(store->base.context);
-	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	bool		found = index_getnext_slot(scan, direction, slot);
 
 	MemoryContextSwitchTo(old);
 	return found;
@@ -217,6 +217,15 @@ heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const b
 	ExecMaterializeSlot(slot);
 	if (table->nbatch == INSERT_BATCH)	/* resets the memory of the values */
 		flush_table(store, table);
+}
+
+/* Write a row at once; it is in the table's slot then. */
+void
+heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls)
+{
+	heap_fill_slot(table, table->slot, values, nulls);
+	table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+	ExecInsertIndexTuples(heap_indexes(store, table), table->slot, store->estate, false, false, NULL, NIL, false);
 }
 
 static void
@@ -314,6 +323,9 @@ const StoreOps store_heap = {
 	.read_members = heap_read_members,
 	.change_account = heap_change_account,
 	.read_lots = heap_read_lots,
+	.read_moved = heap_read_moved,
+	.read_back = heap_read_back,
+	.find_lot = heap_find_lot,
 	.probe_keys = heap_probe_keys,
 	.begin_source = heap_begin_source,
 	.next_source_lot = heap_next_source_lot,
@@ -321,7 +333,15 @@ const StoreOps store_heap = {
 	.insert_lots = heap_insert_lots,
 	.change_lots = heap_change_lots,
 	.insert_movements = heap_insert_movements,
+	.read_origin = heap_read_origin,
+	.read_debts = heap_read_debts,
+	.insert_debts = heap_insert_debts,
+	.change_debts = heap_change_debts,
 	.insert_tier_changes = heap_insert_tier_changes,
+	.find_refunds = heap_find_refunds,
+	.read_refunds = heap_read_refunds,
+	.insert_refund = heap_insert_refund,
+	.delete_refund = heap_delete_refund,
 	.read_usage = heap_read_usage,
 	.change_usage = heap_change_usage,
 	.insert_redemption = heap_insert_redemption,

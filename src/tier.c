@@ -327,3 +327,24 @@ tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earne
 	else
 		fall(account, running, former, at);
 }
+
+void
+tier_leave(Account *account, TimestampTz at)
+{
+	set_tier(account, -1, DT_NOEND, at, "merge");
+}
+
+void
+tier_join(Account *account, int32 tier_id, TimestampTz until, TimestampTz at)
+{
+	int			held = tier_index(account->program, account->tier_id);
+	int			other = tier_index(account->program, tier_id);
+
+	if (other > held || (other == held && until > account->tier_until))
+		set_tier(account, other, until, at, "merge");
+	if (account->program->ntiers == 0)
+		return;
+	promote(account, true, at);
+	if (!TIMESTAMP_NOT_FINITE(account->period_start))
+		promote(account, false, at);
+}

@@ -20,6 +20,7 @@ EPOCH = datetime(1970, 1, 1)
 EPOCH_UTC = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SECOND = 1_000_000
 DAY = 86400 * SECOND
+TOO_LONG = 0                    # control: a model in which points live so many microseconds too long is found out
 POINT = 10_000                  # of the ledger's units
 UNIT = 100_000_000              # of a rule's units in a point
 
@@ -135,7 +136,7 @@ class Period:
 
     @staticmethod
     def membership_year(instant, zone, enrolled_at):
-        began = zone.local(enrolled_at)
+        began = midnight(zone.local(enrolled_at))
         years = zone.local(instant).year - began.year
         while zone.instant(add_months(began, 12 * years)) > instant:
             years -= 1
@@ -328,7 +329,7 @@ class Account:
         if undo is not None:
             undo.append((self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes),
                          list(self.live), [(lot, lot.moves.get('expire', 0)) for lot in self.live]))
-        for lot in [lot for lot in self.live if lot.expires_at <= at]:
+        for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
             self.die(lot)
         while self.tier_until <= at:
             self.review()
@@ -578,14 +579,14 @@ class Shop:
             old = self.rows[key]
             new = self.rows[key] = [changes.get(name, value)
                                     for name, value in zip(('who', 'total', 'kind', 'ok', 'at'), old)]
-            if [new[0], new[1], new[3], new[4]] == [old[0], old[1], old[3], old[4]]:
-                continue                        # nothing that matters
+            if [new[0], new[1], new[3]] == [old[0], old[1], old[3]]:
+                continue                        # kind and time alone do not matter
             if new[0] != old[0] and old[0] is not None:
                 self.row_gone(key, old[0])
             self.row_there(key)
 
     def rekey(self, key, new):
-        if key not in self.rows:
+        if key not in self.rows or key == new:
             return
         if new in self.rows:
             raise Refused('23505')

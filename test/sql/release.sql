@@ -82,6 +82,20 @@ SELECT balance.pending, balance.available FROM loyalty.balance(1, 'w', '2024-01-
 SELECT * FROM loyalty.verify();
 ROLLBACK TO empty;
 
+-- a rule whose points die first: what is returned before takes them first, what is released after keeps the rest
+INSERT INTO sale VALUES (1, 1, 120), (2, 1, 120);
+UPDATE sale SET total = 60 WHERE id = 1;
+SET loyalty.now = '2024-01-22';
+UPDATE sale SET total = 60 WHERE id = 2;
+SELECT key, part, remaining FROM lots() WHERE part < 64;
+UPDATE sale SET delivered_at = '2024-01-22';
+SELECT key, part, remaining, expires_at FROM lots() WHERE part >= 64;
+SELECT * FROM balance;
+UPDATE sale SET total = 120;
+SELECT * FROM balance;
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
 -- returned while it waits, cancelled and un-cancelled, to another member; delivered at once; delivered later than now
 INSERT INTO sale VALUES (1, 1, 120);
 UPDATE sale SET ok = false WHERE id = 1;
