@@ -37,6 +37,9 @@ extern const char *const entry_kind_names[];	/* as movement.kind has them */
 #define LOT_ADJUST		'j'
 #define LOT_TRANSFER	't'
 
+/* part = award number * LOTS_AN_AWARD + lot: awards of one key are its first, what it grew by later, what was released */
+#define LOTS_AN_AWARD	64
+
 typedef struct Lot
 {
 	/* as the columns of loyalty.lot */
@@ -244,6 +247,15 @@ extern void ledger_award(Account *account, int32 source_id, char *source_key, in
  * Takes back or gives back the difference by the formula of SEMANTICS.md, counters and tier included.
  */
 extern void ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at);
+
+/*
+ * An award whose lots wait for an event (available_at infinity) goes on, as far as it is kept, in lots of its own with
+ * these dates: `to`, one for each of `lots`, whose parts count from first_part.  Counters stay.
+ */
+extern void ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at);
+
+/* Of the lots of one purchase and account, those whose award has not gone on in another; returns how many. */
+extern int	ledger_leave_moved_on(Lot **lots, int nlots);
 
 /*
  * Take `points` from available lots in burn order, as movements of `kind` that name the redemption.  The caller has
