@@ -105,12 +105,7 @@ burn(Call *call, const Redeem *redeem, Redemption *redemption)
 	Points		points = redeem->points;
 
 	call_settle(call);
-	if (strcmp(account->status, "active") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_ACCOUNT_BLOCKED),
-				 errmsg("account of member " INT64_FORMAT " in program \"%s\" is %s", redeem->member,
-						call->program->name, account->status),
-				 errhint("loyalty.unblock() lifts it.")));
+	call_check_active(account);
 	if (redeem->reward)
 		reward = find_reward(call->program, redeem, call->at, &points);
 	call_check_available(account, points);

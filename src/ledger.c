@@ -1,7 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns) and ledger_debt.c (debts) are its
- *	  other doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_debt.c (debts) and
+ *	  ledger_move.c (points that go on to other lots) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -22,6 +22,7 @@
 #include "errcodes.h"
 #include "ledger.h"
 #include "ledger_entry.h"
+#include "limit.h"
 #include "money.h"
 #include "store.h"
 #include "tier.h"
@@ -441,6 +442,8 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
+	if (account->program->nlimits > 0)
+		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
@@ -468,6 +471,29 @@ ledger_count(Account *account, Points points, TimestampTz at)
 	tier_count(account, at, NULL, points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_leave(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_leave(account, at);
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_join(account, tier_id, tier_until, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
 }
 
 int64
@@ -512,6 +538,7 @@ ledger_write(Account *account)
 	if (account->ntier_changes > 0)
 		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
 	store_change_account(account);
+	limit_write(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
 	account->ndebts = account->open_debt = 0;

@@ -106,7 +106,30 @@ typedef struct TierChange
 	const char *reason;
 } TierChange;
 
+/* What a member has had from a limited rule in one period, as the columns of loyalty.rule_usage. */
+typedef struct Usage
+{
+	int32		rule_id;
+	TimestampTz period_start;
+	TimestampTz period_end;
+	Units		used;
+	int32		uses;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Usage;
+
+/* What the budget of a rule gets back (or loses, when negative) with the account's next write. */
+typedef struct BudgetChange
+{
+	int32		rule_id;
+	Units		units;
+} BudgetChange;
+
 typedef struct Store Store;
+typedef struct Purse Purse;
 
 typedef struct Account
 {
@@ -176,6 +199,11 @@ typedef struct Account
 	TierChange *tier_changes;
 	int			ntier_changes;
 	int			max_tier_changes;
+	Usage	  **usages;			/* asked for so far; limit.c's affair, and so is the rest */
+	int			nusages;
+	BudgetChange *budget_changes;	/* by rule id */
+	int			nbudget_changes;
+	Purse	   *purse;			/* of the statement; NULL: none */
 } Account;
 
 /* What one row earned, as the domain room says it. */
@@ -192,6 +220,10 @@ typedef struct Award
 	Points		points;			/* sum over lots */
 	int			nlots;
 	AwardLot   *lots;
+
+	/* what it was built from, for limits */
+	Breakdown	breakdown;
+	int		   *rule_of;		/* index of each entry's rule in the source; -1: a tier's bonus */
 } Award;
 
 /* An account that does not exist yet, as enrolment at an instant makes it. */
@@ -238,8 +270,29 @@ extern Points ledger_restore(Account *account, Lot *lot, Points points, EntryKin
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
 						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
 
+/* Points that went on from one lot to another: loyalty.lot_origin. */
+typedef struct Moved
+{
+	const Lot  *from;
+	const Lot  *to;
+	int64		moved_by;		/* entry of the movement that took them out of `from` */
+} Moved;
+
+/* Available points of `from` in burn order become lots of `to` with the same life; both are settled to `at`. */
+extern Moved *ledger_transfer(Account *from, Account *to, Points points, const char *reason, TimestampTz at, int *n);
+
+/* All that remains of these live lots of one account goes on to a new lot each, which expires at expires_at. */
+extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, TimestampTz expires_at, const char *reason,
+								   TimestampTz at);
+
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* The tier of another account that has become part of this one.  Returns the number under which it happened. */
+extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);
+
+/* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
+extern int64 ledger_leave(Account *account, TimestampTz at);
 
 /* "active" or "blocked".  Returns the number under which it happened. */
 extern int64 ledger_set_status(Account *account, const char *status);

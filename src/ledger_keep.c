@@ -7,6 +7,7 @@
  * - A return takes from the award's own lots, pending ones first, then counts as taken what of them has expired, then
  *	 takes from other available lots; the rest is owed, by the lot or as a debt.  Each lot of the award has its own share
  *	 to lose: who pays for another lot's share says so (origin).
+ * - Points that got another life (ledger_move.c) are the award's own, wherever in the account they lie.
  * - When the purchase comes back all this is undone from the end: nobody gains a later expiry by it.
  * - What comes back to a lot of which something was returned pays for that first: what the lot owes, then those who
  *	 paid in its place.
@@ -17,6 +18,7 @@
 
 #include "ledger.h"
 #include "ledger_entry.h"
+#include "limit.h"
 #include "money.h"
 #include "store.h"
 #include "tier.h"
@@ -28,6 +30,7 @@ typedef struct Due
 	Points		points;
 } Due;
 
+static int	add_moved(Account *account, Due **dues, int n);
 static void take_back(Account *account, Due *dues, int n, TimestampTz at);
 static void give_back(Account *account, Lot *lot, Points points, TimestampTz at);
 
@@ -54,6 +57,8 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
+	if (account->program->nlimits > 0)
+		limit_keep(account, lots[0], kept);
 	for (int i = 0; i < nlots; i++)
 	{
 		Lot		   *lot = lots[i];
@@ -68,6 +73,7 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 			give_back(account, lot, -take, at);
 		taken = points_add(taken, take);
 	}
+	nlots = add_moved(account, &dues, nlots);
 	take_back(account, dues, nlots, at);
 	ledger_pay_debts(account, at);
 	account->changed = true;
@@ -77,6 +83,29 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 }
 
 /* ---- taking back ---- */
+
+/* Points of an award may have another life by now: the lots where they lie pay as its own do, and lose nothing themselves. */
+static int
+add_moved(Account *account, Due **dues, int n)
+{
+	int			all = n;
+	Points		missing = 0;
+
+	for (int i = 0; i < n; i++)
+		missing += (*dues)[i].points - Min((*dues)[i].lot->remaining, (*dues)[i].points);
+	for (int i = 0; i < n && missing > 0; i++)
+	{
+		LotPlace   *places;
+		int			nplaces = store_read_moved(account, (*dues)[i].lot->entry_no, &places);
+
+		if (nplaces == 0)
+			continue;
+		*dues = repalloc(*dues, mul_size(all + nplaces, sizeof(Due)));
+		for (int j = 0; j < nplaces; j++)
+			(*dues)[all++] = (Due) {ledger_lot(account, places[j].expires_at, places[j].entry_no), 0};
+	}
+	return all;
+}
 
 /* What a lot has, alive or dead, for what an award's lot is to lose. */
 static void

@@ -1,10 +1,12 @@
 /*
  * store_heap_entry.c
- *	  Movements, debts, tier changes, redemptions and requests.
+ *	  Movements, debts, tier changes, usage of limits, redemptions and requests.
  */
 #include "postgres.h"
 
 #include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -35,17 +37,18 @@ heap_insert_movements(Account *account, const Movement *movements, int n)
 
 /* The index on (member_id, program_id, origin_entry_no), by its columns: whoever copied the table named it anew. */
 static Relation
-origin_index(const HeapTable *table)
+origin_index(HeapStore *store, HeapTable *table)
 {
 	static const AttrNumber columns[] = {M_MEMBER_ID + 1, M_PROGRAM_ID + 1, M_ORIGIN_ENTRY_NO + 1};
+	ResultRelInfo *indexes = heap_indexes(store, table);
 
-	for (int i = 0; i < table->rri->ri_NumIndices; i++)
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
 	{
-		IndexInfo  *info = table->rri->ri_IndexRelationInfo[i];
+		IndexInfo  *info = indexes->ri_IndexRelationInfo[i];
 
 		if (info->ii_NumIndexKeyAttrs == lengthof(columns) &&
 			memcmp(info->ii_IndexAttrNumbers, columns, sizeof(columns)) == 0)
-			return table->rri->ri_IndexRelationDescs[i];
+			return indexes->ri_IndexRelationDescs[i];
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_VERSION_MISMATCH),
@@ -80,9 +83,9 @@ heap_read_origin(Account *account, int64 origin, Movement **movements)
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
 	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(origin));
-	scan = index_beginscan(table->rel, origin_index(table), store->base.snapshot, NULL, 3, 0);
+	scan = index_beginscan(table->rel, origin_index(store, table), store->base.snapshot, NULL, 3, 0);
 	heap_search(store, scan, keys, 3);
-	while (heap_next(store, scan, table->slot))
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (n == max)
@@ -115,7 +118,7 @@ heap_read_debts(Account *account)
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
 	heap_search(store, scan, keys, 2);
-	while (heap_next(store, scan, table->slot))
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
 		Debt	   *debt;
 
@@ -187,6 +190,51 @@ heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
 }
 
 void
+heap_read_usage(Account *account, Usage *usage)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	IndexScanDesc scan = heap_primary_scan(store, table, 5);
+	ScanKeyData keys[5];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(usage->rule_id));
+	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_start));
+	ScanKeyInit(&keys[4], 5, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_end));
+	heap_search(store, scan, keys, 5);
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
+		return;
+	slot_getallattrs(table->slot);
+	row_to_usage(table->slot->tts_values, table->slot->tts_isnull, usage);
+	usage->tid = table->slot->tts_tid;
+	ExecClearTuple(table->slot);
+}
+
+/* A new row is written at once: its account may be worked again before a batch is full. */
+void
+heap_change_usage(Account *account, Usage *usage)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		values[U_COUNT];
+	bool		nulls[U_COUNT];
+
+	usage_to_row(account, usage, values, nulls);
+	if (usage->stored)
+		heap_update_row(store, table, &usage->tid, values, nulls);
+	else
+	{
+		heap_insert_now(store, table, values, nulls);
+		usage->tid = table->slot->tts_tid;
+		usage->stored = true;
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
 heap_insert_redemption(Account *account, const Redemption *redemption)
 {
 	HeapStore  *store = heap_of(account->store);
@@ -212,7 +260,7 @@ heap_find_redemption(Account *account, int64 redemption_id, Redemption *redempti
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
 	heap_search(store, scan, keys, 2);
-	if (!heap_next(store, scan, table->slot))
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	row_to_redemption(table->slot->tts_values, table->slot->tts_isnull, redemption);
@@ -248,7 +296,7 @@ heap_find_request(Account *account, const char *key, Request *request)
 	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(key));
 	heap_search(store, scan, keys, 3);
-	if (!heap_next(store, scan, table->slot))
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	row_to_request(table->slot->tts_values, table->slot->tts_isnull, key, request);

@@ -11,11 +11,13 @@
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "store_heap.h"
+#include "store_sql.h"
 
 Lot *
 heap_lot(TupleTableSlot *slot, MemoryContext context)
@@ -36,7 +38,7 @@ static IndexScanDesc
 search_from(Account *account, StrategyNumber strategy, TimestampTz expires_at, int64 entry_no)
 {
 	HeapStore  *store = heap_of(account->store);
-	ScanKeyData *position = store->lot_position;
+	ScanKeyData *position = store->position;	/* the scan keeps a pointer to it */
 	ScanKeyData keys[3];
 	IndexScanDesc scan;
 
@@ -75,7 +77,7 @@ heap_read_lots(Account *account, int n)
 		Lot		   *lot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!heap_next(store, scan, table->slot))
+		if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		{
 			account->all_read = true;
 			break;
@@ -91,6 +93,23 @@ heap_read_lots(Account *account, int n)
 	ExecClearTuple(table->slot);
 }
 
+int
+heap_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context, Lot **lots)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	IndexScanDesc scan = search_from(account, BTLessStrategyNumber, expires_at, entry_no);
+	int			found = 0;
+
+	while (found < n && heap_next(store, scan, BackwardScanDirection, table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		lots[found++] = heap_lot(table->slot, context);
+	}
+	ExecClearTuple(table->slot);
+	return found;
+}
+
 Lot *
 heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 {
@@ -99,10 +118,27 @@ heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 	IndexScanDesc scan = search_from(account, BTGreaterEqualStrategyNumber, expires_at, entry_no);
 	Lot		   *lot = NULL;
 
-	if (heap_next(store, scan, table->slot))
+	if (heap_next(store, scan, ForwardScanDirection, table->slot))
 		lot = heap_lot(table->slot, account->context);
 	ExecClearTuple(table->slot);
 	return lot && lot->expires_at == expires_at && lot->entry_no == entry_no ? lot : NULL;
+}
+
+static bool
+nothing_moved(void)
+{
+	Relation	origins = table_open(row_relation("lot_origin"), AccessShareLock);
+	bool		empty = RelationGetNumberOfBlocks(origins) == 0;
+
+	table_close(origins, NoLock);
+	return empty;
+}
+
+/* A shop that moves no points pays a look at the size of an empty table. */
+int
+heap_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	return nothing_moved() ? 0 : sql_read_moved(account, entry_no, places);
 }
 
 void

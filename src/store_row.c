@@ -85,6 +85,19 @@ static const StoreColumn movement_columns[] = {
 	[M_REASON] = {"reason", TEXTOID},
 };
 
+static const StoreColumn refund_columns[] = {
+	[F_MEMBER_ID] = {"member_id", INT8OID},
+	[F_PROGRAM_ID] = {"program_id", INT4OID},
+	[F_SOURCE_ID] = {"source_id", INT4OID},
+	[F_SOURCE_KEY] = {"source_key", TEXTOID},
+	[F_PART] = {"part", INT4OID},
+	[F_OF_SOURCE_ID] = {"of_source_id", INT4OID},
+	[F_OF_KEY] = {"of_key", TEXTOID},
+	[F_AMOUNT] = {"amount", NUMERICOID},
+	[F_AT] = {"at", TIMESTAMPTZOID},
+	[F_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+};
+
 static const StoreColumn tier_change_columns[] = {
 	[T_MEMBER_ID] = {"member_id", INT8OID},
 	[T_PROGRAM_ID] = {"program_id", INT4OID},
@@ -145,17 +158,30 @@ static const StoreColumn member_columns[] = {
 	[B_BIRTH_DATE] = {"birth_date", DATEOID},
 	[B_STATUS] = {"status", TEXTOID},
 	[B_ERASED_AT] = {"erased_at", TIMESTAMPTZOID},
+	[B_MERGED_INTO] = {"merged_into", INT8OID},
+};
+
+static const StoreColumn usage_columns[] = {
+	[U_MEMBER_ID] = {"member_id", INT8OID},
+	[U_PERIOD_START] = {"period_start", TIMESTAMPTZOID},
+	[U_PERIOD_END] = {"period_end", TIMESTAMPTZOID},
+	[U_USED] = {"used", INT8OID},
+	[U_PROGRAM_ID] = {"program_id", INT4OID},
+	[U_RULE_ID] = {"rule_id", INT4OID},
+	[U_USES] = {"uses", INT4OID},
 };
 
 const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
 	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
 	[STORE_MOVEMENT] = {"movement", lengthof(movement_columns), movement_columns},
+	[STORE_REFUND] = {"refund", lengthof(refund_columns), refund_columns},
 	[STORE_TIER_CHANGE] = {"tier_change", lengthof(tier_change_columns), tier_change_columns},
 	[STORE_REDEMPTION] = {"redemption", lengthof(redemption_columns), redemption_columns},
 	[STORE_REQUEST] = {"request", lengthof(request_columns), request_columns},
 	[STORE_DEBT] = {"debt", lengthof(debt_columns), debt_columns},
 	[STORE_MEMBER] = {"member", lengthof(member_columns), member_columns},
+	[STORE_USAGE] = {"rule_usage", lengthof(usage_columns), usage_columns},
 };
 
 Oid
@@ -432,6 +458,67 @@ tier_change_to_row(const Account *account, const TierChange *c, Datum *v, bool *
 	nulls[T_TO_TIER_ID] = c->to_tier == 0;
 	v[T_HELD_UNTIL] = TimestampTzGetDatum(c->held_until);
 	v[T_REASON] = CStringGetTextDatum(c->reason);
+}
+
+/* ---- refunds ---- */
+
+Refund *
+row_to_refund(const Datum *v, const bool *nulls, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Refund	   *refund = palloc0(sizeof(Refund));
+
+	refund->member_id = DatumGetInt64(v[F_MEMBER_ID]);
+	refund->program_id = DatumGetInt32(v[F_PROGRAM_ID]);
+	refund->source_id = DatumGetInt32(v[F_SOURCE_ID]);
+	refund->source_key = TextDatumGetCString(v[F_SOURCE_KEY]);
+	refund->part = DatumGetInt32(v[F_PART]);
+	refund->of_source_id = DatumGetInt32(v[F_OF_SOURCE_ID]);
+	refund->of_key = nulls[F_OF_KEY] ? NULL : TextDatumGetCString(v[F_OF_KEY]);
+	refund->amount = DatumGetNumericCopy(v[F_AMOUNT]);
+	refund->at = DatumGetTimestampTz(v[F_AT]);
+	refund->posted_at = DatumGetTimestampTz(v[F_POSTED_AT]);
+	MemoryContextSwitchTo(old);
+	return refund;
+}
+
+void
+refund_to_row(const Refund *refund, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, F_COUNT * sizeof(bool));
+	v[F_MEMBER_ID] = Int64GetDatum(refund->member_id);
+	v[F_PROGRAM_ID] = Int32GetDatum(refund->program_id);
+	v[F_SOURCE_ID] = Int32GetDatum(refund->source_id);
+	v[F_SOURCE_KEY] = CStringGetTextDatum(refund->source_key);
+	v[F_PART] = Int32GetDatum(refund->part);
+	v[F_OF_SOURCE_ID] = Int32GetDatum(refund->of_source_id);
+	v[F_OF_KEY] = text_or_null(refund->of_key, &nulls[F_OF_KEY]);
+	v[F_AMOUNT] = NumericGetDatum(refund->amount);
+	v[F_AT] = TimestampTzGetDatum(refund->at);
+	v[F_POSTED_AT] = TimestampTzGetDatum(refund->posted_at);
+}
+
+/* ---- usage of limits ---- */
+
+void
+row_to_usage(const Datum *v, const bool *nulls, Usage *usage)
+{
+	usage->used = DatumGetInt64(v[U_USED]);
+	usage->uses = DatumGetInt32(v[U_USES]);
+	usage->stored = true;
+}
+
+void
+usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, U_COUNT * sizeof(bool));
+	v[U_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[U_PERIOD_START] = TimestampTzGetDatum(usage->period_start);
+	v[U_PERIOD_END] = TimestampTzGetDatum(usage->period_end);
+	v[U_USED] = Int64GetDatum(usage->used);
+	v[U_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[U_RULE_ID] = Int32GetDatum(usage->rule_id);
+	v[U_USES] = Int32GetDatum(usage->uses);
 }
 
 /* ---- redemptions, requests ---- */

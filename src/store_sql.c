@@ -20,6 +20,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "errcodes.h"
 #include "store_sql.h"
@@ -157,7 +158,7 @@ sql_flush(Store *base)
 	sql_leave(&call);
 }
 
-/* ---- movements, debts, tier changes, redemptions, requests ---- */
+/* ---- movements, debts, tier changes ---- */
 
 static void
 sql_insert_movements(Account *account, const Movement *movements, int n)
@@ -271,6 +272,59 @@ sql_insert_tier_changes(Account *account, const TierChange *changes, int n)
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- usage of limits ---- */
+
+static void
+sql_read_usage(Account *account, Usage *usage)
+{
+	Datum		values[STORE_MAX_COLUMNS] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int32GetDatum(usage->rule_id),
+		TimestampTzGetDatum(usage->period_start), TimestampTzGetDatum(usage->period_end)
+	};
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+
+	sql_enter(&call);
+	if (sql_run(account->store, SQL_READ_USAGE, values, NULL) > 0)
+	{
+		sql_row(0, values, nulls);
+		row_to_usage(values, nulls, usage);
+	}
+	sql_leave(&call);
+}
+
+static void
+sql_change_usage(Account *account, Usage *usage)
+{
+	Datum		values[U_COUNT];
+	bool		nulls[U_COUNT];
+	SqlCall		call;
+	uint64		changed;
+
+	sql_enter(&call);
+	if (usage->stored)
+	{
+		Datum		parameters[] = {
+			Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int32GetDatum(usage->rule_id),
+			TimestampTzGetDatum(usage->period_start), TimestampTzGetDatum(usage->period_end), Int64GetDatum(usage->used),
+			Int32GetDatum(usage->uses)
+		};
+
+		changed = sql_run(account->store, SQL_CHANGE_USAGE, parameters, NULL);
+	}
+	else
+	{
+		usage_to_row(account, usage, values, nulls);
+		changed = sql_run(account->store, SQL_INSERT_ROW + STORE_USAGE, values, nulls);
+		usage->stored = true;
+	}
+	if (changed != 1)
+		sql_refuse_change(STORE_USAGE, account->member_id, 0, changed);
+	sql_leave(&call);
+}
+
+/* ---- redemptions, requests ---- */
+
 static void
 sql_insert_redemption(Account *account, const Redemption *redemption)
 {
@@ -353,6 +407,8 @@ const StoreOps store_sql = {
 	.read_members = sql_read_members,
 	.change_account = sql_change_account,
 	.read_lots = sql_read_lots,
+	.read_moved = sql_read_moved,
+	.read_back = sql_read_back,
 	.find_lot = sql_find_lot,
 	.probe_keys = sql_probe_keys,
 	.begin_source = sql_begin_source,
@@ -366,6 +422,12 @@ const StoreOps store_sql = {
 	.insert_debts = sql_insert_debts,
 	.change_debts = sql_change_debts,
 	.insert_tier_changes = sql_insert_tier_changes,
+	.find_refunds = sql_find_refunds,
+	.read_refunds = sql_read_refunds,
+	.insert_refund = sql_insert_refund,
+	.delete_refund = sql_delete_refund,
+	.read_usage = sql_read_usage,
+	.change_usage = sql_change_usage,
 	.insert_redemption = sql_insert_redemption,
 	.find_redemption = sql_find_redemption,
 	.insert_request = sql_insert_request,

@@ -37,8 +37,9 @@ BEGIN
   IF (CASE setting
        WHEN 'tier_metric' THEN value = 'visits'
        WHEN 'tier_period' THEN value LIKE 'rolling %'
+       WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
-       WHEN 'argument' THEN value IN ('refund_of', 'points_spent', 'revenue', 'visit')
+       WHEN 'argument' THEN value IN ('points_spent', 'revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
@@ -86,6 +87,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.check_finite(text, numeric) IS 'raise LY017 for NaN and infinity';
 REVOKE ALL ON FUNCTION loyalty.check_finite(text, numeric) FROM PUBLIC;
+
+-- What a rule may give a member, or in all.
+CREATE OR REPLACE FUNCTION loyalty.check_limit(setting text, value numeric, period loyalty.period) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF value < 0 OR value > 90000000000 OR value <> trunc(value, 4) THEN
+    RAISE EXCEPTION '% is %', setting, value
+      USING ERRCODE = 'LY017', HINT = 'It lies between 0 and 90,000,000,000, with at most 4 decimals.';
+  END IF;
+  PERFORM loyalty.refuse_unavailable('period of a limit', period::text);
+END $$;
+COMMENT ON FUNCTION loyalty.check_limit(text, numeric, loyalty.period) IS 'raise LY017 for figures that no cap, max_uses or budget can have';
+REVOKE ALL ON FUNCTION loyalty.check_limit(text, numeric, loyalty.period) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.check_name(config text, name text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -288,8 +303,8 @@ BEGIN
   END IF;
 
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition)
-       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition)
+    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source)
+       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source)
        AND (OLD.attached OR NOT NEW.attached) THEN
       NEW.author := OLD.author;
       RETURN NEW;
@@ -312,6 +327,7 @@ BEGIN
     PERFORM loyalty.check_expression(NEW.condition, 'source condition', NEW.relation, NEW.author, 'condition of ' || of_source);
   END IF;
   PERFORM loyalty.check_key(NEW.relation, NEW.key, NEW.author, 'key of ' || of_source);
+  PERFORM loyalty.check_refund_of(NEW.program, NEW.name, NEW.relation, NEW.key, NEW.author, NEW.refund_of, NEW.refund_source);
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_source() IS 'trigger: checks the mapping of a source';
@@ -345,6 +361,9 @@ BEGIN
   END IF;
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
+  PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
+  PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
+  PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
   IF NEW.kind NOT IN ('base', 'bonus') THEN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;

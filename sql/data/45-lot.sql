@@ -57,6 +57,24 @@ CREATE TABLE loyalty.debt (
   PRIMARY KEY (member_id, program_id, entry_no)
 ) WITH (fillfactor = 90);
 
+-- What lowers the kept amount of purchases: rows that are returns.  Part by part, because a return that names no
+-- purchase takes from several; part -1: by how much a purchase that has returns has been lowered by its own row.
+CREATE TABLE loyalty.refund (
+  member_id bigint NOT NULL,
+  program_id integer NOT NULL,
+  source_id integer NOT NULL,
+  source_key text COLLATE "C" NOT NULL,
+  part integer NOT NULL CHECK (part >= -1),
+  of_source_id integer NOT NULL,
+  of_key text COLLATE "C",
+  amount numeric NOT NULL CHECK (amount >= 0),
+  at timestamptz NOT NULL,
+  posted_at timestamptz NOT NULL,
+  PRIMARY KEY (member_id, source_id, source_key, part)
+);
+CREATE UNIQUE INDEX refund_source_key ON loyalty.refund (source_id, source_key, part);
+CREATE INDEX refund_of_key ON loyalty.refund (of_source_id, of_key);
+
 CREATE TABLE loyalty.tier_change (
   member_id bigint NOT NULL,
   program_id integer NOT NULL,
@@ -127,6 +145,18 @@ COMMENT ON COLUMN loyalty.debt.left_over IS 'count of 1/10,000 point: neither re
 COMMENT ON COLUMN loyalty.debt.at IS 'the instant at which it arose';
 COMMENT ON COLUMN loyalty.debt.posted_at IS 'when the row was written';
 
+COMMENT ON TABLE loyalty.refund IS 'rows that are returns, and which purchases they lower; a purchase keeps its amount less these, at least 0';
+COMMENT ON COLUMN loyalty.refund.member_id IS 'loyalty.member.member_id: whose purchase it is; while that is not known, whom the row names';
+COMMENT ON COLUMN loyalty.refund.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.refund.source_id IS 'loyalty.source.id of the row';
+COMMENT ON COLUMN loyalty.refund.source_key IS 'key of the row, in canonical form';
+COMMENT ON COLUMN loyalty.refund.part IS '0 and up: what the row takes, from one purchase each; -1: by how much a purchase that has returns was lowered by its own row';
+COMMENT ON COLUMN loyalty.refund.of_source_id IS 'loyalty.source.id of the purchase';
+COMMENT ON COLUMN loyalty.refund.of_key IS 'key of the purchase, in canonical form; NULL: no purchase was found to take from';
+COMMENT ON COLUMN loyalty.refund.amount IS 'how much of the purchase is returned';
+COMMENT ON COLUMN loyalty.refund.at IS 'the instant at which it was returned';
+COMMENT ON COLUMN loyalty.refund.posted_at IS 'when the row was written';
+
 COMMENT ON TABLE loyalty.tier_change IS 'when members rose and fell';
 COMMENT ON COLUMN loyalty.tier_change.member_id IS 'loyalty.member.member_id';
 COMMENT ON COLUMN loyalty.tier_change.program_id IS 'loyalty.program.id';
@@ -151,5 +181,6 @@ COMMENT ON COLUMN loyalty.review.settled_at IS 'when it was posted after all; NU
 SELECT loyalty.watch_ledger('lot');
 SELECT loyalty.watch_ledger('movement');
 SELECT loyalty.watch_ledger('debt');
+SELECT loyalty.watch_ledger('refund');
 SELECT loyalty.watch_ledger('tier_change');
 SELECT loyalty.watch_ledger('review');

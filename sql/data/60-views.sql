@@ -24,7 +24,8 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true;
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+WHERE a.status <> 'merged';
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
 -- NULL where other metrics are asked for, too.
@@ -70,12 +71,23 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
-    WHEN e.breakdown IS NOT NULL THEN (
-      SELECT string_agg(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ', ' ORDER BY b.place)
+    WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
+      SELECT string_agg(format('%s +%s', coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-      WHERE b.own AND b.points::numeric > 0)
+      WHERE b.own AND b.points::numeric > 0), s.name || ' ' || e.source_key), '')
+    WHEN e.kind = 'transfer' THEN (
+      SELECT concat(CASE WHEN o.origin_member_id = o.member_id THEN 'another life'
+                         WHEN e.entry_no = e.lot_entry_no THEN format('given by member %s', o.origin_member_id)
+                         ELSE format('given to member %s', o.member_id) END, ': ' || m.reason)
+      FROM (SELECT i.* FROM loyalty.lot_origin i
+            WHERE e.entry_no = e.lot_entry_no AND i.member_id = e.member_id AND i.program_id = e.program_id AND i.entry_no = e.entry_no
+            UNION ALL
+            SELECT i.* FROM loyalty.lot_origin i
+            WHERE e.entry_no <> e.lot_entry_no AND i.origin_member_id = e.member_id AND i.program_id = e.program_id
+              AND i.origin_entry_no = e.lot_entry_no AND i.moved_by = e.entry_no) o
+      LEFT JOIN loyalty.movement m ON m.member_id = o.origin_member_id AND m.program_id = o.program_id AND m.entry_no = o.moved_by)
     WHEN e.redemption_id IS NOT NULL THEN (
       SELECT coalesce(w.name, d.reason, e.reason) FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id
       WHERE d.member_id = e.member_id AND d.redemption_id = e.redemption_id)
@@ -101,6 +113,10 @@ FROM (
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
+    UNION ALL
+    SELECT i.member_id, i.program_id, i.entry_no, i.at, i.entry_no AS lot_entry_no, 'merge' AS kind, 0::bigint AS points, NULL::bytea AS breakdown,
+      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at
+    FROM loyalty.intervention i WHERE i.action = 'merge'
     UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
       NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
@@ -152,22 +168,30 @@ HAVING sum(l.points) > 0;
 
 -- Movements of kind hold, debt and repay are left out: held points are outstanding, a return counts with what it could not
 -- take, and what pays a debt was taken then.  While something is owed, what is due is more than expiry: settling tells.
+-- Entries are added up by quarters of an hour before anybody asks for their local day: every zone's midnight is one, since
+-- 1972.  Before, each instant counts for itself.
 CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
 WITH entry AS (
-  SELECT l.program_id, l.at, CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, l.points
-  FROM loyalty.lot l
+  SELECT l.program_id, CASE WHEN l.at < '1973-01-01 00:00+00' THEN l.at ELSE date_bin('15 minutes', l.at, '2000-01-01 00:00+00') END AS at,
+    CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, sum(l.points) AS points
+  FROM loyalty.lot l GROUP BY l.program_id, 2, l.kind
   UNION ALL
-  SELECT m.program_id, m.at, m.kind, m.points FROM loyalty.movement m
+  SELECT m.program_id, CASE WHEN m.at < '1973-01-01 00:00+00' THEN m.at ELSE date_bin('15 minutes', m.at, '2000-01-01 00:00+00') END AS at,
+    m.kind, sum(m.points) AS points
+  FROM loyalty.movement m GROUP BY m.program_id, 2, m.kind
   UNION ALL
-  SELECT l.program_id, l.expires_at AS at, 'expire' AS kind, -l.remaining AS points
+  -- an account whose next change lies ahead has nothing due
+  SELECT l.program_id, CASE WHEN l.expires_at < '1973-01-01 00:00+00' THEN l.expires_at ELSE date_bin('15 minutes', l.expires_at, '2000-01-01 00:00+00') END AS at,
+    'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
-  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0
+  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0
+  GROUP BY l.program_id, 2
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
-  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  WHERE a.debt > 0
+  CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
+  WHERE a.debt > 0 AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
@@ -305,7 +329,7 @@ COMMENT ON COLUMN loyalty.statement.at IS 'the instant at which it became true';
 COMMENT ON COLUMN loyalty.statement.kind IS 'earn, redeem, hold, restore, expire, clawback, transfer, repay, adjust; debt: of the clawback just before, what was not there and is owed now, negative where that is cancelled';
 COMMENT ON COLUMN loyalty.statement.points IS 'what the account gained, signed';
 COMMENT ON COLUMN loyalty.statement.balance_after IS 'available and pending points after this entry';
-COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid, the reward, or the reason given';
+COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid and the purchase, the reward, to or from whom, or the reason given';
 COMMENT ON COLUMN loyalty.statement.source IS 'loyalty.source.name of the purchase';
 COMMENT ON COLUMN loyalty.statement.source_key IS 'key of the purchase; of a clawback: the returned purchase';
 COMMENT ON COLUMN loyalty.statement.expires_at IS 'first instant at which the points are dead; NULL: never';

@@ -31,6 +31,7 @@ CREATE TABLE shop.part_low (at timestamptz, gone int, ok boolean, kind text, tot
 ALTER TABLE shop.part_low DROP COLUMN gone;
 ALTER TABLE shop.part ATTACH PARTITION shop.part_low FOR VALUES FROM (MINVALUE) TO (1000000);
 CREATE TABLE shop.part_high PARTITION OF shop.part FOR VALUES FROM (1000000) TO (MAXVALUE);
+CREATE TABLE shop.back (no int PRIMARY KEY, of int, who bigint, total numeric, at timestamptz);
 CREATE TABLE shop.line (doc text, pos int, who bigint, total numeric, kind text, ok boolean, at timestamptz, PRIMARY KEY (doc, pos));
 
 INSERT INTO loyalty.program (name, timezone, decimals, rounding, expiry, pending, tier_metric, tier_period, tier_validity, sandbox) VALUES
@@ -46,6 +47,7 @@ SELECT loyalty.attach('shop.sale', program => 'a', member => 'who', amount => 't
 SELECT loyalty.attach('shop.sale', program => 'b', member => 'who', amount => 'total', occurred_at => 'at');
 SELECT loyalty.attach('shop.sale', program => 'c', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok');
 SELECT loyalty.attach('shop.part', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok', on_delete => 'keep');
+SELECT loyalty.attach('shop.back', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', refund_of => 'of', refund_source => 'sale');
 SELECT loyalty.attach('shop.line', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', on_error => 'skip');
 INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclusive_group, expiry, pending) VALUES
   ('a', 'sale', 'sale base', 'base', 'earn.amount * 0.37', NULL, NULL, NULL, NULL),
@@ -80,7 +82,7 @@ BEGIN
       EXECUTE format('CREATE TABLE loyalty.%I PARTITION OF loyalty.%I FOR VALUES WITH (MODULUS 3, REMAINDER %s)', t || '_' || i, t, i);
     END LOOP;
   END LOOP;
-  FOREACH t IN ARRAY ARRAY['account', 'lot', 'movement', 'debt', 'tier_change', 'redemption', 'request'] LOOP
+  FOREACH t IN ARRAY ARRAY['account', 'lot', 'movement', 'debt', 'refund', 'tier_change', 'redemption', 'request'] LOOP
     EXECUTE format('CREATE TRIGGER fire AFTER INSERT OR UPDATE ON loyalty.%I FOR EACH ROW EXECUTE FUNCTION shop.fire(%L)', t, t);
   END LOOP;
 END $$;
@@ -161,6 +163,20 @@ sub update_rows
 	my $what = pick('total = total / 2', 'total = total + 17.5', 'total = total * 3', 'total = 0', 'ok = NOT ok', 'who = ' . who(),
 		'kind = ' . kind(), 'at = ' . when(), 'total = total', "who = who + 1, total = total + 1");
 	return "UPDATE $table SET $what WHERE id $many";
+}
+
+# Returns in a table of their own: of an old sale, of one that is to come, of none.
+sub returns
+{
+	my $of = pick(old_id(), old_id(), $next_id + between(0, 3), 'NULL');
+	my $no = between(1, 150);
+	return pick(
+		"INSERT INTO shop.back VALUES ($no, $of, " . who() . ', ' . sprintf('%.2f', rand(60)) . ', ' . when() . ') ON CONFLICT (no) DO UPDATE SET total = EXCLUDED.total, of = EXCLUDED.of',
+		"INSERT INTO shop.back VALUES ($no, $of, " . who() . ', ' . sprintf('%.2f', rand(60)) . ', ' . when() . ') ON CONFLICT (no) DO NOTHING',
+		"UPDATE shop.back SET total = total * 2, who = " . who() . " WHERE no BETWEEN $no AND $no + 5",
+		"UPDATE shop.back SET of = $of WHERE no = $no",
+		"DELETE FROM shop.back WHERE no BETWEEN $no AND $no + 3",
+		"UPDATE shop.sale SET total = -total WHERE id = " . old_id());
 }
 
 sub other_row_statement
@@ -262,7 +278,8 @@ while ($made < $statements)
 		: $r < 0.30 ? insert_rows(table(), between(2, 30))
 		: $r < 0.33 ? insert_rows(table(), between(100, 400))
 		: $r < 0.39 ? insert_lines()
-		: $r < 0.58 ? update_rows()
+		: $r < 0.44 ? returns()
+		: $r < 0.59 ? update_rows()
 		: $r < 0.70 ? other_row_statement()
 		: $r < 0.94 ? call()
 		: $r < 0.99 || $transaction ? transaction_statement()
@@ -288,7 +305,7 @@ sub ledger
 {
 	my ($database) = @_;
 	my %rows;
-	for my $table (qw(account lot movement debt tier_change redemption request review member member_alias))
+	for my $table (qw(account lot movement refund debt tier_change redemption request review member member_alias))
 	{
 		$rows{$table} = $node->safe_psql($database, qq{
 			SET TimeZone = 'UTC';
@@ -347,9 +364,9 @@ cmp_ok($lines{lot}, '>', 5000, 'big statements were among them');
 my %errors;
 $errors{$1}++ while $heap_output =~ /ERROR:  (\w{5})\b/g;
 note('errors: ' . join(', ', map { "$_ $errors{$_}" } sort keys %errors));
-cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt tier_change redemption request review);
+cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt refund tier_change redemption request review);
 is($node->safe_psql('by_choice', q{SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FROM shop.fired WHERE operation = 'INSERT'}),
-	'account debt lot movement redemption request tier_change', 'triggers on the tables fired: SQL was chosen');
+	'account debt lot movement redemption refund request tier_change', 'triggers on the tables fired: SQL was chosen');
 my ($code, undef, $complaint) = $node->psql('by_choice', "SET loyalty.store = heap; INSERT INTO shop.sale VALUES (-1, 1, 1, 'x', true, now())");
 isnt($code, 0, 'store_heap is refused where it cannot write');
 like($complaint, qr/loyalty\.store is "heap", which these tables do not allow/, 'and the message says why');
