@@ -714,28 +714,24 @@ class World:
         self.program = a_program(self.rng)
         self.members = list(range(1, self.rng.choice([3, 8, 15]) + 1))
         self.start = START + self.rng.randint(0, 300 * DAY)
+        self.made = []
 
-    def operations(self, n):
-        """Make up n operations, by living through them."""
-        shop = Shop(self.program, self.start)
+    def make_up(self, shop, n):
+        """n operations one by one, each when the one before has been done."""
         maker = Maker(self.rng, shop, self.members)
-        made = []
         weights = [kind.weight for kind in OPERATIONS]
-        while len(made) < n:
+        while len(self.made) < n:
             kind = self.rng.choices(OPERATIONS, weights)[0]
             args = kind.make(maker)
-            if args is None:
-                continue
-            made.append((kind, args))
-            try:
-                kind.do(shop, *args)
-            except Refused:
-                pass
-        return made
+            if args is not None:
+                self.made.append((kind, args))
+                yield kind, args
 
     def script(self, operations, every, store, tamper=None):
-        """(SQL, what it must print, for each line the operation it belongs to)."""
+        """(SQL, what it must print) of these operations, or of so many that are made up (self.made) meanwhile."""
         shop = Shop(self.program, self.start)
+        if isinstance(operations, int):
+            operations = self.make_up(shop, operations)
         sql = [f'SET loyalty.store = {store};', "SET TimeZone = 'UTC';", 'SET client_min_messages = warning;', CLEAN_SQL, *program_sql(self.program),
                f'SET loyalty.now = {instant(self.start)};']
         expected = []
@@ -911,8 +907,9 @@ def run_world(job):
     world = World(options.seed, number)
     store = options.store or ('sql' if number % 4 == 3 else 'heap')
     every = options.every or (1 if number % 20 == 0 else 250)
-    operations = world.operations(min(options.each, 1000) if every == 1 and not options.every else options.each)
-    difference = run_script(its_database, *world.script(operations, every, store, options.tamper))
+    each = min(options.each, 1000) if every == 1 and not options.every else options.each
+    difference = run_script(its_database, *world.script(each, every, store, options.tamper))
+    operations = world.made
     if difference is None:
         return len(operations), None
     report = [f'world {number} of seed {options.seed}, store {store}, differs at operation {difference[0]} of {len(operations)}:', *difference[1],
