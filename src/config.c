@@ -56,6 +56,7 @@ typedef struct SourceRow
 	char	   *amount;
 	char	   *occurred_at;
 	char	   *condition;
+	char	   *release;
 	char	  **keys;
 	char	  **refund_of;
 	char	   *refund_source;
@@ -430,7 +431,7 @@ static void
 load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
-						  " refund_source, on_delete, on_error, enabled, author FROM loyalty.source");
+						  " refund_source, release, release_within, on_delete, on_error, enabled, author FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -452,6 +453,8 @@ load_sources(Config *config)
 		row->condition = next_text(&r);
 		row->refund_of = next_texts(&r, &s->nrefund_of);
 		row->refund_source = next_text(&r);
+		row->release = next_text(&r);
+		s->release_within = next_bytes(&r, sizeof(Interval));
 		s->keep_deleted = strcmp(next_text(&r), "keep") == 0;
 		s->skip_errors = strcmp(next_text(&r), "skip") == 0;
 		s->enabled = DatumGetBool(next_datum(&r)) && s->program && s->program->enabled;
@@ -750,6 +753,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
 	s->condition = compile_mapping(row, row->condition, EXPRESSION_SOURCE_CONDITION, relation, "condition");
+	s->release = compile_mapping(row, row->release, EXPRESSION_RELEASE, relation, "release");
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)
 		s->keys[i] = compile_mapping(row, row->keys[i], EXPRESSION_KEY, relation, "key");

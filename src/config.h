@@ -142,6 +142,8 @@ typedef struct Source
 	Expression *amount;
 	Expression *occurred_at;
 	Expression *condition;		/* NULL: every row */
+	Expression *release;		/* NULL: no award waits for an event */
+	Interval   *release_within; /* for so long; NULL: without end */
 	int			nkeys;
 	Expression **keys;
 	int			nrefund_of;		/* parts of the key of the purchase that a row returns; 0: no row names one */

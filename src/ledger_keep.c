@@ -9,7 +9,8 @@
  *	 to lose: who pays for another lot's share says so (origin).
  * - Points that got another life (ledger_move.c) are the award's own, wherever in the account they lie.
  * - When the purchase comes back all this is undone from the end: nobody gains a later expiry by it.
- * - lot.owed is what a return could not take: paid first by what comes back to the lot.
+ * - What comes back to a lot of which something was returned pays for that first: what the lot owes, then those who
+ *	 paid in its place.
  */
 #include "postgres.h"
 
@@ -45,19 +46,14 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 	return breakdown_points(breakdown, kept, lot->amount);
 }
 
-void
-ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+/* The points of an award follow its kept amount.  Returns how many were taken. */
+static Points
+change_kept(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
 {
-	MemoryContext old = MemoryContextSwitchTo(account->context);
-	Numeric		former = lots[0]->kept_amount;
-	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
-	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
 	Due		   *dues = palloc(nlots * sizeof(Due));
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
-	if (account->program->nlimits > 0)
-		limit_keep(account, lots[0], kept);
 	for (int i = 0; i < nlots; i++)
 	{
 		Lot		   *lot = lots[i];
@@ -76,6 +72,21 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	take_back(account, dues, nlots, at);
 	ledger_pay_debts(account, at);
 	account->changed = true;
+	return taken;
+}
+
+void
+ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		former = lots[0]->kept_amount;
+	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Points		taken;
+
+	if (account->program->nlimits > 0)
+		limit_keep(account, lots[0], kept);
+	taken = change_kept(account, lots, nlots, kept, at);
 	tier_count(account, counted_at, difference, -taken, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
@@ -199,6 +210,106 @@ take_back(Account *account, Due *dues, int n, TimestampTz at)
 	}
 }
 
+/* ---- awards that wait ---- */
+
+/* What was taken from the lots of an award is taken from those in which it goes on, for the same shares. */
+static void
+take_again(Account *account, Lot **fresh, const Points *remaining, int n, TimestampTz at)
+{
+	Points	   *missing = palloc(n * sizeof(Points));
+
+	for (int i = 0; i < n; i++)
+	{
+		Breakdown  *breakdown = fresh[i]->breakdown ? breakdown_decode(fresh[i]->breakdown) : NULL;
+
+		missing[i] = points_subtract(fresh[i]->points, kept_points(fresh[i], breakdown, fresh[i]->kept_amount));
+	}
+	for (int payer = 0; payer < n; payer++)
+	{
+		Points		taken = points_subtract(fresh[payer]->points, remaining[payer]);
+
+		/* its own share first, then those of the others */
+		for (int i = -1; i < n; i++)
+		{
+			int			of = i < 0 ? payer : i;
+			Points		part = Min(missing[of], taken);
+			Due			due = {fresh[of], part};
+
+			take_from(account, fresh[payer], &due, at);
+			missing[of] -= part;
+			taken -= part;
+		}
+	}
+}
+
+void
+ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		kept = lots[0]->kept_amount;
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Lot		  **fresh = palloc(nlots * sizeof(Lot *));
+	Points	   *remaining = palloc(nlots * sizeof(Points));
+	Points		taken;
+
+	for (int i = 0; i < nlots; i++)
+		remaining[i] = lots[i]->remaining;
+	taken = change_kept(account, lots, nlots, NULL, at);
+	for (int i = 0; i < nlots; i++)
+	{
+		const Lot  *lot = lots[i];
+
+		/* what has died stays dead */
+		fresh[i] = ledger_grant(account, lot->points, LOT_AWARD, lot->earned_at, to[i].available_at,
+								lot->expires_at > at ? to[i].expires_at : Min(lot->expires_at, to[i].expires_at), at);
+		fresh[i]->source_id = lot->source_id;
+		fresh[i]->source_key = lot->source_key;
+		fresh[i]->part = first_part + i;
+		fresh[i]->amount = lot->amount;
+		fresh[i]->kept_amount = kept;
+		fresh[i]->breakdown = lot->breakdown;
+	}
+	take_again(account, fresh, remaining, nlots, at);
+	ledger_pay_debts(account, at);
+	if (Min(lots[0]->earned_at, at) != counted_at)
+	{
+		/* a purchase that lay ahead: it counts where it is now found */
+		tier_count(account, counted_at, money_subtract(money_zero(), kept), -taken, at);
+		tier_count(account, Min(lots[0]->earned_at, at), kept, taken, at);
+		account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Has lots[i], of the lots of one purchase and account, gone on in another award? */
+static bool
+moved_on(Lot *const *lots, int nlots, int i)
+{
+	if (lots[i]->available_at != DT_NOEND || lots[i]->kept_amount != NULL)
+		return false;
+	if (money_sign(lots[i]->amount) != 0)
+		return true;
+	/* of an amount of 0 nothing is also what is left of a purchase that is cancelled */
+	for (int j = 0; j < nlots; j++)
+		if (lots[j]->part / LOTS_AN_AWARD > lots[i]->part / LOTS_AN_AWARD && money_sign(lots[j]->amount) == 0)
+			return true;
+	return false;
+}
+
+int
+ledger_leave_moved_on(Lot **lots, int nlots)
+{
+	Lot		  **left = palloc(Max(nlots, 1) * sizeof(Lot *));
+	int			n = 0;
+
+	for (int i = 0; i < nlots; i++)
+		if (!moved_on(lots, nlots, i))
+			left[n++] = lots[i];
+	memcpy(lots, left, n * sizeof(Lot *));
+	pfree(left);
+	return n;
+}
+
 /* ---- giving back ---- */
 
 /* What another lot has paid for an award's lot. */
@@ -266,20 +377,22 @@ compare_payers(const void *a, const void *b)
 }
 
 static int
-compare_latest(const void *a, const void *b)
+compare_entries(const void *a, const void *b)
 {
 	int64		one = ((const Payment *) a)->entry_no;
 	int64		two = ((const Payment *) b)->entry_no;
 
-	return one > two ? -1 : one < two;
+	return one < two ? -1 : one > two;
 }
 
-/* Without what was given back already, which undid the latest payments of its lot and debt; the latest first. */
+/* Those that were not given back: that undid the latest of the same lot and debt.  The last one is the latest. */
 static void
-open_payments(Payments *payments)
+open_payments(Account *account, const Lot *lot, Payments *payments)
 {
 	int			n = 0;
 
+	payments->n = 0;
+	collect_payments(account, lot->entry_no, false, payments);
 	if (payments->n > 1)
 		qsort(payments->list, payments->n, sizeof(Payment), compare_payers);
 	for (int i = 0; i < payments->n; i++)
@@ -300,30 +413,59 @@ open_payments(Payments *payments)
 	}
 	payments->n = n;
 	if (n > 1)
-		qsort(payments->list, n, sizeof(Payment), compare_latest);
+		qsort(payments->list, n, sizeof(Payment), compare_entries);
 }
 
-/* To the lots that paid in the place of this one.  Returns how much. */
+/* Has nothing of the purchase been returned?  Then nobody has paid for this lot. */
+static bool
+is_kept(const Lot *lot)
+{
+	return lot->amount == NULL || (lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0);
+}
+
+/* The latest payment that is not undone; own: or one of the lot itself, to its debt.  false when there is none. */
+static bool
+next_payment(Payments *payments, const Lot *lot, bool own, Payment *payment)
+{
+	while (payments->n > 0)
+	{
+		*payment = payments->list[--payments->n];
+		if (own || payment->lot_entry_no != lot->entry_no)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The lots that paid in the place of this one have up to `points` of it back: because the purchase comes back
+ * (returned), or because the lot itself has points to pay with now.  Returns how much; *alive grows by what lives.
+ */
 static Points
-give_to_payers(Account *account, Lot *lot, Points points, TimestampTz at)
+give_to_payers(Account *account, Lot *lot, Points points, bool returned, TimestampTz at, Points *alive)
 {
 	Payments	payments = {0};
+	Payment		p;
 	Points		given = 0;
 
-	collect_payments(account, lot->entry_no, false, &payments);
-	open_payments(&payments);
-	for (int i = 0; i < payments.n && given < points; i++)
+	open_payments(account, lot, &payments);
+	while (given < points && next_payment(&payments, lot, returned, &p))
 	{
-		const Payment *p = &payments.list[i];
-		Points		part = Min(p->points, points - given);
-		Lot		   *payer;
+		Points		part = Min(p.points, points - given);
+		Lot		   *payer = ledger_lot(account, p.lot_expires_at, p.lot_entry_no);
 
-		payer = ledger_lot(account, p->lot_expires_at, p->lot_entry_no);
-		if (p->debt)
-			ledger_unpay(account, lot, payer, p->debt, part, at);
-		else
-			ledger_restore(account, payer, part, ENTRY_CLAWBACK, 0, lot->entry_no, at);
+		CHECK_FOR_INTERRUPTS();
+		if (returned && p.debt)
+		{
+			ledger_move(account, lot, ENTRY_CLAWBACK, part, at, 0, 0);
+			ledger_move(account, lot, ENTRY_DEBT, -part, at, 0, p.debt);
+		}
+		else if (!returned)
+			ledger_move(account, lot, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, -part, at, 0, p.debt);
+		*alive += ledger_come_back(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
+								 p.debt ? p.debt : lot->entry_no, at);
 		given += part;
+		if (!is_kept(payer))	/* it has passed points on, maybe for this lot */
+			open_payments(account, lot, &payments);
 	}
 	return given;
 }
@@ -332,13 +474,14 @@ static void
 give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Points		owed = Min(lot->owed, points);
+	Points		alive = 0;
 
 	lot->owed -= owed;
 	points -= owed;
 	if (points > 0)
 		points -= ledger_cancel_debts(account, lot, points, at);
 	if (points > 0)
-		points -= give_to_payers(account, lot, points, at);
+		points -= give_to_payers(account, lot, points, true, at, &alive);
 	if (points == 0)
 		return;
 	ledger_move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
@@ -346,21 +489,26 @@ give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 }
 
 Points
-ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
+ledger_come_back(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
 			   TimestampTz at)
 {
 	/* under pending_only what is owed was left to the member */
 	Points		owed = account->program->clawback == CLAWBACK_PENDING_ONLY ? 0 : Min(lot->owed, points);
+	Points		alive = 0;
 
+	check_stack_depth();		/* payers have payers */
 	ledger_move(account, lot, kind, points, at, redemption_id, origin);
 	if (owed > 0)
 	{
 		ledger_move(account, lot, ENTRY_CLAWBACK, -owed, at, 0, 0);
 		lot->owed -= owed;
 		lot->changed = true;
+		points -= owed;
 	}
-	if (points == owed)
-		return 0;
-	ledger_refill(account, lot, points - owed, at);
-	return lot->expires_at > at ? points - owed : 0;
+	if (points > 0 && !is_kept(lot))
+		points -= give_to_payers(account, lot, points, false, at, &alive);
+	if (points == 0)
+		return alive;
+	ledger_refill(account, lot, points, at);
+	return lot->expires_at > at ? points_add(alive, points) : alive;
 }

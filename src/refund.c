@@ -275,6 +275,7 @@ find_sale(Returns *returns, int64 member, int32 source_id, char *key)
 	for (int i = 0; i < found.nlots && sale.account; i++)
 		if (found.lots[i]->member_id == owner && found.lots[i]->program_id == returns->source->program->id)
 			sale.lots[sale.nlots++] = ledger_named_lot(sale.account, found.lots[i]);
+	sale.nlots = ledger_leave_moved_on(sale.lots, sale.nlots);
 	refund_sort_lots(sale.lots, sale.nlots);
 	return sale;
 }

@@ -47,7 +47,7 @@ typedef struct HeapStore
 	Store		base;
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
-	ScanKeyData position[2];	/* a place in burn order, of the scan of lots */
+	ScanKeyData position[2];	/* where the scan of lots began: its key points here while it goes on */
 
 	bool		refunds_unseen;	/* some were written since the snapshot */
 

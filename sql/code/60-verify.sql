@@ -150,7 +150,7 @@ BEGIN
   RETURN QUERY
   SELECT 'award_kept', l.program_id, l.member_id, l.entry_no, format('kept %s of %s', coalesce(l.kept_amount::text, 'nothing'), coalesce(l.amount::text, 'no amount'))
   FROM loyalty.lot l
-  WHERE l.kind = 'a' AND (l.amount IS NULL OR l.source_key IS NULL OR (l.kept_amount IS NULL AND l.amount <> 0)
+  WHERE l.kind = 'a' AND (l.amount IS NULL OR l.source_key IS NULL OR (l.kept_amount IS NULL AND l.amount <> 0 AND l.available_at < 'infinity')
     OR (l.amount >= 0 AND (l.kept_amount < 0 OR l.kept_amount > l.amount)))
   LIMIT most;
 

@@ -20,6 +20,7 @@ EPOCH = datetime(1970, 1, 1)
 EPOCH_UTC = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SECOND = 1_000_000
 DAY = 86400 * SECOND
+HOLD = 900 * SECOND             # when a call does not say how long
 TOO_LONG = 0                    # control: a model in which points live so many microseconds too long is found out
 POINT = 10_000                  # of the ledger's units
 UNIT = 100_000_000              # of a rule's units in a point
@@ -192,11 +193,12 @@ class Share:
 
 class Lot:
     __slots__ = ('no', 'key', 'earned_at', 'available_at', 'expires_at', 'at', 'points', 'remaining', 'owed', 'moves',
-                 'award', 'dead', 'open')
+                 'award', 'dead', 'open', 'payments')
 
     def __init__(self, **columns):
         self.remaining = self.owed = 0
         self.moves = defaultdict(int)
+        self.payments = []                      # [who paid for this lot's share, points, the debt it repaid or None]
         self.award = None
         self.dead = False
         self.open = False
@@ -205,6 +207,24 @@ class Lot:
 
     def __lt__(self, other):
         return (self.expires_at, self.no) < (other.expires_at, other.no)
+
+
+class Debt:
+    __slots__ = ('lot', 'amount', 'left')
+
+    def __init__(self, lot, amount):
+        self.lot, self.amount, self.left = lot, amount, amount
+
+
+class Redemption:
+    """taken: [lot, points], in the order of taking; of points so many are held or spent still."""
+    __slots__ = ('points', 'taken', 'state', 'key', 'at', 'until')
+
+    def __init__(self, points, state, key, at, until):
+        self.points, self.state, self.key, self.at, self.until, self.taken = points, state, key, at, until, []
+
+    def left(self):
+        return sum(part for _, part in self.taken)
 
 
 class Award:
@@ -235,8 +255,8 @@ class Account:
         self.live = []                          # those with something alive in them, in burn order
         self.spend = defaultdict(int)           # by first instant of a period
         self.earned = defaultdict(int)
-        self.debts = []                         # [amount, left]
-        self.redemptions = []                   # [points, state, key, at]
+        self.debts = []                         # oldest first
+        self.redemptions = []
         self.requests = {}                      # key -> (call, arguments, answer)
         self.changes = []                       # of tier: (at, from, to, held until, reason)
         self.tier = self.lowest = program.tier_for(0, 0)
@@ -327,10 +347,22 @@ class Account:
         if at <= self.settled_at:
             return self.settled_at
         if undo is not None:
-            undo.append((self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes),
-                         list(self.live), [(lot, lot.moves.get('expire', 0)) for lot in self.live]))
-        for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
-            self.die(lot)
+            undo.append(self.picture())
+        while True:
+            # holds lapse, and what becomes available pays debts, each at its own instant and in the order of time
+            hold = min((hold for hold in self.holds()), key=lambda hold: hold.until, default=None)
+            release = FOREVER
+            if self.debt():
+                release = min((lot.available_at for lot in self.live if self.settled_at < lot.available_at < lot.expires_at), default=FOREVER)
+            event = min(release, hold.until if hold else FOREVER)
+            if event > at:
+                break
+            self.bury(event)
+            self.settled_at = event
+            if hold and hold.until == event:
+                self.release(hold)
+            self.pay_debts()
+        self.bury(at)
         while self.tier_until <= at:
             self.review()
         if at >= self.period[1]:
@@ -338,14 +370,30 @@ class Account:
         self.settled_at = at
         return at
 
+    def picture(self):
+        lots = {id(lot): lot for lot in self.live}
+        lots.update((id(lot), lot) for hold in self.holds() for lot, _ in hold.taken)
+        return (self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes), list(self.live),
+                [(lot, lot.remaining, lot.owed, lot.dead, lot.open, dict(lot.moves)) for lot in lots.values()],
+                [(debt, debt.left, len(debt.lot.payments)) for debt in self.debts],
+                [(hold, [list(part) for part in hold.taken]) for hold in self.holds()])
+
     def put_back(self, undo):
         if undo:
-            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, moves = undo[0]
+            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, lots, debts, holds = undo[0]
             del self.changes[changes:]
-            for lot, expired in moves:
-                lot.dead = False
-                lot.open = True
-                lot.moves['expire'] = expired
+            for lot, lot.remaining, lot.owed, lot.dead, lot.open, moves in lots:
+                lot.moves.clear()
+                lot.moves.update(moves)
+            for debt, left, payments in debts:
+                debt.left = left
+                del debt.lot.payments[payments:]
+            for hold, hold.taken in holds:
+                hold.state = 'held'
+
+    def bury(self, at):
+        for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
+            self.die(lot)
 
     def die(self, lot):
         """What remains of it counts no more."""
@@ -363,11 +411,14 @@ class Account:
     def pending(self):
         return sum(lot.remaining for lot in self.live if lot.available_at > self.settled_at)
 
+    def holds(self):
+        return [redemption for redemption in self.redemptions if redemption.state == 'held']
+
     def held(self):
-        return 0
+        return sum(hold.left() for hold in self.holds())
 
     def debt(self):
-        return sum(left for _, left in self.debts)
+        return sum(debt.left for debt in self.debts)
 
     def next_expiry(self):
         """When something dies next, and how much."""
@@ -417,10 +468,48 @@ class Account:
             if lot.available_at <= self.settled_at:
                 part = min(lot.remaining, points)
                 self.change_lot(lot, -part, kind)
-                taken.append((lot, part))
+                taken.append([lot, part])
                 points -= part
         assert points == 0
         return taken
+
+    # -- redemptions
+
+    def bring_back(self, redemption, points, kind):
+        """The last taken first, each to its own lot.  How many are alive, and how many dead."""
+        alive = dead = 0
+        while points:
+            taken = redemption.taken[-1]
+            lot = taken[0]
+            part = min(points, taken[1])
+            taken[1] -= part
+            points -= part
+            if taken[1] == 0:
+                redemption.taken.pop()
+            died = lot.moves['expire']
+            alive += self.restore(lot, part, kind)
+            dead += died - lot.moves['expire']
+        return alive, dead
+
+    def capture(self, hold, points):
+        self.bring_back(hold, hold.left() - points, 'hold')
+        for lot, part in hold.taken:
+            lot.moves['hold'] += part
+            lot.moves['redeem'] -= part
+        hold.state = 'captured'
+        self.pay_debts()
+
+    def release(self, hold):
+        self.bring_back(hold, hold.left(), 'hold')
+        hold.state = 'released'
+        self.pay_debts()
+
+    def reverse(self, redemption, points):
+        back = self.bring_back(redemption, points, 'restore')
+        if not redemption.taken:
+            redemption.state = 'reversed'
+        self.pay_debts()
+        return back
 
     # -- purchases
 
@@ -467,6 +556,7 @@ class Account:
         award.lots = [self.grant(points, at, key=key, earned_at=occurred_at, available_at=available_at,
                                  expires_at=expires_at, award=award)
                       for (available_at, expires_at), points in zip(dates, award.kept_points(award.amount))]
+        self.pay_debts()
         self.count(award.counted_at, award.amount, sum(lot.points for lot in award.lots), at)
         return award
 
@@ -487,39 +577,97 @@ class Account:
         before, after = award.kept_points(award.kept), award.kept_points(kept)
         award.kept = kept
         for lot, was, is_now in zip(award.lots, before, after):
-            if is_now < was:
-                self.take_back(lot, was - is_now)
-            elif is_now > was:
+            if is_now > was:
                 self.give_back(lot, is_now - was)
+        self.take_back([[lot, was - is_now] for lot, was, is_now in sorted(zip(award.lots, before, after)) if is_now < was], sorted(award.lots))
+        self.pay_debts()
         self.count(award.counted_at, cents, sum(after) - sum(before), self.settled_at)
 
-    def take_back(self, lot, points):
-        """Own points first, what has expired counting as taken; then by the program's policy."""
+    def take_back(self, dues, own):
+        """dues: [lot of the award, what it is to lose].  From the award's own lots, pending ones first, what has expired
+        counting as taken, each for its own share first; then by the program's policy."""
         pending_only = self.program.clawback == 'pending_only'
-        own = min(lot.remaining, points)
-        if lot.dead:
-            lot.remaining -= own
-            lot.moves['clawback'] -= own
-            lot.moves['expire'] += own
-            points -= own
-        elif not pending_only or lot.available_at > self.settled_at:
-            self.change_lot(lot, -own, 'clawback')
-            points -= own
+        now = self.settled_at
+        for lot in [lot for lot in own if not lot.dead and lot.available_at > now]:
+            self.take_from(lot, dues)
         if not pending_only:
-            for other in list(self.live):
-                if points == 0:
-                    break
-                if other is not lot and other.available_at <= self.settled_at:
-                    part = min(other.remaining, points)
-                    self.change_lot(other, -part, 'clawback')
-                    points -= part
-        lot.owed += points
+            for lot in [lot for lot in own if not lot.dead]:
+                self.take_from(lot, dues)
+        for lot in [lot for lot in own if lot.dead]:
+            self.take_from(lot, dues)
+        for due in dues:
+            if not pending_only:
+                for other in list(self.live):
+                    if due[1] and other.available_at <= now:
+                        self.take_from(other, [due])
+            lot, points = due
+            if points and self.program.clawback == 'debt':
+                lot.moves['clawback'] -= points
+                lot.moves['debt'] += points
+                self.debts.append(Debt(lot, points))
+            else:
+                lot.owed += points
+
+    def take_from(self, payer, dues):
+        """For its own share, then for those of the others."""
+        for due in sorted(dues, key=lambda due: due[0] is not payer):
+            part = min(payer.remaining, due[1])
+            if part == 0:
+                continue
+            if payer.dead:
+                payer.remaining -= part
+                payer.moves['clawback'] -= part
+                payer.moves['expire'] += part
+            else:
+                self.change_lot(payer, -part, 'clawback')
+            due[1] -= part
+            if payer is not due[0]:
+                due[0].payments.append([payer, part, None])
 
     def give_back(self, lot, points):
-        owed = min(lot.owed, points)
+        """A return is undone from its end."""
+        part = min(lot.owed, points)
+        lot.owed -= part
+        points -= part
+        for debt in reversed(self.debts):
+            part = min(debt.left, points) if debt.lot is lot else 0
+            debt.left -= part
+            points -= part
+            lot.moves['clawback'] += part
+            lot.moves['debt'] -= part
+        while points and lot.payments:
+            payer, paid, debt = payment = lot.payments[-1]
+            part = min(paid, points)
+            points -= part
+            payment[1] -= part
+            if payment[1] == 0:
+                lot.payments.pop()
+            if debt:
+                lot.moves['clawback'] += part
+                lot.moves['debt'] -= part
+            self.restore(payer, part, 'repay' if debt else 'clawback')
+        if points:
+            self.change_lot(lot, points, 'clawback')
+
+    def restore(self, lot, points, kind):
+        """To a lot; what it owes is paid first."""
+        owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
         lot.owed -= owed
+        lot.moves['clawback'] -= owed
+        lot.moves[kind] += owed
         if points > owed:
-            self.change_lot(lot, points - owed, 'clawback')
+            self.change_lot(lot, points - owed, kind)
+        return 0 if lot.dead else points - owed
+
+    def pay_debts(self):
+        """While something is owed, nothing is available."""
+        for debt in self.debts:
+            for lot in list(self.live) if debt.left else ():
+                if lot.available_at <= self.settled_at and debt.left:
+                    part = min(lot.remaining, debt.left)
+                    self.change_lot(lot, -part, 'repay')
+                    debt.left -= part
+                    debt.lot.payments.append([lot, part, debt])
 
 
 class Shop:
@@ -670,7 +818,7 @@ class Shop:
         if account.debt() or account.available() < points:
             raise Refused('LY001')
 
-    def redeem(self, member, points, reward, quantity, key):
+    def redeem(self, member, points, reward, quantity, hold, key):
         if points is not None:
             self.check_points(points)
             if points < 0:
@@ -685,10 +833,44 @@ class Shop:
                     raise Refused('LY005')
                 cost = self.program.rewards[reward] * quantity
             self.check_available(account, cost)
-            account.burn(cost, 'redeem')
-            account.redemptions.append([cost, 'captured', key, account.settled_at])
-            return [cost, 'captured']
-        return self.request(member, 'redeem', (points, reward, quantity), key, work)
+            at = account.settled_at
+            redemption = Redemption(cost, 'captured' if hold is None else 'held', key, at, None if hold is None else at + (hold or HOLD))
+            redemption.taken = account.burn(cost, 'redeem' if hold is None else 'hold')
+            account.redemptions.append(redemption)
+            return redemption
+        redemption = self.request(member, 'redeem', (points, reward, quantity, HOLD if hold == 0 else hold), key, work)
+        if redemption.state == 'held':
+            self.accounts[member].settle(self.now)      # an old one is answered as it is now: it may have lapsed
+        return [redemption.points, redemption.state]
+
+    def change_redemption(self, member, n, what, points, key):
+        """Capture, release or reverse the member's nth redemption."""
+        account = self.accounts.get(member)
+        if account is None or n >= len(account.redemptions):
+            raise Refused('LY017')
+
+        def work(account):
+            redemption = account.redemptions[n]
+            if redemption.state != ('captured' if what == 'reverse' else 'held'):
+                raise Refused('LY006')
+            if what == 'capture' and account.status != 'active':
+                raise Refused('LY009')
+            if points is not None:
+                self.check_points(points)
+                if points < 0:
+                    raise Refused('LY017')
+            about = redemption.left() if points is None else points
+            if about > redemption.left():
+                raise Refused('LY006')
+            if what == 'reverse':
+                alive, dead = account.reverse(redemption, about)
+                return [about, redemption.state, alive, dead]
+            if what == 'capture':
+                account.capture(redemption, about)
+            else:
+                account.release(redemption)
+            return [about, redemption.state]
+        return self.request(member, what, (n, points), key, work)
 
     def adjust(self, member, points, key, expires_at, available_at, counts):
         self.check_points(points)
@@ -708,6 +890,7 @@ class Shop:
                 if end <= start:
                     raise Refused('LY017')
                 account.grant(points, at, key=None, earned_at=at, available_at=start, expires_at=end)
+                account.pay_debts()
                 answer = [points, start, end]
             if counts:
                 account.count(at, 0, points, at)
