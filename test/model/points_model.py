@@ -650,14 +650,34 @@ class Account:
             self.change_lot(lot, points, 'clawback')
 
     def restore(self, lot, points, kind):
-        """To a lot; what it owes is paid first."""
+        """To a lot: of one of which something was returned, what it owes is paid first, and then those who paid in its
+        place.  How many live in the end."""
         owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
         lot.owed -= owed
+        lot.moves[kind] += points
         lot.moves['clawback'] -= owed
-        lot.moves[kind] += owed
-        if points > owed:
-            self.change_lot(lot, points - owed, kind)
-        return 0 if lot.dead else points - owed
+        points -= owed
+        alive = 0
+        returned = lot.award and lot.award.kept != lot.award.amount
+        while points and returned:
+            payment = next((payment for payment in reversed(lot.payments) if payment[0] is not lot), None)
+            if payment is None:
+                break
+            payer, paid, debt = payment
+            part = min(paid, points)
+            points -= part
+            payment[1] -= part
+            if payment[1] == 0:
+                lot.payments.remove(payment)
+            if debt:
+                lot.payments.append([lot, part, debt])
+            way = 'repay' if debt else 'clawback'
+            lot.moves[way] -= part
+            alive += self.restore(payer, part, way)
+        if points:
+            lot.moves[kind] -= points
+            self.change_lot(lot, points, kind)
+        return alive if lot.dead else alive + points
 
     def pay_debts(self):
         """While something is owed, nothing is available."""
