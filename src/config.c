@@ -929,3 +929,14 @@ config_member_now(int64 member_id)
 		member_id = merged->into;
 	return member_id;
 }
+
+bool
+config_member_absorbed(int64 member_id)
+{
+	Config	   *config = config_get();
+
+	for (int i = 0; i < config->nmerged; i++)
+		if (config->merged[i].into == member_id)
+			return true;
+	return false;
+}
