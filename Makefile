@@ -32,12 +32,13 @@ EXTRA_CLEAN = tmp_install tmp_check
 
 PG_CONFIG ?= pg_config
 
-.PHONY: help deps demo test test-17 bench accept installcheck-pgtap installcheck-sql installcheck-tap
+.PHONY: help deps demo test test-long test-17 bench accept installcheck-pgtap installcheck-sql installcheck-tap
 
 help:
 	@printf '%s\n' \
 	 'make demo        see it: build, start a throw-away server, load two years of purchases' \
 	 'make test        every test, in a throw-away server; nothing is written outside of a temporary directory' \
+	 'make test-long   what make test tries by samples, in full: hours' \
 	 'make test-17     the same on PostgreSQL 17, in a Debian 13 that debootstrap makes (root)' \
 	 'make bench       the figures of the README' \
 	 'make deps        install what building and testing needs (Debian; the targets above call it)' \
@@ -52,8 +53,8 @@ deps:
 demo bench: deps
 	@scripts/throwaway.sh $@
 
-test: deps
-	@scripts/throwaway.sh test
+test test-long: deps
+	@scripts/throwaway.sh $@
 
 test-17:
 	@scripts/debian13.sh
@@ -63,7 +64,7 @@ accept:
 	cp results/*.out expected/
 
 # ---- PostgreSQL from here on ----
-ifeq ($(filter-out help deps demo bench test test-17 accept,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out help deps demo bench test test-long test-17 accept,$(or $(MAKECMDGOALS),all)),)
 else
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)

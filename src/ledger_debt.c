@@ -93,14 +93,6 @@ ledger_cancel_debts(Account *account, Lot *award, Points points, TimestampTz at)
 	return cancelled;
 }
 
-void
-ledger_unpay(Account *account, Lot *award, Lot *payer, int64 debt, Points points, TimestampTz at)
-{
-	ledger_move(account, award, ENTRY_CLAWBACK, points, at, 0, 0);
-	ledger_move(account, award, ENTRY_DEBT, -points, at, 0, debt);
-	ledger_restore(account, payer, points, ENTRY_REPAY, 0, debt, at);
-}
-
 /* Of one lot, to the oldest debts. */
 static void
 pay_from(Account *account, Lot *lot, TimestampTz at)

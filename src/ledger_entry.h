@@ -19,9 +19,6 @@ extern void ledger_owe(Account *account, Lot *award, Points points, TimestampTz 
 extern Points ledger_cancel_debts(Account *account, Lot *award, Points points, TimestampTz at);
 extern void ledger_write_debts(Account *account);
 
-/* Points that a debt no longer asks of others: its award's lot has them back, and they go to who repaid. */
-extern void ledger_unpay(Account *account, Lot *award, Lot *payer, int64 debt, Points points, TimestampTz at);
-
 /* A live lot gains or loses points, and the balance (available or pending) with it. */
 extern void ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
 

@@ -9,7 +9,8 @@
  *	 to lose: who pays for another lot's share says so (origin).
  * - Points that got another life (ledger_move.c) are the award's own, wherever in the account they lie.
  * - When the purchase comes back all this is undone from the end: nobody gains a later expiry by it.
- * - lot.owed is what a return could not take: paid first by what comes back to the lot.
+ * - What comes back to a lot of which something was returned pays for that first: what the lot owes, then those who
+ *	 paid in its place.
  */
 #include "postgres.h"
 
@@ -376,20 +377,22 @@ compare_payers(const void *a, const void *b)
 }
 
 static int
-compare_latest(const void *a, const void *b)
+compare_entries(const void *a, const void *b)
 {
 	int64		one = ((const Payment *) a)->entry_no;
 	int64		two = ((const Payment *) b)->entry_no;
 
-	return one > two ? -1 : one < two;
+	return one < two ? -1 : one > two;
 }
 
-/* Without what was given back already, which undid the latest payments of its lot and debt; the latest first. */
+/* Those that were not given back: that undid the latest of the same lot and debt.  The last one is the latest. */
 static void
-open_payments(Payments *payments)
+open_payments(Account *account, const Lot *lot, Payments *payments)
 {
 	int			n = 0;
 
+	payments->n = 0;
+	collect_payments(account, lot->entry_no, false, payments);
 	if (payments->n > 1)
 		qsort(payments->list, payments->n, sizeof(Payment), compare_payers);
 	for (int i = 0; i < payments->n; i++)
@@ -410,30 +413,59 @@ open_payments(Payments *payments)
 	}
 	payments->n = n;
 	if (n > 1)
-		qsort(payments->list, n, sizeof(Payment), compare_latest);
+		qsort(payments->list, n, sizeof(Payment), compare_entries);
 }
 
-/* To the lots that paid in the place of this one.  Returns how much. */
+/* Has nothing of the purchase been returned?  Then nobody has paid for this lot. */
+static bool
+is_kept(const Lot *lot)
+{
+	return lot->amount == NULL || (lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0);
+}
+
+/* The latest payment that is not undone; own: or one of the lot itself, to its debt.  false when there is none. */
+static bool
+next_payment(Payments *payments, const Lot *lot, bool own, Payment *payment)
+{
+	while (payments->n > 0)
+	{
+		*payment = payments->list[--payments->n];
+		if (own || payment->lot_entry_no != lot->entry_no)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The lots that paid in the place of this one have up to `points` of it back: because the purchase comes back
+ * (returned), or because the lot itself has points to pay with now.  Returns how much; *alive grows by what lives.
+ */
 static Points
-give_to_payers(Account *account, Lot *lot, Points points, TimestampTz at)
+give_to_payers(Account *account, Lot *lot, Points points, bool returned, TimestampTz at, Points *alive)
 {
 	Payments	payments = {0};
+	Payment		p;
 	Points		given = 0;
 
-	collect_payments(account, lot->entry_no, false, &payments);
-	open_payments(&payments);
-	for (int i = 0; i < payments.n && given < points; i++)
+	open_payments(account, lot, &payments);
+	while (given < points && next_payment(&payments, lot, returned, &p))
 	{
-		const Payment *p = &payments.list[i];
-		Points		part = Min(p->points, points - given);
-		Lot		   *payer;
+		Points		part = Min(p.points, points - given);
+		Lot		   *payer = ledger_lot(account, p.lot_expires_at, p.lot_entry_no);
 
-		payer = ledger_lot(account, p->lot_expires_at, p->lot_entry_no);
-		if (p->debt)
-			ledger_unpay(account, lot, payer, p->debt, part, at);
-		else
-			ledger_restore(account, payer, part, ENTRY_CLAWBACK, 0, lot->entry_no, at);
+		CHECK_FOR_INTERRUPTS();
+		if (returned && p.debt)
+		{
+			ledger_move(account, lot, ENTRY_CLAWBACK, part, at, 0, 0);
+			ledger_move(account, lot, ENTRY_DEBT, -part, at, 0, p.debt);
+		}
+		else if (!returned)
+			ledger_move(account, lot, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, -part, at, 0, p.debt);
+		*alive += ledger_restore(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
+								 p.debt ? p.debt : lot->entry_no, at);
 		given += part;
+		if (!is_kept(payer))	/* it has passed points on, maybe for this lot */
+			open_payments(account, lot, &payments);
 	}
 	return given;
 }
@@ -442,13 +474,14 @@ static void
 give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Points		owed = Min(lot->owed, points);
+	Points		alive = 0;
 
 	lot->owed -= owed;
 	points -= owed;
 	if (points > 0)
 		points -= ledger_cancel_debts(account, lot, points, at);
 	if (points > 0)
-		points -= give_to_payers(account, lot, points, at);
+		points -= give_to_payers(account, lot, points, true, at, &alive);
 	if (points == 0)
 		return;
 	ledger_move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
@@ -461,16 +494,21 @@ ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 
 {
 	/* under pending_only what is owed was left to the member */
 	Points		owed = account->program->clawback == CLAWBACK_PENDING_ONLY ? 0 : Min(lot->owed, points);
+	Points		alive = 0;
 
+	check_stack_depth();		/* payers have payers */
 	ledger_move(account, lot, kind, points, at, redemption_id, origin);
 	if (owed > 0)
 	{
 		ledger_move(account, lot, ENTRY_CLAWBACK, -owed, at, 0, 0);
 		lot->owed -= owed;
 		lot->changed = true;
+		points -= owed;
 	}
-	if (points == owed)
-		return 0;
-	ledger_refill(account, lot, points - owed, at);
-	return lot->expires_at > at ? points - owed : 0;
+	if (points > 0 && !is_kept(lot))
+		points -= give_to_payers(account, lot, points, false, at, &alive);
+	if (points == 0)
+		return alive;
+	ledger_refill(account, lot, points, at);
+	return lot->expires_at > at ? points_add(alive, points) : alive;
 }

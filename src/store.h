@@ -80,8 +80,8 @@ extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot se
 extern void store_close(Store *store);
 
 /*
- * Lock and read the accounts of `members` (descending, distinct: the order of all locks) in one program.  Unknown ones are
- * enrolled when enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in
+ * Lock and read the accounts of `members` (descending, distinct: the order of all locks) in one program.  Unknown ones
+ * are enrolled when enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in
  * `context`.  A member who was merged after the transaction looked (config_member_now) is a serialization failure.
  */
 extern void store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,

@@ -190,8 +190,8 @@ WITH entry AS (
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
-  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  WHERE a.debt > 0
+  CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
+  WHERE a.debt > 0 AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,

@@ -192,11 +192,12 @@ class Share:
 
 class Lot:
     __slots__ = ('no', 'key', 'earned_at', 'available_at', 'expires_at', 'at', 'points', 'remaining', 'owed', 'moves',
-                 'award', 'dead', 'open')
+                 'award', 'dead', 'open', 'payments')
 
     def __init__(self, **columns):
         self.remaining = self.owed = 0
         self.moves = defaultdict(int)
+        self.payments = []                      # [who paid for this lot's share, points, the debt it repaid or None]
         self.award = None
         self.dead = False
         self.open = False
@@ -205,6 +206,13 @@ class Lot:
 
     def __lt__(self, other):
         return (self.expires_at, self.no) < (other.expires_at, other.no)
+
+
+class Debt:
+    __slots__ = ('lot', 'amount', 'left')
+
+    def __init__(self, lot, amount):
+        self.lot, self.amount, self.left = lot, amount, amount
 
 
 class Award:
@@ -235,7 +243,7 @@ class Account:
         self.live = []                          # those with something alive in them, in burn order
         self.spend = defaultdict(int)           # by first instant of a period
         self.earned = defaultdict(int)
-        self.debts = []                         # [amount, left]
+        self.debts = []                         # oldest first
         self.redemptions = []                   # [points, state, key, at]
         self.requests = {}                      # key -> (call, arguments, answer)
         self.changes = []                       # of tier: (at, from, to, held until, reason)
@@ -327,10 +335,18 @@ class Account:
         if at <= self.settled_at:
             return self.settled_at
         if undo is not None:
-            undo.append((self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes),
-                         list(self.live), [(lot, lot.moves.get('expire', 0)) for lot in self.live]))
-        for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
-            self.die(lot)
+            undo.append((self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes), list(self.live),
+                         [(lot, lot.remaining, dict(lot.moves)) for lot in self.live],
+                         [(debt, debt.left, len(debt.lot.payments)) for debt in self.debts]))
+        while self.debt():
+            # what becomes available pays at its own instant, in the order of time
+            release = min((lot.available_at for lot in self.live if self.settled_at < lot.available_at < lot.expires_at), default=FOREVER)
+            if release > at:
+                break
+            self.bury(release)
+            self.settled_at = release
+            self.pay_debts()
+        self.bury(at)
         while self.tier_until <= at:
             self.review()
         if at >= self.period[1]:
@@ -340,12 +356,19 @@ class Account:
 
     def put_back(self, undo):
         if undo:
-            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, moves = undo[0]
+            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, lots, debts = undo[0]
             del self.changes[changes:]
-            for lot, expired in moves:
-                lot.dead = False
-                lot.open = True
-                lot.moves['expire'] = expired
+            for lot, remaining, moves in lots:
+                lot.dead, lot.open, lot.remaining = False, True, remaining
+                lot.moves.clear()
+                lot.moves.update(moves)
+            for debt, left, payments in debts:
+                debt.left = left
+                del debt.lot.payments[payments:]
+
+    def bury(self, at):
+        for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
+            self.die(lot)
 
     def die(self, lot):
         """What remains of it counts no more."""
@@ -367,7 +390,7 @@ class Account:
         return 0
 
     def debt(self):
-        return sum(left for _, left in self.debts)
+        return sum(debt.left for debt in self.debts)
 
     def next_expiry(self):
         """When something dies next, and how much."""
@@ -467,6 +490,7 @@ class Account:
         award.lots = [self.grant(points, at, key=key, earned_at=occurred_at, available_at=available_at,
                                  expires_at=expires_at, award=award)
                       for (available_at, expires_at), points in zip(dates, award.kept_points(award.amount))]
+        self.pay_debts()
         self.count(award.counted_at, award.amount, sum(lot.points for lot in award.lots), at)
         return award
 
@@ -487,39 +511,97 @@ class Account:
         before, after = award.kept_points(award.kept), award.kept_points(kept)
         award.kept = kept
         for lot, was, is_now in zip(award.lots, before, after):
-            if is_now < was:
-                self.take_back(lot, was - is_now)
-            elif is_now > was:
+            if is_now > was:
                 self.give_back(lot, is_now - was)
+        self.take_back([[lot, was - is_now] for lot, was, is_now in sorted(zip(award.lots, before, after)) if is_now < was], sorted(award.lots))
+        self.pay_debts()
         self.count(award.counted_at, cents, sum(after) - sum(before), self.settled_at)
 
-    def take_back(self, lot, points):
-        """Own points first, what has expired counting as taken; then by the program's policy."""
+    def take_back(self, dues, own):
+        """dues: [lot of the award, what it is to lose].  From the award's own lots, pending ones first, what has expired
+        counting as taken, each for its own share first; then by the program's policy."""
         pending_only = self.program.clawback == 'pending_only'
-        own = min(lot.remaining, points)
-        if lot.dead:
-            lot.remaining -= own
-            lot.moves['clawback'] -= own
-            lot.moves['expire'] += own
-            points -= own
-        elif not pending_only or lot.available_at > self.settled_at:
-            self.change_lot(lot, -own, 'clawback')
-            points -= own
+        now = self.settled_at
+        for lot in [lot for lot in own if not lot.dead and lot.available_at > now]:
+            self.take_from(lot, dues)
         if not pending_only:
-            for other in list(self.live):
-                if points == 0:
-                    break
-                if other is not lot and other.available_at <= self.settled_at:
-                    part = min(other.remaining, points)
-                    self.change_lot(other, -part, 'clawback')
-                    points -= part
-        lot.owed += points
+            for lot in [lot for lot in own if not lot.dead]:
+                self.take_from(lot, dues)
+        for lot in [lot for lot in own if lot.dead]:
+            self.take_from(lot, dues)
+        for due in dues:
+            if not pending_only:
+                for other in list(self.live):
+                    if due[1] and other.available_at <= now:
+                        self.take_from(other, [due])
+            lot, points = due
+            if points and self.program.clawback == 'debt':
+                lot.moves['clawback'] -= points
+                lot.moves['debt'] += points
+                self.debts.append(Debt(lot, points))
+            else:
+                lot.owed += points
+
+    def take_from(self, payer, dues):
+        """For its own share, then for those of the others."""
+        for due in sorted(dues, key=lambda due: due[0] is not payer):
+            part = min(payer.remaining, due[1])
+            if part == 0:
+                continue
+            if payer.dead:
+                payer.remaining -= part
+                payer.moves['clawback'] -= part
+                payer.moves['expire'] += part
+            else:
+                self.change_lot(payer, -part, 'clawback')
+            due[1] -= part
+            if payer is not due[0]:
+                due[0].payments.append([payer, part, None])
 
     def give_back(self, lot, points):
-        owed = min(lot.owed, points)
+        """A return is undone from its end."""
+        part = min(lot.owed, points)
+        lot.owed -= part
+        points -= part
+        for debt in reversed(self.debts):
+            part = min(debt.left, points) if debt.lot is lot else 0
+            debt.left -= part
+            points -= part
+            lot.moves['clawback'] += part
+            lot.moves['debt'] -= part
+        while points and lot.payments:
+            payer, paid, debt = payment = lot.payments[-1]
+            part = min(paid, points)
+            points -= part
+            payment[1] -= part
+            if payment[1] == 0:
+                lot.payments.pop()
+            if debt:
+                lot.moves['clawback'] += part
+                lot.moves['debt'] -= part
+            self.restore(payer, part, 'repay' if debt else 'clawback')
+        if points:
+            self.change_lot(lot, points, 'clawback')
+
+    def restore(self, lot, points, kind):
+        """To a lot; what it owes is paid first."""
+        owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
         lot.owed -= owed
+        lot.moves['clawback'] -= owed
+        lot.moves[kind] += owed
         if points > owed:
-            self.change_lot(lot, points - owed, 'clawback')
+            self.change_lot(lot, points - owed, kind)
+        return 0 if lot.dead else points - owed
+
+    def pay_debts(self):
+        """While something is owed, nothing is available."""
+        for debt in self.debts:
+            for lot in list(self.live) if debt.left else ():
+                if lot.available_at <= self.settled_at and debt.left:
+                    part = min(lot.remaining, debt.left)
+                    self.change_lot(lot, -part, 'repay')
+                    debt.left -= part
+                    debt.lot.payments.append([lot, part, debt])
 
 
 class Shop:
@@ -708,6 +790,7 @@ class Shop:
                 if end <= start:
                     raise Refused('LY017')
                 account.grant(points, at, key=None, earned_at=at, available_at=start, expires_at=end)
+                account.pay_debts()
                 answer = [points, start, end]
             if counts:
                 account.count(at, 0, points, at)

@@ -128,7 +128,7 @@ def a_program(rng):
         rewards={'cup': 25 * POINT, 'pen': 4 * POINT})
 
 
-CLAWBACKS = ['to_zero', 'pending_only']
+CLAWBACKS = ['to_zero', 'to_zero', 'pending_only', 'debt', 'debt']
 
 
 def interval_or_null(value):
@@ -235,8 +235,8 @@ def state(shop, members):
             lines.append('|'.join(['tier', str(member), epoch(at), tier(old), tier(new), epoch(until), reason]))
         for cost, its_state, key, at in account.redemptions:
             lines.append('|'.join(['redemption', str(member), str(cost), its_state, key or '-', epoch(at)]))
-        for amount, left in account.debts:
-            lines.append('|'.join(['debt', str(member), str(amount), str(left)]))
+        for debt in account.debts:
+            lines.append('|'.join(['debt', str(member), str(debt.amount), str(debt.left)]))
     return lines
 
 

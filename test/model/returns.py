@@ -6,6 +6,7 @@ balance must be after each of them: written from the documented semantics, never
 
 The statements print one line for each step after which the ledger says something else.  MISTAKE plants one in the model:
   life    a purchase that comes back has its points again in its own lot, whoever paid for the return
+  chain   what comes back to a lot stays there, whoever paid for its return
   owed    what a return could not take is forgotten
   first   debts are repaid by the latest, not by the oldest
   release what becomes available while something is owed stays the member's
@@ -195,9 +196,22 @@ class Account:
             payment[1] -= part
             if not payment[1]:
                 lot.paid_by.pop()
-            owed = min(payer.owed, part) if self.policy != 'pending_only' else 0
-            payer.owed -= owed
-            payer.left += part - owed
+            self.come_back(payer, part)
+        lot.left += points
+
+    def come_back(self, lot, points):
+        """what comes back to a lot pays what was returned of it: what it owes, then who paid in its place, the last first"""
+        owed = min(lot.owed, points) if self.policy != 'pending_only' else 0
+        lot.owed -= owed
+        points -= owed
+        while points and lot.paid_by and mistake != 'chain':
+            payer, paid, debt = payment = lot.paid_by[-1]
+            part = min(paid, points)
+            points -= part
+            payment[1] -= part
+            if not payment[1]:
+                lot.paid_by.pop()
+            self.come_back(payer, part)
         lot.left += points
 
 

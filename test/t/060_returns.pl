@@ -45,7 +45,7 @@ for my $store ('heap', 'sql')
 {
 	is(differences("same_$store", $store, $seed, $steps), '', "the ledger agrees after each of $steps steps, store $store");
 }
-for my $mistake ('life', 'owed', 'first', 'release')
+for my $mistake ('life', 'chain', 'owed', 'first', 'release')
 {
 	isnt(differences("control_$mistake", 'heap', $seed, 400, $mistake), '', "control: a mistake in the computation ($mistake) is seen");
 }
