@@ -270,14 +270,6 @@ extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 r
  */
 extern void ledger_pay_debts(Account *account, TimestampTz at);
 
-/*
- * Points come back to a lot that they had left, by a movement of `kind` (see Movement for the rest).  Its own owed
- * points are paid first (not under pending_only), then the lots that paid for its return have theirs back; dead points
- * stay dead.  Returns how many are alive; when all is restored, ledger_pay_debts() takes from them what is owed.
- */
-extern Points ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id,
-							 int64 origin, TimestampTz at);
-
 /* Points for no purchase. */
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
 						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);

@@ -461,7 +461,7 @@ give_to_payers(Account *account, Lot *lot, Points points, bool returned, Timesta
 		}
 		else if (!returned)
 			ledger_move(account, lot, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, -part, at, 0, p.debt);
-		*alive += ledger_restore(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
+		*alive += ledger_come_back(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
 								 p.debt ? p.debt : lot->entry_no, at);
 		given += part;
 		if (!is_kept(payer))	/* it has passed points on, maybe for this lot */
@@ -489,7 +489,7 @@ give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 }
 
 Points
-ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
+ledger_come_back(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
 			   TimestampTz at)
 {
 	/* under pending_only what is owed was left to the member */
