@@ -172,7 +172,7 @@ BEGIN
   ), sold AS (
     SELECT l.source_id, l.source_key, l.member_id, sum(l.amount) AS amount, sum(coalesce(l.kept_amount, 0)) AS kept_amount, min(l.entry_no) AS entry_no,
       bool_or(l.kept_amount IS NOT NULL AND l.amount = 0) AS kept_nothing
-    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0
+    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0 AND NOT (l.available_at = 'infinity' AND l.kept_amount IS NULL)
       AND EXISTS (SELECT FROM returned e WHERE e.of_source_id = l.source_id AND e.of_key = l.source_key)
     GROUP BY 1, 2, 3
   )
