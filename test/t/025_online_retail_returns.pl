@@ -171,7 +171,7 @@ my $state = q{
 	SELECT 'lot', to_jsonb(l) - 'posted_at' FROM loyalty.lot l ORDER BY l.program_id, l.member_id, l.entry_no;
 	SELECT 'movement', to_jsonb(m) - 'posted_at' - 'redemption_id' FROM loyalty.movement m ORDER BY m.program_id, m.member_id, m.entry_no;
 	SELECT 'refund', to_jsonb(f) - 'posted_at' FROM loyalty.refund f ORDER BY f.program_id, f.member_id, f.source_key, f.part;
-	SELECT 'debt', to_jsonb(d) FROM loyalty.debt d ORDER BY d.program_id, d.member_id, d.entry_no;
+	SELECT 'debt', to_jsonb(d) - 'posted_at' FROM loyalty.debt d ORDER BY d.program_id, d.member_id, d.entry_no;
 	SELECT 'tier_change', to_jsonb(t) - 'posted_at' FROM loyalty.tier_change t ORDER BY t.program_id, t.member_id, t.at, t.change_no;
 };
 my %states;
