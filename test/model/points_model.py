@@ -1,8 +1,8 @@
 """A loyalty program computed a second time, in other words and another language: the other side of random_operations.py.
-Where the documentation leaves a choice (reviewing and prolonging tiers, which lot of an award pays first, who is paid by
-what comes back) it follows the engine's choice: there it shows that stores and histories agree, not that the choice is right.
-  Everything is an integer: money in 1/100, points in 1/10,000, results of rules in 1/100,000,000,
-time in microseconds since 1970.  An instant without end is FOREVER or NEVER.
+Where the documentation leaves a choice (reviewing and prolonging tiers, which lot of an award pays first, who is paid
+by what comes back) it follows the engine's choice: there it shows that stores and histories agree, not that the choice
+is right.  Everything is an integer: money in 1/100, points in 1/10,000, results of rules in 1/100,000,000, time in
+microseconds since 1970.  An instant without end is FOREVER or NEVER.
 
 Where the documents are silent, the model says here what it takes for granted:
 - A row that lies ahead of the statement counts in the period in which it came.
