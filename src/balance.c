@@ -26,6 +26,7 @@
 PG_FUNCTION_INFO_V1(loyalty_instant);
 PG_FUNCTION_INFO_V1(loyalty_settled);
 PG_FUNCTION_INFO_V1(loyalty_due_tier_changes);
+PG_FUNCTION_INFO_V1(loyalty_due_movements);
 PG_FUNCTION_INFO_V1(loyalty_balance);
 PG_FUNCTION_INFO_V1(loyalty_award);
 
@@ -162,6 +163,41 @@ loyalty_due_tier_changes(PG_FUNCTION_ARGS)
 			values[2] = Int32GetDatum(change->to_tier);
 			nulls[2] = change->to_tier == 0;
 			values[3] = TimestampTzGetDatum(change->held_until);
+			tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+		}
+	}
+	reading_end(&reading);
+	return (Datum) 0;
+}
+
+/* loyalty.due_movements(member_id, program_id, at): those that settling to `at` would write down */
+Datum
+loyalty_due_movements(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
+	Reading		reading;
+
+	refuse_infinite(at);
+	InitMaterializedSRF(fcinfo, 0);
+	reading = reading_begin(config_program_by_id(PG_GETARG_INT32(1)), PG_GETARG_INT64(0));
+	if (reading.account)
+	{
+		ledger_settle(reading.account, at);
+		for (int i = 0; i < reading.account->nmovements; i++)
+		{
+			const Movement *m = &reading.account->movements[i];
+			Datum		values[7];
+			bool		nulls[7] = {0};
+
+			values[0] = Int64GetDatum(m->entry_no);
+			values[1] = TimestampTzGetDatum(m->at);
+			values[2] = CStringGetTextDatum(entry_kind_names[m->kind]);
+			values[3] = TimestampTzGetDatum(m->lot_expires_at);
+			values[4] = Int64GetDatum(m->lot_entry_no);
+			values[5] = Int64GetDatum(m->points);
+			values[6] = Int64GetDatum(m->redemption_id);
+			nulls[6] = m->redemption_id == 0;
 			tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		}
 	}

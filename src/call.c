@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -65,19 +66,49 @@ call_points(const Program *program, Numeric value)
 
 /* ---- the account ---- */
 
-void
-call_begin(Call *call, const char *name, const Program *program, int64 member)
+static void
+open_call(Call *call, const char *name)
 {
-	*call = (Call) {.name = name, .program = program};
+	*call = (Call) {.name = name};
 	PreventCommandIfReadOnly(psprintf("loyalty.%s()", name));
 	owner_become(&call->caller);
-	call->store = store_open(instant_for_writing(program));
+	call->store = store_open(GetCurrentStatementStartTimestamp());
+}
+
+static void
+lock_account(Call *call, const Program *program, int64 member)
+{
+	call->program = program;
+	store_post_at(call->store, instant_for_writing(program));
 	store_lock_accounts(call->store, program, 1, &member, NULL, CurrentMemoryContext, &call->account);
 	if (call->account == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_UNKNOWN_MEMBER),
 				 errmsg("member " INT64_FORMAT " has no account in program \"%s\"", member, program->name),
 				 errhint("The first purchase enrolls a member, or loyalty.enroll().")));
+}
+
+void
+call_begin(Call *call, const char *name, const Program *program, int64 member)
+{
+	open_call(call, name);
+	lock_account(call, program, member);
+}
+
+/* A redemption's program never changes, so that it can be asked before the account is locked. */
+void
+call_begin_redemption(Call *call, const char *name, int64 member, int64 redemption_id)
+{
+	Redemption *redemption;
+
+	open_call(call, name);
+	redemption = store_find_redemption(call->store, member, redemption_id, CurrentMemoryContext);
+	if (redemption == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("member " INT64_FORMAT " has no redemption " INT64_FORMAT, member, redemption_id),
+				 errhint("loyalty.redeem() returns its number.")));
+	lock_account(call, config_program_by_id(redemption->program_id), member);
 }
 
 void
@@ -92,6 +123,17 @@ call_end(Call *call)
 	ledger_write(call->account);
 	store_close(call->store);
 	owner_restore(&call->caller);
+}
+
+void
+call_check_active(const Account *account)
+{
+	if (strcmp(account->status, "active") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_ACCOUNT_BLOCKED),
+				 errmsg("account of member " INT64_FORMAT " in program \"%s\" is %s", account->member_id,
+						account->program->name, account->status),
+				 errhint("loyalty.unblock() lifts it.")));
 }
 
 void

@@ -48,12 +48,18 @@ extern Points call_points(const Program *program, Numeric value);
 
 /* Lock the member's account; LY002 when there is none.  Refused in read-only transactions. */
 extern void call_begin(Call *call, const char *name, const Program *program, int64 member);
+
+/* The same by one of the member's redemptions, in the program that it belongs to; LY017 when there is none. */
+extern void call_begin_redemption(Call *call, const char *name, int64 member, int64 redemption_id);
 extern void call_settle(Call *call);
 extern void call_end(Call *call);
 
 /* Note what is done by hand, with the names of who does it; read it back by its entry. */
 extern void call_intervene(Call *call, const Intervention *intervention);
 extern void call_intervened(Call *call, int64 entry_no, Intervention *intervention);
+
+/* LY009 unless the account is active */
+extern void call_check_active(const Account *account);
 
 /* LY001 unless `points` are available and nothing is owed */
 extern void call_check_available(const Account *account, Points points);

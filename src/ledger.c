@@ -1,6 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns) and ledger_burn.c (burns) are its other two doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns) and ledger_hold.c (holds, and burns
+ *	  that are undone) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -11,6 +12,7 @@
  * - A lot that is alive counts in `available` or `pending` with what remains of it; a dead one's remaining is
  *	 what died, and equals its expire movements.
  * - open_from is the place in burn order before which nothing is open.
+ * - Settling stops at each instant at which a hold lapses, so that all happens in the order of time.
  */
 #include "postgres.h"
 
@@ -21,6 +23,7 @@
 #include "ledger.h"
 #include "ledger_entry.h"
 #include "money.h"
+#include "stock.h"
 #include "store.h"
 #include "tier.h"
 
@@ -38,8 +41,9 @@ const char *const entry_kind_names[] = {
 	[ENTRY_ADJUST] = "adjust",
 };
 
+static void settle_to(Account *account, TimestampTz at);
 static void settle_lots(Account *account, TimestampTz at);
-static void open_lot(Account *account, const Lot *lot, TimestampTz at);
+static void open_lot(Account *account, Lot *lot, TimestampTz at);
 
 /* ---- accounts in memory ---- */
 
@@ -79,6 +83,18 @@ append_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
 	(*lots)[(*n)++] = lot;
 }
 
+/* The same in burn order. */
+static void
+insert_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
+{
+	int			i;
+
+	append_lot(context, lots, n, max, lot);
+	for (i = *n - 1; i > 0 && lot_compare((*lots)[i - 1], lot->expires_at, lot->entry_no) > 0; i--)
+		(*lots)[i] = (*lots)[i - 1];
+	(*lots)[i] = lot;
+}
+
 void
 ledger_take_lot(Account *account, Lot *lot)
 {
@@ -88,41 +104,70 @@ ledger_take_lot(Account *account, Lot *lot)
 	append_lot(account->context, &account->lots, &account->nlots, &account->max_lots, lot);
 }
 
+/* The account's copy of a lot, whatever way it was read. */
+static Lot *
+known_lot(Account *account, int64 entry_no)
+{
+	for (int i = 0; i < account->nfresh; i++)
+		if (account->fresh[i]->entry_no == entry_no)
+			return account->fresh[i];
+	for (int i = 0; i < account->nlots; i++)
+		if (account->lots[i]->entry_no == entry_no)
+			return account->lots[i];
+	for (int i = 0; i < account->nnamed; i++)
+		if (account->named[i]->entry_no == entry_no)
+			return account->named[i];
+	return NULL;
+}
+
 Lot *
 ledger_named_lot(Account *account, Lot *lot)
 {
+	Lot		   *known = known_lot(account, lot->entry_no);
+
 	Assert(lot->member_id == account->member_id && lot->program_id == account->program->id);
-	for (int i = 0; i < account->nfresh; i++)
-		if (account->fresh[i]->entry_no == lot->entry_no)
-			return account->fresh[i];
-	for (int i = 0; i < account->nlots; i++)
-		if (account->lots[i]->entry_no == lot->entry_no)
-			return account->lots[i];
-	for (int i = 0; i < account->nnamed; i++)
-		if (account->named[i]->entry_no == lot->entry_no)
-			return account->named[i];
+	if (known)
+		return known;
+	lot->closed = lot->remaining == 0;
 	append_lot(account->context, &account->named, &account->nnamed, &account->max_named, lot);
 	return lot;
 }
 
-/* Stored and fresh lots are each in burn order: the smaller of the two heads is next. */
+Lot *
+ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	Lot		   *lot = known_lot(account, entry_no);
+
+	if (lot == NULL)
+		lot = ledger_named_lot(account, store_find_lot(account, expires_at, entry_no));
+	return lot;
+}
+
+/* Stored, fresh and reopened lots are each in burn order: the smallest of the heads is next. */
 Lot *
 ledger_next_lot(Account *account, LotCursor *cursor)
 {
 	Lot		   *stored = NULL;
 	Lot		   *fresh = cursor->fresh < account->nfresh ? account->fresh[cursor->fresh] : NULL;
+	Lot		   *reopened = cursor->reopened < account->nreopened ? account->reopened[cursor->reopened] : NULL;
+	int		   *place = &cursor->fresh;
 
 	if (cursor->stored == account->nlots && !account->all_read && account->stored)
 		store_read_lots(account, account->nlots == 0 ? LOTS_FIRST_READ : LOTS_A_READ);
 	if (cursor->stored < account->nlots)
 		stored = account->lots[cursor->stored];
+	if (reopened && (fresh == NULL || lot_compare(reopened, fresh->expires_at, fresh->entry_no) < 0))
+	{
+		fresh = reopened;
+		place = &cursor->reopened;
+	}
 	if (stored && (fresh == NULL || lot_compare(stored, fresh->expires_at, fresh->entry_no) < 0))
 	{
-		cursor->stored++;
-		return stored;
+		fresh = stored;
+		place = &cursor->stored;
 	}
 	if (fresh)
-		cursor->fresh++;
+		(*place)++;
 	return fresh;
 }
 
@@ -131,20 +176,35 @@ ledger_next_lot(Account *account, LotCursor *cursor)
 TimestampTz
 ledger_settle(Account *account, TimestampTz at)
 {
-	MemoryContext old;
+	Redemption *hold;
 
 	if (at <= account->settled_at)
 		return account->settled_at;
 	if (at >= account->next_change_at)
 	{
-		old = MemoryContextSwitchTo(account->context);
-		tier_settle(account, at);
-		settle_lots(account, at);
-		MemoryContextSwitchTo(old);
+		while ((hold = ledger_first_lapse(account)) != NULL && hold->held_until <= at)
+		{
+			CHECK_FOR_INTERRUPTS();
+			settle_to(account, hold->held_until);
+			ledger_release(account, hold, hold->held_until);
+		}
+		settle_to(account, at);
 	}
 	account->settled_at = at;
 	account->changed = true;
 	return at;
+}
+
+/* No hold lapses before `at`. */
+static void
+settle_to(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_settle(account, at);
+	settle_lots(account, at);
+	account->settled_at = at;
+	MemoryContextSwitchTo(old);
 }
 
 /* Release what has become available, write down what has expired, find the next such instant. */
@@ -154,8 +214,11 @@ settle_lots(Account *account, TimestampTz at)
 	TimestampTz next = tier_next_change(account);
 	LotCursor	cursor = {0};
 	bool		found = false;
+	Redemption *hold = ledger_first_lapse(account);
 	Lot		   *lot;
 
+	if (hold)
+		next = Min(next, hold->held_until);
 	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		bool		was_pending = lot->available_at > account->settled_at;
@@ -246,8 +309,13 @@ ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 
 /* A lot holds live points: nothing open may lie before open_from, no change before next_change_at. */
 static void
-open_lot(Account *account, const Lot *lot, TimestampTz at)
+open_lot(Account *account, Lot *lot, TimestampTz at)
 {
+	if (lot->closed)
+	{
+		insert_lot(account->context, &account->reopened, &account->nreopened, &account->max_reopened, lot);
+		lot->closed = false;
+	}
 	if (lot_compare(lot, account->open_from_expires_at, account->open_from_entry_no) < 0)
 	{
 		account->open_from_expires_at = lot->expires_at;
@@ -263,7 +331,6 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 			 TimestampTz expires_at, TimestampTz at)
 {
 	Lot		   *lot = MemoryContextAllocZero(account->context, sizeof(Lot));
-	int			i;
 
 	Assert(at >= account->settled_at);
 	lot->member_id = account->member_id;
@@ -276,10 +343,7 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 	lot->expires_at = points == 0 ? DT_NOBEGIN : expires_at;
 	lot->at = at;
 	lot->posted_at = account->posted_at;
-	append_lot(account->context, &account->fresh, &account->nfresh, &account->max_fresh, lot);
-	for (i = account->nfresh - 1; i > 0 && lot_compare(account->fresh[i - 1], lot->expires_at, lot->entry_no) > 0; i--)
-		account->fresh[i] = account->fresh[i - 1];
-	account->fresh[i] = lot;
+	insert_lot(account->context, &account->fresh, &account->nfresh, &account->max_fresh, lot);
 	account->changed = true;
 	if (points > 0 && lot->expires_at > at)
 		ledger_change_lot(account, lot, points, at);
@@ -367,10 +431,20 @@ ledger_write(Account *account)
 		store_insert_movements(account, account->movements, account->nmovements);
 	if (account->ntier_changes > 0)
 		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
+	for (int i = 0; i < account->nredemptions; i++)
+	{
+		Redemption *redemption = account->redemptions[i];
+
+		if (redemption->changed)
+			store_change_redemption(account, redemption);
+		if (redemption->gives_stock)
+			stock_give(redemption->reward_id, redemption->quantity);
+	}
 	store_change_account(account);
 	/* lots are read again when they are needed again */
-	account->nlots = account->nfresh = account->nnamed = account->nmovements = account->ntier_changes = 0;
-	account->all_read = false;
+	account->nlots = account->nfresh = account->nnamed = account->nreopened = account->nredemptions = 0;
+	account->nmovements = account->ntier_changes = 0;
+	account->all_read = account->holds_read = false;
 	account->read_entry_no = 0;
 	account->changed = false;
 }

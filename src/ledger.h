@@ -61,6 +61,7 @@ typedef struct Lot
 	ItemPointerData tid;		/* valid when stored */
 	bool		stored;
 	bool		changed;
+	bool		closed;			/* held nothing when it was read by key: reading open lots passes it over */
 } Lot;
 
 typedef struct Movement
@@ -75,6 +76,44 @@ typedef struct Movement
 	int64		origin_entry_no;	/* clawback: the award's lot for which another lot paid; 0: none */
 	const char *reason;
 } Movement;
+
+typedef enum RedemptionState
+{
+	REDEMPTION_HELD,
+	REDEMPTION_CAPTURED,
+	REDEMPTION_RELEASED,		/* or lapsed: then it changed at held_until */
+	REDEMPTION_REVERSED			/* all of it */
+} RedemptionState;
+
+extern const char *const redemption_state_names[];	/* as redemption.state has them */
+
+/* A burn, as the columns of loyalty.redemption; NULL, 0: nothing said. */
+typedef struct Redemption
+{
+	int64		redemption_id;
+	int32		program_id;
+	int32		reward_id;
+	int32		quantity;
+	Points		points;			/* when it began */
+	Points		taken;			/* of them, what is held or spent still */
+	RedemptionState state;
+	const char *key;
+	const char *reason;
+	const char *voucher;
+	TimestampTz held_until;		/* infinity: was never held */
+	int64		first_entry;	/* of the movements that took the points */
+	int64		last_entry;
+	TimestampTz at;
+	TimestampTz changed_at;
+	int32		source_id;		/* of points paid on a sale; 0: none */
+	const char *source_key;
+	Points		stated;			/* the most that its row ever said */
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		changed;
+	bool		gives_stock;	/* its pieces of the reward go back when it is written */
+} Redemption;
 
 typedef struct TierChange
 {
@@ -142,6 +181,13 @@ typedef struct Account
 	Lot		  **named;			/* lots read by key, maybe closed */
 	int			nnamed;
 	int			max_named;
+	Lot		  **reopened;		/* of those, closed ones that hold points again, in burn order */
+	int			nreopened;
+	int			max_reopened;
+	Redemption **redemptions;	/* read so far */
+	int			nredemptions;
+	int			max_redemptions;
+	bool		holds_read;		/* all open holds are among them */
 	Movement   *movements;
 	int			nmovements;
 	int			max_movements;
@@ -210,6 +256,7 @@ typedef struct LotCursor
 {
 	int			stored;
 	int			fresh;
+	int			reopened;
 } LotCursor;
 
 extern Lot *ledger_next_lot(Account *account, LotCursor *cursor);
@@ -219,5 +266,36 @@ extern Lot *ledger_named_lot(Account *account, Lot *lot);
 
 /* for the stores: append an open lot that was read in burn order */
 extern void ledger_take_lot(Account *account, Lot *lot);
+
+/*
+ * Redemptions.  The account is settled to `at`, and a redemption is the account's own copy, in the right state: the
+ * caller has seen to it.  ledger_write() writes what changed, and gives pieces of rewards back.
+ */
+
+/* Reserve redemption->points until held_until: out of their lots, where expiry cannot reach them. */
+extern void ledger_hold(Account *account, Redemption *redemption, TimestampTz at);
+
+/* Spend so many of the held points; the rest, last taken first, goes back. */
+extern void ledger_capture(Account *account, Redemption *redemption, Points points, TimestampTz at);
+
+/* What came back: alive, dead because the lot had died, or at once used for what the lot owed. */
+typedef struct Returned
+{
+	Points		alive;
+	Points		dead;
+	Points		owed;
+} Returned;
+
+/* All held points go back. */
+extern Returned ledger_release(Account *account, Redemption *redemption, TimestampTz at);
+
+/* Spent points go back, in the opposite order of taking. */
+extern Returned ledger_restore(Account *account, Redemption *redemption, Points points, TimestampTz at);
+
+/* the account's own copy; NULL when there is none of this number */
+extern Redemption *ledger_redemption(Account *account, int64 redemption_id);
+
+/* for the stores: append a redemption that was read, unless there is a copy; allocated in account->context */
+extern void ledger_take_redemption(Account *account, Redemption *redemption);
 
 #endif

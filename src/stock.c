@@ -1,6 +1,6 @@
 /*
  * stock.c
- *	  Taking pieces of a reward.
+ *	  Taking pieces of a reward, and giving them back.
  *
  * From one slot that has enough and that nobody holds; else all slots in order are waited for, and then it is known
  * exactly what is left.  The queries run under the caller's search_path: operators are qualified.
@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 
 #include "errcodes.h"
+#include "owner.h"
 #include "stock.h"
 
 /* A statement of this file; planned once a backend, and again when its table changes. */
@@ -31,6 +32,11 @@ static Statement find_free_slot = {
 static Statement lock_all_slots = {
 	"SELECT s.slot, s.left_over FROM loyalty.reward_stock s"
 	" WHERE s.reward_id OPERATOR(pg_catalog.=) $1 ORDER BY s.slot FOR UPDATE", 1, SPI_OK_SELECT
+};
+
+static Statement find_any_slot = {
+	"SELECT s.slot, s.left_over FROM loyalty.reward_stock s WHERE s.reward_id OPERATOR(pg_catalog.=) $1"
+	" LIMIT 1 FOR UPDATE SKIP LOCKED", 1, SPI_OK_SELECT
 };
 
 static Statement take_from_slot = {
@@ -106,4 +112,19 @@ stock_take(const Reward *reward, int32 quantity)
 	else
 		take_from_all(reward, quantity);
 	SPI_finish();
+}
+
+/* To a slot that nobody holds; where all are held, to the first one when it is free. */
+void
+stock_give(int32 reward_id, int32 quantity)
+{
+	OwnerSwitch caller;
+
+	owner_become(&caller);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (run(&find_any_slot, reward_id, 0, 0) > 0 || run(&lock_all_slots, reward_id, 0, 0) > 0)
+		run(&take_from_slot, reward_id, -(int64) quantity, (int16) result_value(0, 1));
+	SPI_finish();
+	owner_restore(&caller);
 }

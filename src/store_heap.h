@@ -91,6 +91,7 @@ extern void heap_change_account(Account *account);
 
 /* store_heap_lot.c */
 extern void heap_read_lots(Account *account, int n);
+extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
@@ -109,7 +110,11 @@ extern void heap_flush_keys(HeapStore *store);
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
-extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
+extern int	heap_read_taking(Account *account, const Redemption *redemption, Movement **movements);
+extern void heap_change_redemption(Account *account, Redemption *redemption);
+extern Redemption *heap_find_redemption(Store *base, int64 member, int64 redemption_id, MemoryContext context);
+extern void heap_read_holds(Account *account);
+extern void heap_read_spent(Account *account, int32 source_id, const char *source_key);
 extern void heap_insert_request(Account *account, const Request *request);
 extern bool heap_find_request(Account *account, const char *key, Request *request);
 

@@ -29,16 +29,13 @@ heap_lot(TupleTableSlot *slot, MemoryContext context)
 }
 
 /*
- * Open lots come in primary-key order from a position on: a row comparison (expires_at, entry_no), because with
- * the expiry alone 100,000 dead lots of equal expiry would be read and thrown away.
+ * Lots in primary-key order from a position on: a row comparison (expires_at, entry_no), because with the expiry
+ * alone 100,000 dead lots of equal expiry would be read and thrown away.
  */
-void
-heap_read_lots(Account *account, int n)
+static IndexScanDesc
+search_lots(HeapStore *store, HeapTable *table, const Account *account, StrategyNumber strategy, TimestampTz expires_at,
+			int64 entry_no)
 {
-	HeapStore  *store = heap_of(account->store);
-	HeapTable  *table = heap_table(store, STORE_LOT);
-	bool		first = account->nlots == 0 && account->read_entry_no == 0;
-	StrategyNumber strategy = first ? BTGreaterEqualStrategyNumber : BTGreaterStrategyNumber;
 	ScanKeyData position[2];
 	ScanKeyData keys[3];
 	IndexScanDesc scan;
@@ -49,15 +46,44 @@ heap_read_lots(Account *account, int n)
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
 	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 3, strategy, TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_CMP,
-						   TimestampTzGetDatum(first ? account->open_from_expires_at : account->read_expires_at));
+						   TimestampTzGetDatum(expires_at));
 	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 4, strategy, INT8OID, InvalidOid, F_BTINT8CMP,
-						   Int64GetDatum(first ? account->open_from_entry_no : account->read_entry_no));
+						   Int64GetDatum(entry_no));
 	memset(&keys[2], 0, sizeof(ScanKeyData));
 	keys[2].sk_flags = SK_ROW_HEADER;
 	keys[2].sk_attno = 3;
 	keys[2].sk_strategy = strategy;
 	keys[2].sk_argument = PointerGetDatum(position);
 	heap_search(store, scan, keys, 3);
+	return scan;
+}
+
+Lot *
+heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	IndexScanDesc scan = search_lots(store, table, account, BTGreaterEqualStrategyNumber, expires_at, entry_no);
+	Lot		   *lot = heap_next(store, scan, table->slot) ? heap_lot(table->slot, account->context) : NULL;
+
+	ExecClearTuple(table->slot);
+	return lot && lot->expires_at == expires_at && lot->entry_no == entry_no ? lot : NULL;
+}
+
+/* Open ones. */
+void
+heap_read_lots(Account *account, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	IndexScanDesc scan;
+
+	if (account->nlots == 0 && account->read_entry_no == 0)
+		scan = search_lots(store, table, account, BTGreaterEqualStrategyNumber, account->open_from_expires_at,
+						   account->open_from_entry_no);
+	else
+		scan = search_lots(store, table, account, BTGreaterStrategyNumber, account->read_expires_at,
+						   account->read_entry_no);
 	while (n > 0)
 	{
 		Lot		   *lot;

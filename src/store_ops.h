@@ -34,13 +34,18 @@ typedef struct StoreOps
 	void		(*begin_source) (Store *store, int32 source_id);
 	Lot		   *(*next_source_lot) (Store *store, MemoryContext context);
 	bool		(*keys_fresh) (Store *store, int32 source_id, const char *low, const char *high);
+	Lot		   *(*find_lot) (Account *account, TimestampTz expires_at, int64 entry_no);
 	void		(*insert_lots) (Account *account, Lot **lots, int n);
 	void		(*change_lots) (Account *account, Lot **lots, int n);
 
 	void		(*insert_movements) (Account *account, const Movement *movements, int n);
+	int			(*read_taking) (Account *account, const Redemption *redemption, Movement **movements);
 	void		(*insert_tier_changes) (Account *account, const TierChange *changes, int n);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
-	bool		(*find_redemption) (Account *account, int64 redemption_id, Redemption *redemption);
+	void		(*change_redemption) (Account *account, Redemption *redemption);
+	Redemption *(*find_redemption) (Store *store, int64 member, int64 redemption_id, MemoryContext context);
+	void		(*read_holds) (Account *account);
+	void		(*read_spent) (Account *account, int32 source_id, const char *source_key);
 	void		(*insert_request) (Account *account, const Request *request);
 	bool		(*find_request) (Account *account, const char *key, Request *request);
 } StoreOps;

@@ -65,12 +65,13 @@ enum TierChangeAttribute
 enum RedemptionAttribute
 {
 	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHER,
-	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_COUNT
+	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_TAKEN, R_CHANGED_AT, R_SOURCE_ID, R_SOURCE_KEY,
+	R_STATED, R_COUNT
 };
 
 enum RequestAttribute
 {
-	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_COUNT
+	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_ANSWER, Q_COUNT
 };
 
 enum MemberAttribute
@@ -84,7 +85,8 @@ extern Account *row_new_account(Store *store, const Program *program, int64 memb
 /* From a row's values, copied into the account's context or the one given. */
 extern void row_to_account(const Datum *v, const bool *nulls, Account *account);
 extern Lot *row_to_lot(const Datum *v, const bool *nulls, MemoryContext context);
-extern void row_to_redemption(const Datum *v, const bool *nulls, Redemption *redemption);
+extern void row_to_movement(const Datum *v, const bool *nulls, Movement *movement);
+extern Redemption *row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 

@@ -25,12 +25,17 @@ typedef enum SqlStatement
 	SQL_WALK_ACCOUNTS,
 	SQL_READ_MEMBER,
 	SQL_READ_LOTS,
+	SQL_FIND_LOT,
 	SQL_CHANGE_LOT,
 	SQL_PROBE_KEY,
 	SQL_PROBE_KEYS,
 	SQL_FIND_KEY,
 	SQL_READ_SOURCE,
 	SQL_FIND_REDEMPTION,
+	SQL_READ_HOLDS,
+	SQL_READ_SPENT,
+	SQL_CHANGE_REDEMPTION,
+	SQL_READ_TAKING,
 	SQL_FIND_REQUEST,
 	SQL_INSERT_ROW,				/* one for each table */
 	SQL_INSERT_ROWS = SQL_INSERT_ROW + STORE_TABLES,	/* the same with an array for each column */
@@ -106,6 +111,7 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 
 /* store_sql_lot.c */
 extern void sql_read_lots(Account *account, int n);
+extern Lot *sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
 extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,

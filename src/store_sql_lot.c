@@ -48,6 +48,28 @@ sql_read_lots(Account *account, int n)
 	sql_leave(&call);
 }
 
+Lot *
+sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	Datum		values[STORE_MAX_COLUMNS] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), TimestampTzGetDatum(expires_at),
+		Int64GetDatum(entry_no)
+	};
+	bool		nulls[STORE_MAX_COLUMNS];
+	Lot		   *lot = NULL;
+	SqlCall		call;
+
+	sql_enter(&call);
+	sql_write_rows(sql_of(account->store));
+	if (sql_run(account->store, SQL_FIND_LOT, values, NULL) > 0)
+	{
+		sql_row(0, values, nulls);
+		lot = row_to_lot(values, nulls, account->context);
+	}
+	sql_leave(&call);
+	return lot;
+}
+
 void
 sql_insert_lots(Account *account, Lot **lots, int n)
 {

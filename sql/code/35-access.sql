@@ -7,11 +7,11 @@ AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
   ('app', 'function', 'EXECUTE', 'enroll member_id balance award why_not redeem capture release reverse transfer quote'),
-  ('app', 'function', 'EXECUTE', 'instant settled'),
+  ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot movement redemption intervention member_alias program tier tier_requirement source rule reward'),
   -- reports: views, and what lies below them; nothing that writes
-  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes'),
+  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
   ('report', 'table', 'SELECT', 'account lot movement redemption intervention tier_change member_alias program tier tier_requirement source rule reward'),
   ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations

@@ -27,8 +27,18 @@ COMMENT ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) IS
   'the tier changes of an account that have become true by an instant and are not written down yet';
 REVOKE ALL ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION loyalty.due_movements(
+  member_id bigint, program_id integer, instant timestamptz,
+  OUT due_no bigint, OUT at timestamptz, OUT kind text, OUT lot_expires_at timestamptz, OUT lot_entry_no bigint, OUT points bigint,
+  OUT redemption_id bigint)
+RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 5 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_due_movements';
+COMMENT ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) IS
+  'the movements of an account that have become true by an instant and are not written down yet, by number: lapsed holds, expiries; points as count of 1/10,000';
+REVOKE ALL ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) FROM PUBLIC;
+
 -- The past: lots and movements up to the instant, added up.  Called by balance() as the owner of the ledger.
--- This version makes no holds and no debts: they are read as they are.
+-- This version makes no debts: they are read as they are.
 CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
 RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -37,7 +47,7 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH moved AS (
-    SELECT m.lot_entry_no, m.points
+    SELECT m.lot_entry_no, m.kind, m.points
     FROM loyalty.movement m
     WHERE m.member_id = balance_before.member_id AND m.program_id = balance_before.program_id AND m.at <= balance_before.at
   ), alive AS (
@@ -52,12 +62,13 @@ BEGIN
            min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity') AS next_expiry_at
     FROM alive a
   )
-  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(c.held * 0.0001), trim_scale(c.debt * 0.0001),
+  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(h.held * 0.0001), trim_scale(c.debt * 0.0001),
          (SELECT k.name FROM loyalty.tier k
           WHERE k.enabled AND balance_before.at >= c.enrolled_at AND k.id = CASE WHEN n.found THEN n.from_tier_id ELSE c.tier_id END),
          t.next_expiry_at,
          (SELECT trim_scale(sum(a.remaining) * 0.0001) FROM alive a WHERE a.expires_at = t.next_expiry_at)
   FROM total t
+  CROSS JOIN (SELECT -coalesce(sum(m.points), 0) AS held FROM moved m WHERE m.kind = 'hold') h
   JOIN loyalty.account c ON c.member_id = balance_before.member_id AND c.program_id = balance_before.program_id
   LEFT JOIN LATERAL (
     SELECT true AS found, k.from_tier_id FROM loyalty.tier_change k

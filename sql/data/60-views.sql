@@ -20,7 +20,8 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
     ELSE CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
-  a.settled_at, a.open_from_expires_at, a.open_from_entry_no
+  a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
+  s.as_of IS NOT NULL AS is_due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
 LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true;
@@ -51,19 +52,20 @@ SELECT a.member_id,
   (SELECT trim_scale(n.needs - least(a.value, n.needs)) FROM loyalty.tier_reach n
    WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next_tier,
-  (SELECT min(l.expires_at) FROM loyalty.lot l
+  CASE WHEN a.is_due THEN a.next_expiry_at ELSE (SELECT min(l.expires_at) FROM loyalty.lot l
    WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
-     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) AS next_expiry_at,
-  (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
+     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) END AS next_expiry_at,
+  CASE WHEN a.is_due THEN trim_scale(a.next_expiry_points * 0.0001) ELSE (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
    WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at = (
      SELECT min(n.expires_at) FROM loyalty.lot n
      WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
-       AND (n.expires_at, n.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no))) AS next_expiry_points,
+       AND (n.expires_at, n.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no))) END AS next_expiry_points,
   a.as_of
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
--- Written entries by their number, then due expiries by their time.  A member's rows are found by index.
+-- Written entries by their number, then due ones by their time: where nothing is held, expiries are all that can be
+-- due, and cheap to find; else the ledger is asked.  A member's rows are found by index.
 CREATE OR REPLACE VIEW loyalty.statement WITH (security_invoker = true) AS
 SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
@@ -87,25 +89,31 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   CASE WHEN isfinite(e.expires_at) THEN e.expires_at END AS expires_at,
   CASE WHEN isfinite(e.expires_at) THEN loyalty.last_day(e.expires_at, p.timezone) END AS last_day
 FROM (
-  SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.lot_entry_no
+  SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.due_no, u.lot_entry_no
                                   ROWS UNBOUNDED PRECEDING) AS balance_after
   FROM (
     SELECT l.member_id, l.program_id, l.entry_no, l.at, l.entry_no AS lot_entry_no,
       CASE l.kind WHEN 'a' THEN 'earn' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind,
-      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
+      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
     FROM loyalty.lot l
     UNION ALL
     SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL::bytea AS breakdown, m.redemption_id, m.reason,
-      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at
+      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at, NULL::bigint AS due_no
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
     UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
-      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
+      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()) u) e
+    WHERE a.held = 0 AND l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+    UNION ALL
+    SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points, NULL::bytea AS breakdown, d.redemption_id,
+      NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, d.due_no
+    FROM loyalty.account a
+    CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN a.held > 0 AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
+    JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no) u) e
 JOIN loyalty.program p ON p.id = e.program_id
 LEFT JOIN loyalty.source s ON s.id = e.source_id;
 
@@ -126,13 +134,21 @@ WHERE b.own AND b.points::numeric > 0;
 
 CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
-  trim_scale(sum(l.remaining) * 0.0001) AS points
-FROM loyalty.account a
-JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
-  AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
-JOIN loyalty.program p ON p.id = a.program_id
-WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
-GROUP BY l.member_id, p.name, p.timezone, l.expires_at;
+  trim_scale(sum(l.points) * 0.0001) AS points
+FROM (
+  SELECT a.member_id, a.program_id, l.expires_at, l.remaining AS points
+  FROM loyalty.account a
+  JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
+    AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
+  WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
+  UNION ALL
+  SELECT a.member_id, a.program_id, d.lot_expires_at AS expires_at, d.points
+  FROM loyalty.account a
+  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN a.held > 0 AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
+  WHERE d.lot_expires_at > loyalty.instant() AND d.lot_expires_at < 'infinity') l
+JOIN loyalty.program p ON p.id = l.program_id
+GROUP BY l.member_id, p.name, p.timezone, l.expires_at
+HAVING sum(l.points) <> 0;
 
 -- Movements of kind hold and repay are left out: held points are outstanding, and so are those that pay a debt.
 CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
@@ -145,7 +161,11 @@ WITH entry AS (
   SELECT l.program_id, l.expires_at AS at, 'expire' AS kind, -l.remaining AS points
   FROM loyalty.lot l
   JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+  WHERE a.held = 0 AND l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+  UNION ALL
+  SELECT a.program_id, d.at, d.kind, d.points
+  FROM loyalty.account a
+  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN a.held > 0 AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
@@ -227,9 +247,9 @@ LEFT JOIN paid d ON d.rule = n.id;
 
 CREATE OR REPLACE VIEW loyalty.reward_performance WITH (security_invoker = true) AS
 SELECT w.program, w.name AS reward, count(d.redemption_id) AS redemptions,
-  trim_scale(coalesce(sum(d.points), 0) * 0.0001) AS points, count(DISTINCT d.member_id) AS members
+  trim_scale(coalesce(sum(d.taken), 0) * 0.0001) AS points, count(DISTINCT d.member_id) AS members
 FROM loyalty.reward w
-LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND d.state IN ('held', 'captured')
+LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND (d.state = 'captured' OR d.state = 'held' AND d.held_until > loyalty.instant())
 GROUP BY w.program, w.name;
 
 COMMENT ON VIEW loyalty.account_now IS 'inside of the other views: accounts as they are at loyalty.instant(), points as count of 1/10,000';
@@ -249,6 +269,9 @@ COMMENT ON COLUMN loyalty.account_now.as_of IS 'the instant of these figures';
 COMMENT ON COLUMN loyalty.account_now.settled_at IS 'the instant to which the account is written';
 COMMENT ON COLUMN loyalty.account_now.open_from_expires_at IS 'with open_from_entry_no: lots before this one in burn order are closed';
 COMMENT ON COLUMN loyalty.account_now.open_from_entry_no IS 'see open_from_expires_at';
+COMMENT ON COLUMN loyalty.account_now.is_due IS 'has something become true that is not written yet: then lots and redemptions are not as they are now';
+COMMENT ON COLUMN loyalty.account_now.next_expiry_at IS 'where something is due: when the next points die; NULL: none will';
+COMMENT ON COLUMN loyalty.account_now.next_expiry_points IS 'count of 1/10,000 point: how many die then';
 
 COMMENT ON VIEW loyalty.tier_reach IS 'inside of the other views: tiers that figures can reach';
 COMMENT ON COLUMN loyalty.tier_reach.program IS 'loyalty.program.name';
@@ -272,7 +295,7 @@ COMMENT ON COLUMN loyalty.member_balance.next_expiry_at IS 'first instant at whi
 COMMENT ON COLUMN loyalty.member_balance.next_expiry_points IS 'how many die then if they are not spent';
 COMMENT ON COLUMN loyalty.member_balance.as_of IS 'the instant of these figures: loyalty.instant(), or the accounts own when that is later';
 
-COMMENT ON VIEW loyalty.statement IS 'every entry of every account, one row each: grants, and what happened to them; expiries that are due and not written down yet have no number and come last';
+COMMENT ON VIEW loyalty.statement IS 'every entry of every account, one row each: grants, and what happened to them; expiries and lapses that are due and not written down yet have no number and come last';
 COMMENT ON COLUMN loyalty.statement.member_id IS 'the applications number of the member';
 COMMENT ON COLUMN loyalty.statement.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.statement.entry_no IS 'number of the entry in its account: the order of what happened; tier changes take numbers too; NULL: due, not written down yet';
