@@ -47,6 +47,7 @@ typedef struct HeapStore
 	Store		base;
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
+	ScanKeyData lot_position[2];	/* of the scan of lots, which points here while it runs */
 
 	/*
 	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are

@@ -36,7 +36,7 @@ static IndexScanDesc
 search_lots(HeapStore *store, HeapTable *table, const Account *account, StrategyNumber strategy, TimestampTz expires_at,
 			int64 entry_no)
 {
-	ScanKeyData position[2];
+	ScanKeyData *position = store->lot_position;
 	ScanKeyData keys[3];
 	IndexScanDesc scan;
 
