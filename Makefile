@@ -92,7 +92,7 @@ expected/%.out:
 	touch $@
 
 # What the ledger does, once more with the store that writes by SQL.  The answers are the same.
-sql_tests = install access attacks bad_purchase balance burn enroll guard_rows hold maintenance paths quote reconcile reverse settings verify views
+sql_tests = install access attacks bad_purchase balance burn enroll guard_rows hold maintenance paths points_spent quote reconcile reverse settings verify views
 installcheck-sql:
 	PGOPTIONS='-c loyalty.store=sql' $(MAKE) installcheck REGRESS='$(filter $(REGRESS),$(sql_tests))' ISOLATION='$(ISOLATION)'
 

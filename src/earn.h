@@ -13,6 +13,7 @@ typedef struct Purchase
 	char	   *key;
 	Numeric		amount;
 	TimestampTz occurred_at;
+	Points		spent;			/* paid with points */
 } Purchase;
 
 /* Why a rule paid or not, for award(), why_not() and quote(). */

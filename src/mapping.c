@@ -25,6 +25,7 @@
 #include "fixed.h"
 #include "mapping.h"
 #include "member.h"
+#include "spend.h"
 
 #define KNOWN_LIMIT	10000		/* external ids remembered */
 #define KEY_LIMIT	500			/* bytes */
@@ -280,6 +281,7 @@ mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
 	purchase->occurred_at = DatumGetTimestampTz(value);
 	if (TIMESTAMP_NOT_FINITE(purchase->occurred_at))
 		refuse_row(source, purchase->key, "an impossible time", "The time is infinite.");
+	purchase->spent = source->points_spent ? spend_read(source, mapping->context, purchase->key) : 0;
 }
 
 /* ---- changes ---- */

@@ -26,13 +26,12 @@
 #include "post.h"
 #include "review.h"
 #include "settings.h"
+#include "spend.h"
 #include "store.h"
 
 #define BATCH_ROWS	1000
 #define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
 
-/* part = award number * LOTS_AN_AWARD + lot: awards of one key are its first and what it grew by later */
-#define LOTS_AN_AWARD	64
 #define AWARDS_A_KEY	500
 
 typedef struct PostItem
@@ -69,6 +68,7 @@ typedef struct Pass
 	const Breakdown *stored;
 	TimestampTz at;
 	Award		award;
+	Spending	spending;
 } Pass;
 
 static void map_batch(Pass *pass);
@@ -398,6 +398,35 @@ probe_again(Pass *pass, Account *account, int first, int at)
 		}
 }
 
+/* ReviewWork */
+static void
+check_spending(void *arg, void *work)
+{
+	spend_check(&((Pass *) arg)->spending);
+}
+
+/* ReviewWork */
+static void
+refuse_stranger(void *arg, void *work)
+{
+	spend_refuse_stranger(((Pass *) arg)->source, &((PostItem *) work)->purchase);
+}
+
+/* What the row pays with points, before it earns; false when it cannot and the source skips errors. */
+static bool
+spend_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots)
+{
+	if (account == NULL)
+		return item->skip || !item->counts || item->purchase.spent == 0 || evaluate(pass, item, refuse_stranger);
+	if ((pass->hoping && item->purchase.spent == 0) ||
+		!spend_begin(&pass->spending, pass->source, account, &item->purchase, item->counts, lots, nlots, pass->statement_at))
+		return true;
+	if (!evaluate(pass, item, check_spending))
+		return false;
+	spend_finish(&pass->spending);
+	return true;
+}
+
 static void
 work_batch(Pass *pass)
 {
@@ -419,6 +448,8 @@ work_batch(Pass *pass)
 			repeats |= pass->items[end].changed;
 		if (repeats)
 			join_moves(pass, first, end);
+		for (int i = first; i < end && account == NULL && pass->source->points_spent; i++)
+			(void) spend_item(pass, NULL, &pass->items[i], NULL, 0);
 		for (int i = first; i < end && account; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -544,6 +575,8 @@ work_item(Pass *pass, Account *account, PostItem *item)
 		if (lot->member_id == account->member_id && lot->program_id == account->program->id)
 			own[nown++] = ledger_named_lot(account, lot);
 	}
+	if (pass->source->points_spent && !spend_item(pass, account, item, own, nown))
+		return;
 	if (nown > 0)
 		keep_item(pass, account, item, own, nown, award_no);
 	else if (item->counts && strcmp(account->status, "active") == 0)

@@ -32,6 +32,7 @@
 #include "owner.h"
 #include "review.h"
 #include "settings.h"
+#include "spend.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(loyalty_quote);
@@ -49,6 +50,7 @@ typedef struct Quote
 	Mapping    *mapping;
 	HeapTuple	row;
 	TimestampTz now;
+	bool		foresees;		/* quote(): points that the row pays with are spent before it earns */
 
 	/* what came out */
 	const char *reason;			/* why the row earns nothing; NULL: the rules were asked */
@@ -161,6 +163,7 @@ loyalty_quote(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(1)};
 	MemoryContext old = MemoryContextSwitchTo(quote.context);
 
+	quote.foresees = true;
 	check_fields(quote.relid, PG_GETARG_JSONB_P(1));
 	quote.row = query_row(&quote, psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)", table_name(quote.relid)),
 						  1, types, values);
@@ -218,6 +221,8 @@ read_purchase(void *arg, void *unused)
 		mapping_purchase(quote->mapping, quote->source, &quote->purchase);
 		if (money_sign(quote->purchase.amount) < 0)
 			quote->reason = "the amount is negative: the sale would be refused";
+		else if (quote->foresees)
+			spend_check_rules(quote->source, &quote->purchase);
 	}
 }
 
@@ -266,6 +271,8 @@ settle_account(Quote *quote)
 		store_read_members(quote->store, &quote->account, 1);
 	ledger_settle(quote->account, at);
 	quote->tier = config_tier(quote->source->program, quote->account->tier_id);
+	if (quote->foresees && quote->purchase.spent > 0)
+		quote->reason = spend_quote(quote->account, &quote->purchase);
 }
 
 static void

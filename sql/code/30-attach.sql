@@ -193,7 +193,7 @@ DECLARE
   source_id integer;
 BEGIN
   PERFORM loyalty.refuse_unavailable('argument', a.argument)
-  FROM (VALUES ('refund_of', refund_of), ('points_spent', points_spent), ('revenue', revenue), ('visit', visit)) a (argument, value)
+  FROM (VALUES ('refund_of', refund_of), ('revenue', revenue), ('visit', visit)) a (argument, value)
   WHERE a.value IS NOT NULL;
   IF attach.member IS NULL OR attach.amount IS NULL OR attach.occurred_at IS NULL THEN
     RAISE EXCEPTION '% is missing', CASE WHEN attach.member IS NULL THEN 'member' WHEN attach.amount IS NULL THEN 'amount' ELSE 'occurred_at' END
@@ -217,13 +217,13 @@ BEGIN
       USING ERRCODE = 'LY015', HINT = 'To change the mapping UPDATE loyalty.source, or call loyalty.detach() first. Another table needs another name.';
   END IF;
 
-  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, on_delete, on_error, replicated)
+  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, points_spent, on_delete, on_error, replicated)
   VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys,
-          attach.condition, attach.on_delete, attach.on_error, attach.replicated)
+          attach.condition, attach.points_spent, attach.on_delete, attach.on_error, attach.replicated)
   ON CONFLICT (program, name) DO UPDATE
-  SET (relation, attached, member, amount, occurred_at, key, condition, on_delete, on_error, replicated, enabled) =
+  SET (relation, attached, member, amount, occurred_at, key, condition, points_spent, on_delete, on_error, replicated, enabled) =
       (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
-       excluded.on_delete, excluded.on_error, excluded.replicated, true)
+       excluded.points_spent, excluded.on_delete, excluded.on_error, excluded.replicated, true)
   RETURNING s.id INTO source_id;
   PERFORM loyalty.check_rules(in_program, source_name, attach.relation);
   PERFORM loyalty.attach_triggers(attach.relation);
@@ -234,7 +234,7 @@ BEGIN
   RETURN source_id;
 END $$;
 COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) IS
-  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key and condition are SQL expressions over the row; returns the source''s id';
+  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition and points_spent are SQL expressions over the row; returns the source''s id';
 REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.detach(relation regclass, program text DEFAULT NULL) RETURNS void

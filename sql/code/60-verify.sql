@@ -292,6 +292,19 @@ BEGIN
   LIMIT most;
 
   RETURN QUERY
+  SELECT 'redemption_source', r.program_id, r.member_id, min(r.first_entry),
+    format('%s points are spent on purchase "%s" of source %s, which said %s at most and is kept%s', trim_scale(sum(r.taken) * 0.0001), r.source_key,
+           r.source_id, trim_scale(max(r.stated) * 0.0001), CASE WHEN bool_or(l.gone) THEN ' no more' END)
+  FROM loyalty.redemption r
+  LEFT JOIN (SELECT k.member_id, k.source_id, k.source_key, bool_and(k.kept_amount IS NULL OR (k.kept_amount = 0 AND k.amount <> 0)) AS gone
+             FROM loyalty.lot k WHERE k.source_id IN (SELECT d.source_id FROM loyalty.redemption d) GROUP BY 1, 2, 3) l
+    ON l.member_id = r.member_id AND l.source_id = r.source_id AND l.source_key = r.source_key
+  WHERE r.source_id IS NOT NULL
+  GROUP BY r.program_id, r.member_id, r.source_id, r.source_key
+  HAVING sum(r.taken) > max(r.stated) OR (bool_or(l.gone) AND sum(r.taken) > 0)
+  LIMIT most;
+
+  RETURN QUERY
   SELECT 'movement_redemption', m.program_id, m.member_id, m.entry_no, format('it names redemption %s, which is not there', m.redemption_id)
   FROM loyalty.movement m
   WHERE m.redemption_id IS NOT NULL

@@ -78,7 +78,8 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
       WHERE b.own AND b.points::numeric > 0)
     WHEN e.redemption_id IS NOT NULL THEN (
-      SELECT coalesce(w.name, d.reason, e.reason) FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id
+      SELECT coalesce(w.name, d.reason, 'paid ' || o.name || ' ' || d.source_key, e.reason)
+      FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id LEFT JOIN loyalty.source o ON o.id = d.source_id
       WHERE d.member_id = e.member_id AND d.redemption_id = e.redemption_id)
     WHEN e.kind = 'adjust' THEN coalesce(e.reason, (
       SELECT i.reason FROM loyalty.intervention i
