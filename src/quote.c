@@ -549,6 +549,9 @@ put_reasons(Quote *quote, char *key)
 	store_probe_keys(quote->store, source->id, 1, &key, quote->context, &lots);
 	if (quote->reason)
 		put_reason(quote, NULL, quote->reason);
+	else if (lots.nlots == 0 && quote->purchase.spent > 0 && spend_obstacle(quote->account, quote->purchase.spent))
+		put_reason(quote, NULL, psprintf("the purchase was not posted: points are missing to pay it. %s",
+										 spend_obstacle(quote->account, quote->purchase.spent)));
 	else if (lots.nlots == 0)
 		put_reason(quote, NULL, "the purchase was not posted: it is older than the attachment, or no trigger saw it; loyalty.reconcile() posts it");
 	else if (all_taken(&lots))

@@ -178,9 +178,8 @@ spend_refuse_stranger(const Source *source, const Purchase *purchase)
 				  psprintf("The member has no account, and %s points are needed.", points_to_text(purchase->spent)));
 }
 
-/* What keeps so many points from being taken; NULL: nothing. */
-static const char *
-obstacle(const Account *account, Points points)
+const char *
+spend_obstacle(const Account *account, Points points)
 {
 	if (account->debt > 0)
 		return psprintf("The member owes %s points; %s are needed.", points_to_text(account->debt), points_to_text(points));
@@ -208,7 +207,7 @@ spend_check(const Spending *spending)
 				 errdetail("Purchase \"%s\" is paid with %s points.", spending->purchase->key,
 						   points_to_text(spending->purchase->spent)),
 				 errhint("loyalty.unblock() lifts it.")));
-	reason = obstacle(account, spending->target - spending->taken);
+	reason = spend_obstacle(account, spending->target - spending->taken);
 	if (reason)
 		refuse_points(spending->source, spending->purchase, reason);
 }
@@ -268,7 +267,7 @@ spend_finish(const Spending *spending)
 const char *
 spend_quote(Account *account, const Purchase *purchase)
 {
-	const char *reason = obstacle(account, purchase->spent);
+	const char *reason = spend_obstacle(account, purchase->spent);
 	int64		first;
 	int64		last;
 

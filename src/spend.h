@@ -46,7 +46,10 @@ extern void spend_refuse_stranger(const Source *source, const Purchase *purchase
 /* Of the amount, what earns: all of it, or what was not paid with points. */
 extern Numeric spend_earning_amount(const Source *source, const Purchase *purchase);
 
-/* What keeps a member from paying so many points; NULL: nothing, and in memory they are paid. */
+/* What keeps so many points from being taken now, as a sentence; NULL: nothing. */
+extern const char *spend_obstacle(const Account *account, Points points);
+
+/* What keeps a member from paying; NULL: nothing, and in memory it is paid. */
 extern const char *spend_quote(Account *account, const Purchase *purchase);
 
 #endif

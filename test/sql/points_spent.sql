@@ -197,6 +197,7 @@ UPDATE loyalty.source SET on_error = 'skip' WHERE program = 'p';
 INSERT INTO sale VALUES (4, 1, 100, 70), (5, 1, 10, 5), (6, 3, 10, 5), (7, 1, 10, -5);
 TABLE balances;
 SELECT source_key, sqlstate, error FROM loyalty.review ORDER BY source_key COLLATE "C";
+SELECT rule, why_not FROM loyalty.why_not('sale', '4');
 SELECT points FROM loyalty.adjust(1, 100, 'enough', 'p');
 UPDATE sale SET points_used = 0 WHERE id IN (6, 7);
 SELECT * FROM loyalty.reconcile('sale');
