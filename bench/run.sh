@@ -72,11 +72,13 @@ timed() {
 }
 
 # timed_pgbench CLIENTS SCRIPT [-D name=value …]: milliseconds a transaction, async commit.  Fails when one failed.
+# It runs for a time, or for -t transactions a client.
 timed_pgbench() {
-  local clients=$1 script=$2 threads; shift 2
+  local clients=$1 script=$2 threads length=(-T "$seconds"); shift 2
+  if [ "${1:-}" = -t ]; then length=(-t "$2"); shift 2; fi
   threads=$(( clients < $(nproc) ? clients : $(nproc) ))
   sql -d postgres -c CHECKPOINT
-  PGOPTIONS="$PGOPTIONS -c synchronous_commit=off" pgbench -n -M prepared -c "$clients" -j "$threads" -T "$seconds" --random-seed="$round" -f "$script" \
+  PGOPTIONS="$PGOPTIONS -c synchronous_commit=off" pgbench -n -M prepared -c "$clients" -j "$threads" "${length[@]}" --random-seed="$round" -f "$script" \
     -D members="$members" "$@" bench_run > "$work/pgbench" 2> "$work/pgbench.err" || { cat "$work/pgbench.err" >&2; die "pgbench failed on $script"; }
   if grep -q 'number of failed transactions: [1-9]' "$work/pgbench"; then cat "$work/pgbench" "$work/pgbench.err" >&2; die "transactions failed in $script"; fi
   awk -v clients="$clients" '/^tps = / { printf "%.4f\n", clients * 1000 / $3 }' "$work/pgbench"
@@ -201,14 +203,16 @@ part_batch() {
   row '100-row inserts, 8 clients, skewed members, against floor' '≤ 4 ×, no deadlock' '≤ 2.5 ×' batch orders orders_floor ", $deadlocks deadlocks"
 }
 
-# fill FIRST LAST LOTS POINTS: members with LOTS lots each that expire in different months.
+# fill FIRST LAST LOTS POINTS: members with LOTS lots each that were earned and expire in different months.
 fill() {
+  local n
   if [ "$engine" = on ]; then
-    value bench_run "
-      INSERT INTO shop.refill (customer_id, total, ordered_at, status, category)
-      SELECT m, $4, now() - make_interval(months => ($3 - n) % 11, mins => $3 - n), 'paid', 'food'
-        FROM generate_series(1, $3) n, generate_series($1::bigint, $2) m
-       ORDER BY 3, m"
+    for n in $(seq "$3"); do
+      value bench_run "
+        INSERT INTO shop.refill (customer_id, total, ordered_at, status, category)
+        SELECT m, $4, now() - make_interval(months => ($3 - $n) % 11, mins => $3 - $n), 'paid', 'food'
+          FROM generate_series($1::bigint, $2) m"
+    done
   else
     value bench_run "
       INSERT INTO loyalty.account (member_id, enrolled_at, settled_at, next_change_at, available, pending, held, debt, next_entry,
@@ -234,19 +238,26 @@ burnt() {
     "$(value bench_run "SELECT sum(remaining) FROM loyalty.lot WHERE program_id = $program AND expires_at > now()")"
 }
 
+# Each redemption empties the ten lots of a member of its own; then, for the record, one that takes a part of one lot.
 part_redeem() {
-  local program last=$(( members / 5 ))
+  local program who each=$(( members / 100 )) first=1 last=$(( 16 * (members / 100) * runs )) contestants='plpgsql loyalty'
+  [ "$engine" = on ] || contestants=plpgsql
   fresh; program=$(burn_program)
-  fill 1 "$last" 10 10000
+  fill 1 "$last" 10 10
+  fill $(( last + 1 )) $(( last + members / 5 )) 10 10000
   for table in lot account; do value bench_run "VACUUM ANALYZE loyalty.$table"; done
   for round in $(rounds); do
-    measure redeem plpgsql timed_pgbench 8 bench/pgbench_redeem_rival.sql -D first=1 -D last="$last" -D points=100 -D program="$program"
-    if [ "$engine" = on ]; then
-      measure redeem loyalty timed_pgbench 8 bench/pgbench_redeem.sql -D first=1 -D last="$last" -D points=100
-    fi
+    for who in $contestants; do
+      measure redeem "$who" timed_pgbench 8 "bench/pgbench_redeem_$who.sql" -t "$each" -D i=-1 -D first="$first" -D each="$each" -D points=100 -D program="$program"
+      first=$(( first + 8 * each ))
+    done
+    for who in $contestants; do
+      measure redeem_part "$who" timed_pgbench 8 "bench/pgbench_redeem_part_$who.sql" -D first=$(( last + 1 )) -D last=$(( last + members / 5 )) -D points=100 -D program="$program"
+    done
   done
   burnt
   row 'redeem of points, 10 lots, 8 clients: plpgsql, against loyalty' '≥ 2.5 ×' '≥ 5 ×' redeem plpgsql loyalty
+  row '(redeem of a part of one lot: plpgsql, against loyalty)' '' '' redeem_part plpgsql loyalty
 }
 
 part_old_lots() {
@@ -265,7 +276,7 @@ part_old_lots() {
   for table in lot account; do value bench_run "VACUUM ANALYZE loyalty.$table"; done
   for round in $(rounds); do
     for member in 2 1; do
-      measure old_lots "member$member" timed_pgbench 1 bench/pgbench_redeem.sql -D first="$member" -D last="$member" -D points=1
+      measure old_lots "member$member" timed_pgbench 1 bench/pgbench_redeem_part_loyalty.sql -D first="$member" -D last="$member" -D points=1
     done
   done
   equal 'findings of loyalty.verify(), and 0' "$(value bench_run 'SELECT count(*) FROM loyalty.verify()')" 0

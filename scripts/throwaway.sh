@@ -1,5 +1,5 @@
 #!/bin/bash
-# throwaway.sh demo|test|bench|COMMAND: build in a private copy, stage the extension there, start
+# throwaway.sh demo|test|test-long|bench|COMMAND: build in a private copy, stage the extension there, start
 # a throw-away server that finds it, run the command, leave nothing behind.
 #   PGVERSION=15   which server (the newest installed)      KEEP=1   keep the copy and say where it is
 set -euo pipefail
@@ -50,6 +50,9 @@ opts=(-t -v "$v" -i '--locale=C.UTF-8 --encoding=UTF8' -c "-s $sock"
 case $what in
   demo) cmd='psql -X -q -v ON_ERROR_STOP=1 -f demo/demo.sql' ;;
   test) cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
+  test-long)
+    export LOYALTY_OPERATIONS=${LOYALTY_OPERATIONS:-10000000} LOYALTY_TRIES=${LOYALTY_TRIES:-1000000} LOYALTY_KEYS=${LOYALTY_KEYS:-10000} LOYALTY_STATEMENTS=${LOYALTY_STATEMENTS:-22000}
+    cmd="$mk installcheck-tap PROVE_FLAGS=-v PROVE_TESTS='test/t/050_two_stores.pl test/t/060_double_spend.pl test/t/061_retries.pl test/t/080_random_operations.pl'" ;;
   bench) cmd="bench/run.sh ${PARTS:-}"
     opts+=(-o shared_buffers=1GB -o max_wal_size=8GB -o checkpoint_timeout=1h -o autovacuum=off) ;;
   *) cmd=$what ;;

@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(loyalty_due_tier_changes);
 PG_FUNCTION_INFO_V1(loyalty_due_movements);
 PG_FUNCTION_INFO_V1(loyalty_balance);
 PG_FUNCTION_INFO_V1(loyalty_award);
+PG_FUNCTION_INFO_V1(loyalty_explain);
 
 /* One account while it is looked at. */
 typedef struct Reading
@@ -187,17 +188,19 @@ loyalty_due_movements(PG_FUNCTION_ARGS)
 		for (int i = 0; i < reading.account->nmovements; i++)
 		{
 			const Movement *m = &reading.account->movements[i];
-			Datum		values[7];
-			bool		nulls[7] = {0};
+			Datum		values[8];
+			bool		nulls[8] = {0};
 
-			values[0] = Int64GetDatum(m->entry_no);
-			values[1] = TimestampTzGetDatum(m->at);
-			values[2] = CStringGetTextDatum(entry_kind_names[m->kind]);
+			values[0] = TimestampTzGetDatum(m->at);
+			values[1] = CStringGetTextDatum(entry_kind_names[m->kind]);
+			values[2] = Int64GetDatum(m->points);
 			values[3] = TimestampTzGetDatum(m->lot_expires_at);
 			values[4] = Int64GetDatum(m->lot_entry_no);
-			values[5] = Int64GetDatum(m->points);
-			values[6] = Int64GetDatum(m->redemption_id);
-			nulls[6] = m->redemption_id == 0;
+			values[5] = Int64GetDatum(m->redemption_id);
+			nulls[5] = m->redemption_id == 0;
+			values[6] = Int64GetDatum(m->origin_entry_no);
+			nulls[6] = m->origin_entry_no == 0;
+			values[7] = Int64GetDatum(m->entry_no);
 			tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		}
 	}
@@ -243,6 +246,7 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	const Program *program;
 	TimestampTz at;
 	Reading		reading;
+	int64		member;
 	bool		past;
 
 	if (PG_ARGISNULL(0))
@@ -252,9 +256,10 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	program = config_program(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	at = PG_ARGISNULL(2) ? instant_for_reading() : PG_GETARG_TIMESTAMPTZ(2);
 	refuse_infinite(at);
-	reading = reading_begin(program, PG_GETARG_INT64(0));
+	member = config_member_now(PG_GETARG_INT64(0));
+	reading = reading_begin(program, member);
 	if (reading.account == NULL)
-		unknown_member(PG_GETARG_INT64(0), program);
+		unknown_member(member, program);
 	past = !PG_ARGISNULL(2) && at < reading.account->settled_at;
 	if (!past)
 	{
@@ -270,7 +275,7 @@ loyalty_balance(PG_FUNCTION_ARGS)
 	if (past)
 	{
 		Oid			types[] = {INT8OID, INT4OID, TIMESTAMPTZOID};
-		Datum		values[] = {PG_GETARG_DATUM(0), Int32GetDatum(program->id), TimestampTzGetDatum(at)};
+		Datum		values[] = {Int64GetDatum(member), Int32GetDatum(program->id), TimestampTzGetDatum(at)};
 
 		owner_rows(fcinfo, "SELECT * FROM loyalty.balance_before($1, $2, $3)", 3, types, values);
 	}
@@ -285,5 +290,24 @@ loyalty_award(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 
 	owner_rows(fcinfo, "SELECT * FROM loyalty.award_of($1, $2)", 2, types, values);
+	return (Datum) 0;
+}
+
+/* loyalty.explain(member_id, program, redemption_id): the ledger is asked as its owner */
+Datum
+loyalty_explain(PG_FUNCTION_ARGS)
+{
+	const Program *program = config_program(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	char	   *query = PG_ARGISNULL(2) ? "SELECT * FROM loyalty.explain_of($1, $2, NULL)"
+		: "SELECT * FROM loyalty.explain_of($1, $2, $3)";
+	Oid			types[] = {INT8OID, INT4OID, INT8OID};
+	Datum		values[] = {PG_GETARG_DATUM(0), Int32GetDatum(program->id), PG_GETARG_DATUM(2)};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("member_id is null")));
+	values[0] = Int64GetDatum(config_member_now(PG_GETARG_INT64(0)));
+	owner_rows(fcinfo, query, PG_ARGISNULL(2) ? 2 : 3, types, values);
 	return (Datum) 0;
 }

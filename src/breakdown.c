@@ -3,9 +3,9 @@
  *	  Which rule gave how much of an award: its bytes and its text.  Its points are in breakdown_share.c.
  *
  * Rules for whoever maintains this:
- * - The bytes are in tables for ever: version 1 stays readable, a change makes version 2.
+ * - The bytes are in tables for ever: versions 1 and 2 stay readable, a change makes version 3.
  * - There is one encoding of a breakdown: varints are minimal, nothing follows the last entry.  So equal bytes
- *	 are equal breakdowns, and text, binary and bytea lead to the same bytes.
+ *	 are equal breakdowns, and text, binary and bytea lead to the same bytes.  Version 2 where version 1 cannot say it.
  * - breakdown_decode is the only way in from bytes, and trusts none of them: every read is bounded, every figure
  *	 checked, entries are counted before memory is taken for them.
  */
@@ -28,10 +28,17 @@ PG_FUNCTION_INFO_V1(breakdown_send);
 PG_FUNCTION_INFO_V1(bytea_breakdown);
 
 #define VERSION			1
+#define VERSION_LIMITED	2
 #define HEADER_LENGTH	2
 #define VARINT_LENGTH	9		/* bytes of 2^63 - 1 */
 
 static const char *const rounding_names[] = {"down", "half_up", "half_even", "up"};
+
+const char *const breakdown_limit_names[] = {
+	[BREAKDOWN_CAP] = "cap",
+	[BREAKDOWN_USES] = "uses",
+	[BREAKDOWN_BUDGET] = "budget",
+};
 
 /* A rule's id, or a tier's behind BREAKDOWN_TIER_RULE. */
 static bool
@@ -72,9 +79,36 @@ get_varint(const uint8 *at, const uint8 *end, int64 *value)
 	return NULL;
 }
 
+static bool
+is_limited(const Breakdown *breakdown)
+{
+	for (int i = 0; i < breakdown->count; i++)
+		if (breakdown->entries[i].lost > 0 || breakdown->entries[i].continued)
+			return true;
+	return false;
+}
+
+static uint8 *
+encode_entry(uint8 *at, const BreakdownEntry *entry, bool limited)
+{
+	if (!is_rule(entry->rule) || entry->units < 0 || entry->lost < 0 || entry->units >= UNITS_LIMIT ||
+		entry->lost >= UNITS_LIMIT - entry->units || (entry->lost > 0) != (entry->limit != BREAKDOWN_UNLIMITED))
+		elog(ERROR, "rule " INT64_FORMAT " with " INT64_FORMAT " units cannot be kept in a breakdown",
+			 entry->rule, entry->units);
+	if (!limited)
+	{
+		at = put_varint(at, (uint64) entry->rule << 1 | (entry->own ? 1 : 0));
+		return put_varint(at, entry->units);
+	}
+	at = put_varint(at, (uint64) entry->rule << 4 | (entry->continued ? 8 : 0) | entry->limit << 1 | (entry->own ? 1 : 0));
+	at = put_varint(at, entry->units);
+	return put_varint(at, entry->lost);
+}
+
 bytea *
 breakdown_encode(const Breakdown *breakdown)
 {
+	bool		limited = is_limited(breakdown);
 	bytea	   *bytes;
 	uint8	   *at;
 
@@ -83,20 +117,12 @@ breakdown_encode(const Breakdown *breakdown)
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
 				 errmsg("an award of %d rules is too long", breakdown->count),
 				 errdetail("At most %d rules can pay on one purchase.", BREAKDOWN_MAX_ENTRIES)));
-	bytes = palloc(VARHDRSZ + HEADER_LENGTH + (Size) breakdown->count * 2 * VARINT_LENGTH);
+	bytes = palloc(VARHDRSZ + HEADER_LENGTH + (Size) breakdown->count * (limited ? 3 : 2) * VARINT_LENGTH);
 	at = (uint8 *) VARDATA(bytes);
-	*at++ = VERSION;
+	*at++ = limited ? VERSION_LIMITED : VERSION;
 	*at++ = (uint8) (breakdown->rounding | breakdown->decimals << 4);
 	for (int i = 0; i < breakdown->count; i++)
-	{
-		const BreakdownEntry *entry = &breakdown->entries[i];
-
-		if (!is_rule(entry->rule) || entry->units < 0 || entry->units >= UNITS_LIMIT)
-			elog(ERROR, "rule " INT64_FORMAT " with " INT64_FORMAT " units cannot be kept in a breakdown",
-				 entry->rule, entry->units);
-		at = put_varint(at, (uint64) entry->rule << 1 | (entry->own ? 1 : 0));
-		at = put_varint(at, entry->units);
-	}
+		at = encode_entry(at, &breakdown->entries[i], limited);
 	SET_VARSIZE(bytes, (char *) at - (char *) bytes);
 	return bytes;
 }
@@ -111,37 +137,44 @@ damaged(const char *what)
 			 errhint("SELECT * FROM loyalty.verify() lists what else is wrong.")));
 }
 
-/* Entries end with a byte below 0x80 every second time, so their number is known before they are read. */
+/* An entry is so many figures, and figures end with a byte below 0x80: their number is known before they are read. */
 static int
-count_entries(const uint8 *at, const uint8 *end)
+count_entries(const uint8 *at, const uint8 *end, int figures)
 {
 	int			varints = 0;
 
 	for (; at < end; at++)
 		varints += *at < 0x80;
-	if (varints % 2 != 0)
+	if (varints % figures != 0)
 		damaged("The last entry is cut off.");
-	if (varints / 2 > BREAKDOWN_MAX_ENTRIES)
+	if (varints / figures > BREAKDOWN_MAX_ENTRIES)
 		damaged("There are too many entries.");
-	return varints / 2;
+	return varints / figures;
 }
 
 static const uint8 *
-decode_entry(const uint8 *at, const uint8 *end, BreakdownEntry *entry)
+decode_entry(const uint8 *at, const uint8 *end, bool limited, BreakdownEntry *entry)
 {
 	int64		mark;
 
 	at = get_varint(at, end, &mark);
 	if (at != NULL)
 		at = get_varint(at, end, &entry->units);
+	entry->lost = 0;
+	if (at != NULL && limited)
+		at = get_varint(at, end, &entry->lost);
 	if (at == NULL)
 		damaged("A figure is cut off, too long or padded.");
-	entry->rule = mark >> 1;
 	entry->own = (mark & 1) != 0;
+	entry->limit = limited ? (mark >> 1) & 3 : BREAKDOWN_UNLIMITED;
+	entry->continued = limited && (mark & 8) != 0;
+	entry->rule = mark >> (limited ? 4 : 1);
 	if (!is_rule(entry->rule))
 		damaged("A rule has an impossible number.");
-	if (entry->units >= UNITS_LIMIT)
+	if (entry->units >= UNITS_LIMIT || entry->lost >= UNITS_LIMIT - entry->units)
 		damaged("A rule has more units than any may give.");
+	if ((entry->lost > 0) != (entry->limit != BREAKDOWN_UNLIMITED))
+		damaged("A limit took nothing, or none took something.");
 	return at;
 }
 
@@ -151,6 +184,7 @@ breakdown_decode(const bytea *bytes)
 	Breakdown  *breakdown = palloc(sizeof(Breakdown));
 	const uint8 *at;
 	const uint8 *end;
+	bool		limited;
 
 	if (VARATT_IS_EXTENDED(bytes) && !VARATT_IS_SHORT(bytes))
 		bytes = (const bytea *) pg_detoast_datum((struct varlena *) bytes);
@@ -158,23 +192,26 @@ breakdown_decode(const bytea *bytes)
 	end = at + VARSIZE_ANY_EXHDR(bytes);
 	if (end - at < HEADER_LENGTH)
 		damaged("It is shorter than its header.");
-	if (*at++ != VERSION)
+	limited = *at == VERSION_LIMITED;
+	if (*at++ != VERSION && !limited)
 		damaged("It has an unknown version.");
 	breakdown->rounding = (Rounding) (*at & 0x0F);
 	breakdown->decimals = *at++ >> 4;
 	if ((int) breakdown->rounding > ROUNDING_UP || breakdown->decimals > POINTS_SCALE)
 		damaged("It has an unknown rounding.");
 
-	breakdown->count = count_entries(at, end);
+	breakdown->count = count_entries(at, end, limited ? 3 : 2);
 	breakdown->entries = palloc(sizeof(BreakdownEntry) * Max(breakdown->count, 1));
 	for (int i = 0; i < breakdown->count; i++)
-		at = decode_entry(at, end, &breakdown->entries[i]);
+		at = decode_entry(at, end, limited, &breakdown->entries[i]);
 	if (at != end)
 		damaged("Something follows the last entry.");
+	if (limited && !is_limited(breakdown))
+		damaged("It has a version that it does not need.");
 	return breakdown;
 }
 
-/* ---- text: {12: 100, 13: 50.5 elsewhere, tier 3: 4.25; down, 0} ---- */
+/* ---- text: {12: 100, 13: 50.5 elsewhere, 14: 7 of 10 by cap, 15: 3 more, tier 3: 4.25; down, 0} ---- */
 
 typedef struct Reader
 {
@@ -225,6 +262,29 @@ read_figure(Reader *reader, int scale, int64 limit, const char *expected, int64 
 	return true;
 }
 
+/* "of 10 by cap": what the rule gave before a limit, and which */
+static bool
+read_limit(Reader *reader, BreakdownEntry *entry)
+{
+	int64		wanted;
+
+	entry->limit = BREAKDOWN_UNLIMITED;
+	entry->lost = 0;
+	if (!accept(reader, "of"))
+		return true;
+	if (!read_figure(reader, UNITS_SCALE, UNITS_LIMIT, "points below 10000000000 with at most 8 decimals", &wanted))
+		return false;
+	if (wanted <= entry->units)
+		return fail(reader, "more points than the limit left");
+	if (!expect(reader, "by"))
+		return false;
+	for (int i = BREAKDOWN_CAP; i < lengthof(breakdown_limit_names) && entry->limit == BREAKDOWN_UNLIMITED; i++)
+		if (accept(reader, breakdown_limit_names[i]))
+			entry->limit = i;
+	entry->lost = wanted - entry->units;
+	return entry->limit != BREAKDOWN_UNLIMITED || fail(reader, "cap, uses or budget");
+}
+
 static bool
 read_entry(Reader *reader, BreakdownEntry *entry)
 {
@@ -237,6 +297,9 @@ read_entry(Reader *reader, BreakdownEntry *entry)
 		return false;
 	if (tier)
 		entry->rule += BREAKDOWN_TIER_RULE;
+	if (!read_limit(reader, entry))
+		return false;
+	entry->continued = accept(reader, "more");
 	entry->own = !accept(reader, "elsewhere");
 	return true;
 }
@@ -318,9 +381,12 @@ breakdown_out(PG_FUNCTION_ARGS)
 		const BreakdownEntry *entry = &breakdown->entries[i];
 		bool		tier = entry->rule >= BREAKDOWN_TIER_RULE;
 
-		appendStringInfo(&out, "%s%s" INT64_FORMAT ": %s%s", i > 0 ? ", " : "", tier ? "tier " : "",
-						 entry->rule - (tier ? BREAKDOWN_TIER_RULE : 0),
-						 fixed_to_text(entry->units, UNITS_SCALE), entry->own ? "" : " elsewhere");
+		appendStringInfo(&out, "%s%s" INT64_FORMAT ": %s", i > 0 ? ", " : "", tier ? "tier " : "",
+						 entry->rule - (tier ? BREAKDOWN_TIER_RULE : 0), fixed_to_text(entry->units, UNITS_SCALE));
+		if (entry->lost > 0)
+			appendStringInfo(&out, " of %s by %s", fixed_to_text(entry->units + entry->lost, UNITS_SCALE),
+							 breakdown_limit_names[entry->limit]);
+		appendStringInfo(&out, "%s%s", entry->continued ? " more" : "", entry->own ? "" : " elsewhere");
 	}
 	appendStringInfo(&out, "; %s, %d}", rounding_names[breakdown->rounding], breakdown->decimals);
 	PG_RETURN_CSTRING(out.data);

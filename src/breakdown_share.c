@@ -20,6 +20,7 @@
 
 PG_FUNCTION_INFO_V1(breakdown_points_of);
 PG_FUNCTION_INFO_V1(breakdown_shares_of);
+PG_FUNCTION_INFO_V1(breakdown_limits_of);
 
 /* How much of the amount is kept, as far as possible in 64 bits. */
 typedef struct Part
@@ -185,6 +186,29 @@ breakdown_share(const Breakdown *breakdown, int entry, Numeric kept, Numeric amo
 		round_part(before, &part, breakdown->rounding, breakdown->decimals);
 }
 
+/* Any rest counts as a whole unit: what is kept never counts for less than it is. */
+Units
+breakdown_units_kept(Units units, Numeric kept, Numeric amount)
+{
+	Part		part = make_part(kept, amount);
+	Numeric		product;
+	Numeric		quotient;
+	Units		whole;
+
+	if (part.whole || units == 0)
+		return units;
+	if (part.narrow)
+	{
+		int128		numerator = (int128) units * part.kept;
+
+		return (Units) (numerator / part.amount) + (numerator % part.amount != 0);
+	}
+	product = call2(numeric_mul, fixed_to_numeric_wide(units, 0), part.wide_kept);
+	quotient = call2(numeric_div_trunc, product, part.wide_amount);
+	fixed_from_numeric(quotient, 0, &whole);
+	return whole + (compare_numeric(call2(numeric_mul, quotient, part.wide_amount), product) != 0);
+}
+
 /* ---- what people ask ---- */
 
 /* kept and amount of a call: both or none */
@@ -245,6 +269,30 @@ breakdown_shares_of(PG_FUNCTION_ARGS)
 		values[3] = PointsGetDatum(after - before);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		before = after;
+	}
+	return (Datum) 0;
+}
+
+/* One row a rule that has a limit's mark: what it gave, what was lost to which limit, whether it is a further use. */
+Datum
+breakdown_limits_of(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Breakdown  *breakdown;
+
+	InitMaterializedSRF(fcinfo, 0);
+	breakdown = breakdown_decode(PG_GETARG_BYTEA_PP(0));
+	for (int i = 0; i < breakdown->count; i++)
+	{
+		const BreakdownEntry *entry = &breakdown->entries[i];
+		bool		nulls[4] = {false, false, entry->lost == 0, false};
+		Datum		values[4];
+
+		values[0] = Int64GetDatum(entry->rule);
+		values[1] = NumericGetDatum(fixed_to_numeric(entry->units + entry->lost, UNITS_SCALE));
+		values[2] = entry->lost == 0 ? (Datum) 0 : CStringGetTextDatum(breakdown_limit_names[entry->limit]);
+		values[3] = BoolGetDatum(entry->continued);
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	}
 	return (Datum) 0;
 }

@@ -39,7 +39,7 @@ call_member(FunctionCallInfo fcinfo, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("member_id is null")));
-	return PG_GETARG_INT64(n);
+	return config_member_now(PG_GETARG_INT64(n));
 }
 
 Points
@@ -75,24 +75,53 @@ open_call(Call *call, const char *name)
 	call->store = store_open(GetCurrentStatementStartTimestamp());
 }
 
+/* The accounts of `members` (descending, distinct), locked; enrolled_at: see store_lock_accounts(). */
 static void
-lock_account(Call *call, const Program *program, int64 member)
+lock_accounts(Call *call, const Program *program, int n, const int64 *members, const TimestampTz *enrolled_at,
+			  Account **accounts)
 {
 	call->program = program;
 	store_post_at(call->store, instant_for_writing(program));
-	store_lock_accounts(call->store, program, 1, &member, NULL, CurrentMemoryContext, &call->account);
-	if (call->account == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_UNKNOWN_MEMBER),
-				 errmsg("member " INT64_FORMAT " has no account in program \"%s\"", member, program->name),
-				 errhint("The first purchase enrolls a member, or loyalty.enroll().")));
+	store_lock_accounts(call->store, program, n, members, enrolled_at, CurrentMemoryContext, accounts);
+	for (int i = 0; i < n; i++)
+		if (accounts[i] == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_UNKNOWN_MEMBER),
+					 errmsg("member " INT64_FORMAT " has no account in program \"%s\"", members[i], program->name),
+					 errhint("The first purchase enrolls a member, or loyalty.enroll().")));
 }
 
 void
 call_begin(Call *call, const char *name, const Program *program, int64 member)
 {
+	Account    *account;
+
 	open_call(call, name);
-	lock_account(call, program, member);
+	lock_accounts(call, program, 1, &member, NULL, &account);
+	call->account = account;
+}
+
+void
+call_begin_enrolling(Call *call, const char *name, const Program *program, int64 member, TimestampTz at)
+{
+	Account    *account;
+
+	open_call(call, name);
+	lock_accounts(call, program, 1, &member, program->automatic ? &at : NULL, &account);
+	call->account = account;
+}
+
+void
+call_begin_two(Call *call, const char *name, const Program *program, int64 member, int64 other)
+{
+	int64		members[] = {Max(member, other), Min(member, other)};
+	Account    *accounts[2];
+
+	Assert(member != other);
+	open_call(call, name);
+	lock_accounts(call, program, 2, members, NULL, accounts);
+	call->account = accounts[member < other];
+	call->other = accounts[member > other];
 }
 
 /* A redemption's program never changes, so that it can be asked before the account is locked. */
@@ -100,6 +129,7 @@ void
 call_begin_redemption(Call *call, const char *name, int64 member, int64 redemption_id)
 {
 	Redemption *redemption;
+	Account    *account;
 
 	open_call(call, name);
 	redemption = store_find_redemption(call->store, member, redemption_id, CurrentMemoryContext);
@@ -108,18 +138,24 @@ call_begin_redemption(Call *call, const char *name, int64 member, int64 redempti
 				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 				 errmsg("member " INT64_FORMAT " has no redemption " INT64_FORMAT, member, redemption_id),
 				 errhint("loyalty.redeem() returns its number.")));
-	lock_account(call, config_program_by_id(redemption->program_id), member);
+	lock_accounts(call, config_program_by_id(redemption->program_id), 1, &member, NULL, &account);
+	call->account = account;
 }
 
 void
 call_settle(Call *call)
 {
-	call->at = ledger_settle(call->account, instant_for_writing(call->program));
+	call->at = instant_for_writing(call->program);
+	if (call->other)
+		call->at = ledger_settle(call->other, Max(call->at, call->account->settled_at));
+	call->at = ledger_settle(call->account, call->at);
 }
 
 void
 call_end(Call *call)
 {
+	if (call->other)
+		ledger_write(call->other);
 	ledger_write(call->account);
 	store_close(call->store);
 	owner_restore(&call->caller);
@@ -219,9 +255,11 @@ call_intervened(Call *call, int64 entry_no, Intervention *i)
 Datum
 call_result(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {
-	TupleDesc	desc;
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	TupleDesc	desc = set && IsA(set, ReturnSetInfo) ? set->expectedDesc : NULL;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+	/* in FROM the executor has worked out the row already */
+	if (desc == NULL && get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	/* a set of one: isDone is ExprSingleResult unless somebody says otherwise */
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));

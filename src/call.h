@@ -16,6 +16,7 @@ typedef struct Call
 	const char *name;			/* of the function */
 	const Program *program;
 	Account    *account;
+	Account    *other;			/* of the other member, where a call has two; NULL */
 	Store	   *store;
 	TimestampTz at;				/* the account's instant, after call_settle() */
 	OwnerSwitch caller;
@@ -24,7 +25,7 @@ typedef struct Call
 /* What people did to an account by hand, as the columns of loyalty.intervention. */
 typedef struct Intervention
 {
-	const char *action;			/* adjust, block, unblock */
+	const char *action;			/* adjust, opening, transfer, expiry, block, unblock */
 	int64		entry_no;
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
@@ -40,7 +41,7 @@ typedef struct Intervention
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 extern Numeric call_number(FunctionCallInfo fcinfo, int n);
 
-/* LY017 when NULL */
+/* Who that member is now; LY017 when NULL. */
 extern int64 call_member(FunctionCallInfo fcinfo, int n);
 
 /* Points as people type them: finite, not 0, with no more decimals than the program's; LY017. */
@@ -51,6 +52,13 @@ extern void call_begin(Call *call, const char *name, const Program *program, int
 
 /* The same by one of the member's redemptions, in the program that it belongs to; LY017 when there is none. */
 extern void call_begin_redemption(Call *call, const char *name, int64 member, int64 redemption_id);
+/* The same, and under automatic enrolment an unknown member is enrolled at `at`. */
+extern void call_begin_enrolling(Call *call, const char *name, const Program *program, int64 member, TimestampTz at);
+
+/* The same with the account of another member, who is not this one. */
+extern void call_begin_two(Call *call, const char *name, const Program *program, int64 member, int64 other);
+
+/* Bring the account, or both to one instant, forward to now. */
 extern void call_settle(Call *call);
 extern void call_end(Call *call);
 

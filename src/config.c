@@ -58,9 +58,18 @@ typedef struct SourceRow
 	char	   *condition;
 	char	   *points_spent;
 	char	  **keys;
+	char	  **refund_of;
+	char	   *refund_source;
 	Oid			author;
 	bool		attached;
 } SourceRow;
+
+/* A member who was merged into another one. */
+typedef struct MergedMember
+{
+	int64		member_id;
+	int64		into;
+} MergedMember;
 
 typedef struct Config
 {
@@ -75,6 +84,8 @@ typedef struct Config
 	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
 	int64	   *excluded;		/* ascending */
+	int			nmerged;
+	MergedMember *merged;		/* ascending */
 	List	   *attached;		/* of Attached */
 	int			nwatched;
 	Oid		   *watched;		/* relations whose invalidation makes this stale */
@@ -89,9 +100,11 @@ static void load_programs(Config *config);
 static void load_tiers(Config *config);
 static void load_requirements(Config *config);
 static void load_sources(Config *config);
+static void load_limits(Config *config);
 static void load_rules(Config *config);
 static void load_rewards(Config *config);
 static void load_excluded(Config *config);
+static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
@@ -178,9 +191,11 @@ config_build(void)
 	for (int i = 0; i < config->nprograms; i++)
 		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
 	load_sources(config);
+	load_limits(config);
 	load_rules(config);
 	load_rewards(config);
 	load_excluded(config);
+	load_merged(config);
 	PopActiveSnapshot();
 	SPI_finish();
 	owner_restore(&owner);
@@ -388,11 +403,49 @@ load_requirements(Config *config)
 	}
 }
 
+/* An array of texts; NULL: none. */
+static char **
+next_texts(RowReader *reader, int *n)
+{
+	Datum		value = next_datum(reader);
+	Datum	   *texts;
+	char	  **copies;
+
+	*n = 0;
+	if (reader->isnull)
+		return NULL;
+	deconstruct_array_builtin(DatumGetArrayTypeP(value), TEXTOID, &texts, NULL, n);
+	copies = MemoryContextAlloc(reader->context, Max(*n, 1) * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		copies[i] = MemoryContextStrdup(reader->context, TextDatumGetCString(texts[i]));
+	return copies;
+}
+
+/* Whose purchases the returns among a source's rows are. */
+static void
+link_returns(Config *config)
+{
+	for (int i = 0; i < config->nsources; i++)
+	{
+		SourceRow  *row = &config->sources[i];
+		SourceRow  *returned = row;
+
+		for (int j = 0; j < config->nsources && row->refund_source; j++)
+			if (config->sources[j].source.program == row->source.program &&
+				strcmp(config->sources[j].source.name, row->refund_source) == 0)
+				returned = &config->sources[j];
+		row->source.refund_source_id = returned->source.id;
+		row->source.only_returns = row->refund_source != NULL;
+		returned->source.is_returned |= row->source.nrefund_of > 0;
+	}
+}
+
 static void
 load_sources(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, on_delete,"
-						  " on_error, enabled, author, points_spent, spend_step, spend_minimum, spend_maximum_share FROM loyalty.source");
+	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
+						  " refund_source, on_delete, on_error, enabled, author, points_spent, spend_step, spend_minimum,"
+						  " spend_maximum_share FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -401,7 +454,6 @@ load_sources(Config *config)
 		RowReader	r = row_reader(config, i);
 		SourceRow  *row = &config->sources[config->nsources++];
 		Source	   *s = &row->source;
-		Datum	   *keys;
 
 		s->program = program_named(config, next_text(&r));
 		s->id = DatumGetInt32(next_datum(&r));
@@ -411,11 +463,10 @@ load_sources(Config *config)
 		row->member = next_text(&r);
 		row->amount = next_text(&r);
 		row->occurred_at = next_text(&r);
-		deconstruct_array_builtin(DatumGetArrayTypeP(next_datum(&r)), TEXTOID, &keys, NULL, &s->nkeys);
-		row->keys = MemoryContextAlloc(config->context, Max(s->nkeys, 1) * sizeof(char *));
-		for (int k = 0; k < s->nkeys; k++)
-			row->keys[k] = MemoryContextStrdup(config->context, TextDatumGetCString(keys[k]));
+		row->keys = next_texts(&r, &s->nkeys);
 		row->condition = next_text(&r);
+		row->refund_of = next_texts(&r, &s->nrefund_of);
+		row->refund_source = next_text(&r);
 		s->keep_deleted = strcmp(next_text(&r), "keep") == 0;
 		s->skip_errors = strcmp(next_text(&r), "skip") == 0;
 		s->enabled = DatumGetBool(next_datum(&r)) && s->program && s->program->enabled;
@@ -426,6 +477,66 @@ load_sources(Config *config)
 		s->spend_maximum_share = next_numeric(&r);
 		if (s->program == NULL)
 			config->nsources--;
+	}
+	link_returns(config);
+}
+
+static int32
+source_id_named(Config *config, const Program *program, const char *name)
+{
+	for (int i = 0; i < config->nsources; i++)
+		if (config->sources[i].source.program == program && strcmp(config->sources[i].source.name, name) == 0)
+			return config->sources[i].source.id;
+	return 0;
+}
+
+static Units
+limit_units(RowReader *r, bool *given)
+{
+	Numeric		value = next_numeric(r);
+	int64		units = 0;
+
+	*given = value != NULL;
+	if (value && fixed_from_numeric(value, UNITS_SCALE, &units) > FIXED_INEXACT)
+		units = 0;				/* a row that no trigger has checked must not stop sales */
+	return units;
+}
+
+static Period
+limit_period(RowReader *r)
+{
+	Period	   *period = next_bytes(r, sizeof(Period));
+
+	return period ? *period : (Period) {.kind = PERIOD_LIFETIME};
+}
+
+static void
+load_limits(Config *config)
+{
+	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget FROM loyalty.rule"
+						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL ORDER BY id");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		char	   *source = next_text(&r);
+		RuleLimit  *limit;
+
+		if (p == NULL)
+			continue;
+		p->limits = p->limits ? repalloc(p->limits, (p->nlimits + 1) * sizeof(RuleLimit))
+			: MemoryContextAlloc(config->context, sizeof(RuleLimit));
+		limit = &p->limits[p->nlimits++];
+		limit->source_id = source_id_named(config, p, source);
+		limit->rule_id = DatumGetInt32(next_datum(&r));
+		limit->name = next_text(&r);
+		limit->cap = limit_units(&r, &limit->has_cap);
+		limit->cap_period = limit_period(&r);
+		limit->max_uses = DatumGetInt32(next_datum(&r));
+		limit->has_uses = !r.isnull;
+		limit->uses_period = limit_period(&r);
+		(void) limit_units(&r, &limit->has_budget);
 	}
 }
 
@@ -518,7 +629,7 @@ static void
 load_excluded(Config *config)
 {
 	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
-						  " ORDER BY member_id");
+						  " AND status OPERATOR(pg_catalog.<>) 'merged' ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
@@ -527,6 +638,23 @@ load_excluded(Config *config)
 		RowReader	r = row_reader(config, i);
 
 		config->excluded[i] = DatumGetInt64(next_datum(&r));
+	}
+}
+
+static void
+load_merged(Config *config)
+{
+	uint64		n = query("SELECT member_id, merged_into FROM loyalty.member WHERE status OPERATOR(pg_catalog.=) 'merged'"
+						  " AND merged_into IS NOT NULL ORDER BY member_id");
+
+	config->nmerged = n;
+	config->merged = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(MergedMember)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+
+		config->merged[i].member_id = DatumGetInt64(next_datum(&r));
+		config->merged[i].into = DatumGetInt64(next_datum(&r));
 	}
 }
 
@@ -645,6 +773,9 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)
 		s->keys[i] = compile_mapping(row, row->keys[i], EXPRESSION_KEY, relation, "key");
+	s->refund_of = palloc(Max(s->nrefund_of, 1) * sizeof(Expression *));
+	for (int i = 0; i < s->nrefund_of; i++)
+		s->refund_of[i] = compile_mapping(row, row->refund_of[i], EXPRESSION_KEY, relation, "refund_of");
 	s->rules = palloc0(Max(config->nrules, 1) * sizeof(Rule));
 	s->nrules = 0;
 	for (int i = 0; i < config->nrules; i++)
@@ -657,6 +788,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		rule = &s->rules[s->nrules++];
 		*rule = r->rule;
 		rule->group = group_number(config, row, &groups, r->group);
+		rule->limit = config_limit(s->program, rule->id);
 		if (r->condition)
 			rule->condition = expression_compile(r->condition, EXPRESSION_RULE_CONDITION, relation, r->author,
 												 psprintf("condition of rule \"%s\" of program \"%s\"", rule->name, r->program));
@@ -678,6 +810,14 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		}
 	}
 	s->ngroups = list_length(groups);
+	s->limited = s->budgeted = false;
+	for (int i = 0; i < s->program->nlimits; i++)
+	{
+		const RuleLimit *limit = &s->program->limits[i];
+
+		s->limited |= limit->source_id == s->id;
+		s->budgeted |= limit->source_id == s->id && limit->has_budget;
+	}
 	settings_leave(nest);
 }
 
@@ -731,6 +871,24 @@ config_tier(const Program *program, int32 id)
 	return NULL;
 }
 
+const RuleLimit *
+config_limit(const Program *program, int64 rule)
+{
+	int			low = 0;
+	int			high = program->nlimits;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (program->limits[middle].rule_id < rule)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < program->nlimits && program->limits[low].rule_id == rule ? &program->limits[low] : NULL;
+}
+
 const Reward *
 config_reward(const Program *program, const char *name)
 {
@@ -757,4 +915,33 @@ config_member_excluded(int64 member_id)
 			high = middle;
 	}
 	return low < config->nexcluded && config->excluded[low] == member_id;
+}
+
+static const MergedMember *
+find_merged(const Config *config, int64 member_id)
+{
+	int			low = 0;
+	int			high = config->nmerged;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (config->merged[middle].member_id < member_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < config->nmerged && config->merged[low].member_id == member_id ? &config->merged[low] : NULL;
+}
+
+int64
+config_member_now(int64 member_id)
+{
+	Config	   *config = config_get();
+	const MergedMember *merged;
+
+	for (int i = 0; i < config->nmerged && (merged = find_merged(config, member_id)) != NULL; i++)
+		member_id = merged->into;
+	return member_id;
 }

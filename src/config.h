@@ -66,6 +66,21 @@ typedef struct Tier
 	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
 
+/* The limits of a rule, enabled or not: what it has given counts as long as it has them. */
+typedef struct RuleLimit
+{
+	int32		rule_id;
+	int32		source_id;
+	char	   *name;
+	bool		has_cap;
+	bool		has_uses;
+	bool		has_budget;
+	Units		cap;
+	int32		max_uses;
+	Period		cap_period;
+	Period		uses_period;
+} RuleLimit;
+
 typedef struct Program
 {
 	int32		id;
@@ -93,6 +108,8 @@ typedef struct Program
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
+	int			nlimits;
+	RuleLimit  *limits;			/* of its rules that have any, by rule id */
 
 	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
 	struct HeldMemo *held;
@@ -111,6 +128,7 @@ typedef struct Rule
 	int			group;			/* exclusive group, numbered from 0; -1 none */
 	Expiry	   *expiry;			/* NULL: the program's */
 	Interval   *pending;
+	const RuleLimit *limit;		/* NULL: none */
 } Rule;
 
 typedef struct Source
@@ -132,9 +150,16 @@ typedef struct Source
 	Numeric		spend_maximum_share;	/* of the amount; NULL: all */
 	int			nkeys;
 	Expression **keys;
+	int			nrefund_of;		/* parts of the key of the purchase that a row returns; 0: no row names one */
+	Expression **refund_of;
+	int32		refund_source_id;	/* whose purchases are returned: its own, unless every row is a return */
+	bool		only_returns;	/* every row is a return */
+	bool		is_returned;	/* returns name its purchases, and may come first */
 	int			nrules;
 	Rule	   *rules;			/* enabled ones in award order: base, bonus; priority, id */
 	int			ngroups;
+	bool		limited;		/* some rule has a limit */
+	bool		budgeted;		/* some rule has a budget */
 	bool		uses_base;
 	bool		uses_local_time;
 	bool		uses_account;
@@ -176,11 +201,16 @@ extern const Program *config_program_by_id(int32 id);	/* LY003 when unknown */
 /* NULL: the default program; LY003 when unknown, or when there is none by default */
 extern const Program *config_program(const char *name);
 
+extern const RuleLimit *config_limit(const Program *program, int64 rule);	/* NULL: it has none */
+
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 
 /* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
+
+/* who this member is now: whoever they were merged into, else they themselves */
+extern int64 config_member_now(int64 member_id);
 
 #endif

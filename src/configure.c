@@ -14,6 +14,7 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -34,6 +35,7 @@
 #include "errcodes.h"
 #include "expression.h"
 #include "guc.h"
+#include "owner.h"
 #include "virtual_row.h"
 
 static bool finds_row(const char *table, const char *query, int32 argument);
@@ -87,7 +89,9 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 	static const char *const queries[][2] = {
 		{"program", "SELECT FROM loyalty.account WHERE program_id OPERATOR(pg_catalog.=) $1"},
 		{"points of program", "SELECT FROM loyalty.lot WHERE program_id OPERATOR(pg_catalog.=) $1"},
-		{"source", "SELECT FROM loyalty.lot WHERE source_id OPERATOR(pg_catalog.=) $1"},
+		{"source", "SELECT FROM loyalty.lot WHERE source_id OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.refund WHERE source_id OPERATOR(pg_catalog.=) $1"
+		" OR of_source_id OPERATOR(pg_catalog.=) $1"},
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},
@@ -250,4 +254,37 @@ list_context(void *argument)
 		internalerrquery(argument);
 	}
 	errcontext("list of expressions");
+}
+
+/* Add up again what was used of a rule's limits: nobody sells meanwhile on the table of its source. */
+PG_FUNCTION_INFO_V1(loyalty_recount_limits);
+Datum
+loyalty_recount_limits(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT4OID, BOOLOID, BOOLOID};
+	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	OwnerSwitch owner;
+	bool		isnull;
+
+	PreventCommandIfReadOnly("loyalty.recount_limits()");
+	owner_become(&owner);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT s.relation::pg_catalog.oid FROM loyalty.rule r JOIN loyalty.source s"
+							  " ON s.program OPERATOR(pg_catalog.=) r.program AND s.name OPERATOR(pg_catalog.=) r.source"
+							  " WHERE r.id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a rule");
+	if (SPI_processed > 0)
+	{
+		Oid			relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+
+		LockRelationOid(relid, ShareRowExclusiveLock);
+		if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+			(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	}
+	if (SPI_execute_with_args("SELECT loyalty.recount_limits_of($1, $2, $3)", 3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count the limits of a rule");
+	SPI_finish();
+	owner_restore(&owner);
+	PG_RETURN_VOID();
 }

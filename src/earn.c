@@ -23,8 +23,6 @@ static Units evaluate_rule(const Source *source, const Rule *rule, ExprContext *
 						   EarnVerdict *verdict);
 static void keep_best_of_groups(const Source *source, Units *units, EarnVerdict *verdicts, int first, int end);
 static void fill_slots(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase);
-static void build_award(const Source *source, const Purchase *purchase, TimestampTz at, Breakdown *breakdown,
-						const int *rule_of, Award *award);
 
 static Units
 tier_bonus(const Tier *tier, int128 base)
@@ -47,6 +45,16 @@ beyond_stored(Units units, const Breakdown *stored, int64 first_rule, int64 last
 		if (stored->entries[i].rule >= first_rule && stored->entries[i].rule <= last_rule)
 			units -= Min(units, stored->entries[i].units);
 	return units;
+}
+
+/* Has it paid before on this purchase?  Then what it gives beyond is no further use of it. */
+static bool
+has_paid(const Breakdown *stored, int32 rule)
+{
+	for (int i = 0; stored && i < stored->count; i++)
+		if (stored->entries[i].rule == rule && stored->entries[i].units > 0)
+			return true;
+	return false;
 }
 
 void
@@ -89,7 +97,9 @@ earn_evaluate(const Source *source, const Account *account, ExprContext *context
 		if (units[i] == 0)
 			continue;
 		rule_of[breakdown.count] = i;
-		breakdown.entries[breakdown.count++] = (BreakdownEntry) {.rule = source->rules[i].id, .units = units[i]};
+		breakdown.entries[breakdown.count++] = (BreakdownEntry) {
+			.rule = source->rules[i].id, .units = units[i], .continued = source->rules[i].limit && has_paid(stored, source->rules[i].id)
+		};
 	}
 	if (tier && tier->earn_bonus > 0 && base > 0)
 	{
@@ -101,7 +111,9 @@ earn_evaluate(const Source *source, const Account *account, ExprContext *context
 			breakdown.entries[breakdown.count++] = (BreakdownEntry) {.rule = BREAKDOWN_TIER_RULE + tier->id, .units = bonus};
 		}
 	}
-	build_award(source, purchase, at, &breakdown, rule_of, award);
+	award->breakdown = breakdown;
+	award->rule_of = rule_of;
+	earn_rebuild(source, purchase, at, award);
 }
 
 /* The virtual rows that expressions see as earn.*, account.* and member.*. */
@@ -242,10 +254,10 @@ lot_dates(const Source *source, const Rule *rule, TimestampTz occurred_at, Times
 }
 
 /* Lots of equal dates are one lot; the entries of a lot are marked as its own. */
-static void
-build_award(const Source *source, const Purchase *purchase, TimestampTz at, Breakdown *breakdown, const int *rule_of,
-			Award *award)
+void
+earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Award *award)
 {
+	Breakdown  *breakdown = &award->breakdown;
 	int		   *lot_of = palloc((breakdown->count + 1) * sizeof(int));
 
 	award->points = 0;
@@ -254,11 +266,11 @@ build_award(const Source *source, const Purchase *purchase, TimestampTz at, Brea
 	lot_dates(source, NULL, purchase->occurred_at, at, &award->lots[0]);
 	for (int i = 0; i < breakdown->count; i++)
 	{
-		const Rule *rule = rule_of[i] < 0 ? NULL : &source->rules[rule_of[i]];
+		const Rule *rule = award->rule_of[i] < 0 ? NULL : &source->rules[award->rule_of[i]];
 		AwardLot	dates = award->lots[0];
 		int			n = 0;
 
-		if (rule && (rule->expiry || rule->pending))
+		if (rule && (rule->expiry || rule->pending) && breakdown->entries[i].units > 0)
 		{
 			lot_dates(source, rule, purchase->occurred_at, at, &dates);
 			for (n = 0; n < award->nlots; n++)

@@ -36,4 +36,7 @@ extern void earn_evaluate(const Source *source, const Account *account, ExprCont
 						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
 						  EarnVerdict *verdicts);
 
+/* The same award once more, after award->breakdown has lost something to limits. */
+extern void earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Award *award);
+
 #endif

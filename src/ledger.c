@@ -1,7 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns) and ledger_hold.c (holds, and burns
- *	  that are undone) are its other doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_hold.c (holds, and burns
+ *	  that are undone), ledger_debt.c (debts) and ledger_move.c (points that go on to other lots) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -13,6 +13,7 @@
  *	 what died, and equals its expire movements.
  * - open_from is the place in burn order before which nothing is open.
  * - Settling stops at each instant at which a hold lapses, so that all happens in the order of time.
+ * - While something is owed (debt) nothing is available: whoever makes points available calls ledger_pay_debts().
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "errcodes.h"
 #include "ledger.h"
 #include "ledger_entry.h"
+#include "limit.h"
 #include "money.h"
 #include "stock.h"
 #include "store.h"
@@ -39,11 +41,13 @@ const char *const entry_kind_names[] = {
 	[ENTRY_TRANSFER] = "transfer",
 	[ENTRY_REPAY] = "repay",
 	[ENTRY_ADJUST] = "adjust",
+	[ENTRY_DEBT] = "debt",
 };
 
 static void settle_to(Account *account, TimestampTz at);
+static void release_lots(Account *account, TimestampTz at);
 static void settle_lots(Account *account, TimestampTz at);
-static void open_lot(Account *account, Lot *lot, TimestampTz at);
+static void open_lot(Account *account, const Lot *lot, TimestampTz at);
 
 /* ---- accounts in memory ---- */
 
@@ -83,7 +87,7 @@ append_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
 	(*lots)[(*n)++] = lot;
 }
 
-/* The same in burn order. */
+/* Into an array in burn order. */
 static void
 insert_lot(MemoryContext context, Lot ***lots, int *n, int *max, Lot *lot)
 {
@@ -128,8 +132,9 @@ ledger_named_lot(Account *account, Lot *lot)
 	Assert(lot->member_id == account->member_id && lot->program_id == account->program->id);
 	if (known)
 		return known;
-	lot->closed = lot->remaining == 0;
 	append_lot(account->context, &account->named, &account->nnamed, &account->max_named, lot);
+	if (lot->remaining == 0)
+		insert_lot(account->context, &account->closed, &account->nclosed, &account->max_closed, lot);
 	return lot;
 }
 
@@ -138,36 +143,45 @@ ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 {
 	Lot		   *lot = known_lot(account, entry_no);
 
+	if (lot)
+		return lot;
+	lot = store_find_lot(account, expires_at, entry_no);
 	if (lot == NULL)
-		lot = ledger_named_lot(account, store_find_lot(account, expires_at, entry_no));
-	return lot;
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
+				 errmsg("member " INT64_FORMAT " has no lot " INT64_FORMAT, account->member_id, entry_no),
+				 errhint("Call SELECT * FROM loyalty.verify().")));
+	return ledger_named_lot(account, lot);
 }
 
-/* Stored, fresh and reopened lots are each in burn order: the smallest of the heads is next. */
+/*
+ * Stored, fresh and closed lots are each in burn order: the smallest of the three heads is next.  A closed one may have
+ * been refilled since, and is not among those that the store gives out.
+ */
 Lot *
 ledger_next_lot(Account *account, LotCursor *cursor)
 {
 	Lot		   *stored = NULL;
 	Lot		   *fresh = cursor->fresh < account->nfresh ? account->fresh[cursor->fresh] : NULL;
-	Lot		   *reopened = cursor->reopened < account->nreopened ? account->reopened[cursor->reopened] : NULL;
-	int		   *place = &cursor->fresh;
+	Lot		   *closed = cursor->closed < account->nclosed ? account->closed[cursor->closed] : NULL;
 
 	if (cursor->stored == account->nlots && !account->all_read && account->stored)
 		store_read_lots(account, account->nlots == 0 ? LOTS_FIRST_READ : LOTS_A_READ);
 	if (cursor->stored < account->nlots)
 		stored = account->lots[cursor->stored];
-	if (reopened && (fresh == NULL || lot_compare(reopened, fresh->expires_at, fresh->entry_no) < 0))
+	if (closed && (fresh == NULL || lot_compare(closed, fresh->expires_at, fresh->entry_no) < 0) &&
+		(stored == NULL || lot_compare(closed, stored->expires_at, stored->entry_no) < 0))
 	{
-		fresh = reopened;
-		place = &cursor->reopened;
+		cursor->closed++;
+		return closed;
 	}
 	if (stored && (fresh == NULL || lot_compare(stored, fresh->expires_at, fresh->entry_no) < 0))
 	{
-		fresh = stored;
-		place = &cursor->stored;
+		cursor->stored++;
+		return stored;
 	}
 	if (fresh)
-		(*place)++;
+		cursor->fresh++;
 	return fresh;
 }
 
@@ -202,9 +216,87 @@ settle_to(Account *account, TimestampTz at)
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
 	tier_settle(account, at);
+	if (account->debt > 0)
+		release_lots(account, at);
 	settle_lots(account, at);
 	account->settled_at = at;
 	MemoryContextSwitchTo(old);
+}
+
+/* A lot has died; pending: it never was available. */
+static void
+expire_lot(Account *account, Lot *lot, bool pending)
+{
+	Points	   *part = pending ? &account->pending : &account->available;
+
+	*part = points_subtract(*part, lot->remaining);
+	ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+}
+
+/* Move the cursor over what dies up to `at`, from the account's instant on. */
+static void
+expire_lots(Account *account, LotCursor *cursor, TimestampTz at)
+{
+	for (;;)
+	{
+		LotCursor	next = *cursor;
+		Lot		   *lot = ledger_next_lot(account, &next);
+
+		CHECK_FOR_INTERRUPTS();
+		if (lot == NULL || lot->expires_at > at)
+			return;
+		*cursor = next;
+		if (lot->remaining > 0 && lot->expires_at > account->settled_at)
+			expire_lot(account, lot, lot->available_at > account->settled_at);
+	}
+}
+
+static int
+compare_releases(const void *a, const void *b)
+{
+	const Lot  *one = *(Lot *const *) a;
+	const Lot  *two = *(Lot *const *) b;
+
+	if (one->available_at != two->available_at)
+		return one->available_at < two->available_at ? -1 : 1;
+	return lot_compare(one, two->expires_at, two->entry_no);
+}
+
+/*
+ * Something is owed: what becomes available up to `at` pays it at its own instant, in the order of time, before any of
+ * it dies.  Leaves the account at the last such instant.
+ */
+static void
+release_lots(Account *account, TimestampTz at)
+{
+	LotCursor	cursor = {0};
+	LotCursor	deaths = {0};
+	Lot		  **lots = NULL;
+	int			n = 0;
+	int			max = 0;
+	Lot		   *lot;
+
+	while (account->pending > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (lot->remaining > 0 && lot->expires_at > lot->available_at && lot->expires_at > account->settled_at &&
+			lot->available_at > account->settled_at && lot->available_at <= at)
+			append_lot(account->context, &lots, &n, &max, lot);
+	}
+	if (n > 1)
+		qsort(lots, n, sizeof(Lot *), compare_releases);
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz released_at = lots[i]->available_at;
+
+		expire_lots(account, &deaths, released_at);
+		account->pending = points_subtract(account->pending, lots[i]->remaining);
+		account->available = points_add(account->available, lots[i]->remaining);
+		if (i + 1 < n && lots[i + 1]->available_at == released_at)
+			continue;
+		account->settled_at = released_at;
+		ledger_pay_debts(account, released_at);
+	}
 }
 
 /* Release what has become available, write down what has expired, find the next such instant. */
@@ -228,10 +320,7 @@ settle_lots(Account *account, TimestampTz at)
 			continue;
 		if (lot->expires_at <= at)
 		{
-			Points	   *part = was_pending ? &account->pending : &account->available;
-
-			*part = points_subtract(*part, lot->remaining);
-			ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+			expire_lot(account, lot, was_pending);
 			continue;
 		}
 		if (!found)
@@ -307,15 +396,23 @@ ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 		open_lot(account, lot, at);
 }
 
+void
+ledger_refill(Account *account, Lot *lot, Points points, TimestampTz at)
+{
+	if (lot->expires_at > at)
+		ledger_change_lot(account, lot, points, at);
+	else
+	{
+		lot->remaining = points_add(lot->remaining, points);
+		lot->changed = true;
+		ledger_move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+	}
+}
+
 /* A lot holds live points: nothing open may lie before open_from, no change before next_change_at. */
 static void
-open_lot(Account *account, Lot *lot, TimestampTz at)
+open_lot(Account *account, const Lot *lot, TimestampTz at)
 {
-	if (lot->closed)
-	{
-		insert_lot(account->context, &account->reopened, &account->nreopened, &account->max_reopened, lot);
-		lot->closed = false;
-	}
 	if (lot_compare(lot, account->open_from_expires_at, account->open_from_entry_no) < 0)
 	{
 		account->open_from_expires_at = lot->expires_at;
@@ -326,9 +423,9 @@ open_lot(Account *account, Lot *lot, TimestampTz at)
 		account->next_change_at = Min(account->next_change_at, lot->available_at);
 }
 
-Lot *
-ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
-			 TimestampTz expires_at, TimestampTz at)
+static Lot *
+grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+	  TimestampTz expires_at, TimestampTz at)
 {
 	Lot		   *lot = MemoryContextAllocZero(account->context, sizeof(Lot));
 
@@ -355,6 +452,16 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 	return lot;
 }
 
+Lot *
+ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+			 TimestampTz expires_at, TimestampTz at)
+{
+	Lot		   *lot = grant(account, points, kind, earned_at, available_at, expires_at, at);
+
+	ledger_pay_debts(account, at);
+	return lot;
+}
+
 /* ---- purchases ---- */
 
 void
@@ -363,11 +470,12 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
+	if (account->program->nlimits > 0)
+		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
-		Lot		   *lot = ledger_grant(account, share->points, LOT_AWARD, occurred_at, share->available_at,
-									   share->expires_at, at);
+		Lot		   *lot = grant(account, share->points, LOT_AWARD, occurred_at, share->available_at, share->expires_at, at);
 
 		lot->source_id = source_id;
 		lot->source_key = source_key;
@@ -375,6 +483,7 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
 	}
+	ledger_pay_debts(account, at);
 	tier_count(account, Min(occurred_at, at), amount, award->points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
@@ -390,6 +499,29 @@ ledger_count(Account *account, Points points, TimestampTz at)
 	tier_count(account, at, NULL, points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_leave(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_leave(account, at);
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_join(account, tier_id, tier_until, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
 }
 
 int64
@@ -429,6 +561,8 @@ ledger_write(Account *account)
 		store_insert_lots(account, account->fresh, account->nfresh);
 	if (account->nmovements > 0)
 		store_insert_movements(account, account->movements, account->nmovements);
+	if (account->ndebts > 0)
+		ledger_write_debts(account);
 	if (account->ntier_changes > 0)
 		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
 	for (int i = 0; i < account->nredemptions; i++)
@@ -441,10 +575,12 @@ ledger_write(Account *account)
 			stock_give(redemption->reward_id, redemption->quantity);
 	}
 	store_change_account(account);
+	limit_write(account);
 	/* lots are read again when they are needed again */
-	account->nlots = account->nfresh = account->nnamed = account->nreopened = account->nredemptions = 0;
-	account->nmovements = account->ntier_changes = 0;
-	account->all_read = account->holds_read = false;
+	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
+	account->ndebts = account->open_debt = account->nredemptions = 0;
+	account->debts_read = account->holds_read = false;
+	account->all_read = false;
 	account->read_entry_no = 0;
 	account->changed = false;
 }

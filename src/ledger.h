@@ -25,7 +25,9 @@ typedef enum EntryKind
 	ENTRY_CLAWBACK,
 	ENTRY_TRANSFER,
 	ENTRY_REPAY,
-	ENTRY_ADJUST
+	ENTRY_ADJUST,
+	ENTRY_DEBT,					/* what is owed in the place of a lot that a return found empty */
+	ENTRY_KINDS
 } EntryKind;
 
 extern const char *const entry_kind_names[];	/* as movement.kind has them */
@@ -61,7 +63,6 @@ typedef struct Lot
 	ItemPointerData tid;		/* valid when stored */
 	bool		stored;
 	bool		changed;
-	bool		closed;			/* held nothing when it was read by key: reading open lots passes it over */
 } Lot;
 
 typedef struct Movement
@@ -73,7 +74,7 @@ typedef struct Movement
 	Points		points;			/* signed: what the lot gains */
 	TimestampTz at;
 	int64		redemption_id;	/* 0: none */
-	int64		origin_entry_no;	/* clawback: the award's lot for which another lot paid; 0: none */
+	int64		origin_entry_no;	/* clawback, new debt: the award's lot; repay, cancelled debt: the debt; 0: none */
 	const char *reason;
 } Movement;
 
@@ -115,6 +116,24 @@ typedef struct Redemption
 	bool		gives_stock;	/* its pieces of the reward go back when it is written */
 } Redemption;
 
+/* What a return found nowhere, under clawback = debt. */
+typedef struct Debt
+{
+	/* as the columns of loyalty.debt */
+	int64		entry_no;		/* of the movement that made it */
+	TimestampTz lot_expires_at; /* the award's lot */
+	int64		lot_entry_no;
+	Points		amount;
+	Points		left;
+	TimestampTz at;
+	TimestampTz posted_at;
+
+	/* of this copy */
+	ItemPointerData tid;		/* valid when stored */
+	bool		stored;
+	bool		changed;
+} Debt;
+
 typedef struct TierChange
 {
 	TimestampTz at;
@@ -125,7 +144,30 @@ typedef struct TierChange
 	const char *reason;
 } TierChange;
 
+/* What a member has had from a limited rule in one period, as the columns of loyalty.rule_usage. */
+typedef struct Usage
+{
+	int32		rule_id;
+	TimestampTz period_start;
+	TimestampTz period_end;
+	Units		used;
+	int32		uses;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Usage;
+
+/* What the budget of a rule gets back (or loses, when negative) with the account's next write. */
+typedef struct BudgetChange
+{
+	int32		rule_id;
+	Units		units;
+} BudgetChange;
+
 typedef struct Store Store;
+typedef struct Purse Purse;
 
 typedef struct Account
 {
@@ -181,19 +223,29 @@ typedef struct Account
 	Lot		  **named;			/* lots read by key, maybe closed */
 	int			nnamed;
 	int			max_named;
-	Lot		  **reopened;		/* of those, closed ones that hold points again, in burn order */
-	int			nreopened;
-	int			max_reopened;
+	Lot		  **closed;			/* of the named, those that were empty, in burn order: the store passes over them */
+	int			nclosed;
+	int			max_closed;
 	Redemption **redemptions;	/* read so far */
 	int			nredemptions;
 	int			max_redemptions;
 	bool		holds_read;		/* all open holds are among them */
+	Debt	  **debts;			/* open when they were read, oldest first, then new ones */
+	int			ndebts;
+	int			max_debts;
+	int			open_debt;		/* those before it are paid */
+	bool		debts_read;
 	Movement   *movements;
 	int			nmovements;
 	int			max_movements;
 	TierChange *tier_changes;
 	int			ntier_changes;
 	int			max_tier_changes;
+	Usage	  **usages;			/* asked for so far; limit.c's affair, and so is the rest */
+	int			nusages;
+	BudgetChange *budget_changes;	/* by rule id */
+	int			nbudget_changes;
+	Purse	   *purse;			/* of the statement; NULL: none */
 } Account;
 
 /* What one row earned, as the domain room says it. */
@@ -210,6 +262,10 @@ typedef struct Award
 	Points		points;			/* sum over lots */
 	int			nlots;
 	AwardLot   *lots;
+
+	/* what it was built from, for limits */
+	Breakdown	breakdown;
+	int		   *rule_of;		/* index of each entry's rule in the source; -1: a tier's bonus */
 } Award;
 
 /* An account that does not exist yet, as enrolment at an instant makes it. */
@@ -238,12 +294,47 @@ extern void ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, T
 extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id,
 						TimestampTz at, int64 *first_entry, int64 *last_entry);
 
+/*
+ * What is available pays what is owed, oldest debt first.  To be called by whoever makes points available; afterwards
+ * either nothing is owed or nothing is available.
+ */
+extern void ledger_pay_debts(Account *account, TimestampTz at);
+
+/*
+ * Points come back to a lot that they had left, by a movement of `kind` (see Movement for the rest).  Its own owed
+ * points are paid first (not under pending_only), then the lots that paid for its return have theirs back; dead points
+ * stay dead.  Returns how many are alive; when all is restored, ledger_pay_debts() takes from them what is owed.
+ */
+extern Points ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id,
+							 int64 origin, TimestampTz at);
+
 /* Points for no purchase. */
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
 						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
 
+/* Points that went on from one lot to another: loyalty.lot_origin. */
+typedef struct Moved
+{
+	const Lot  *from;
+	const Lot  *to;
+	int64		moved_by;		/* entry of the movement that took them out of `from` */
+} Moved;
+
+/* Available points of `from` in burn order become lots of `to` with the same life; both are settled to `at`. */
+extern Moved *ledger_transfer(Account *from, Account *to, Points points, const char *reason, TimestampTz at, int *n);
+
+/* All that remains of these live lots of one account goes on to a new lot each, which expires at expires_at. */
+extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, TimestampTz expires_at, const char *reason,
+								   TimestampTz at);
+
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* The tier of another account that has become part of this one.  Returns the number under which it happened. */
+extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);
+
+/* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
+extern int64 ledger_leave(Account *account, TimestampTz at);
 
 /* "active" or "blocked".  Returns the number under which it happened. */
 extern int64 ledger_set_status(Account *account, const char *status);
@@ -256,16 +347,20 @@ typedef struct LotCursor
 {
 	int			stored;
 	int			fresh;
-	int			reopened;
+	int			closed;
 } LotCursor;
 
 extern Lot *ledger_next_lot(Account *account, LotCursor *cursor);
 
+/* The lot of this place in burn order, as the account has it now. */
+extern Lot *ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
 /* the account's own copy of a lot that was read by key */
 extern Lot *ledger_named_lot(Account *account, Lot *lot);
 
-/* for the stores: append an open lot that was read in burn order */
+/* for the stores: append an open lot that was read in burn order, an open debt in the order of its entry */
 extern void ledger_take_lot(Account *account, Lot *lot);
+extern void ledger_take_debt(Account *account, Debt *debt);
 
 /*
  * Redemptions.  The account is settled to `at`, and a redemption is the account's own copy, in the right state: the
@@ -290,7 +385,7 @@ typedef struct Returned
 extern Returned ledger_release(Account *account, Redemption *redemption, TimestampTz at);
 
 /* Spent points go back, in the opposite order of taking. */
-extern Returned ledger_restore(Account *account, Redemption *redemption, Points points, TimestampTz at);
+extern Returned ledger_reverse(Account *account, Redemption *redemption, Points points, TimestampTz at);
 
 /* the account's own copy; NULL when there is none of this number */
 extern Redemption *ledger_redemption(Account *account, int64 redemption_id);

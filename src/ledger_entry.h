@@ -11,6 +11,14 @@
 extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at,
 						int64 redemption_id, int64 origin);
 
+/* Points go back into a lot, which may have died; the movement that says why is the caller's. */
+extern void ledger_refill(Account *account, Lot *lot, Points points, TimestampTz at);
+
+/* ledger_debt.c: a return found `points` of an award's lot nowhere, or the purchase comes back (returns how many). */
+extern void ledger_owe(Account *account, Lot *award, Points points, TimestampTz at);
+extern Points ledger_cancel_debts(Account *account, Lot *award, Points points, TimestampTz at);
+extern void ledger_write_debts(Account *account);
+
 /* A live lot gains or loses points, and the balance (available or pending) with it. */
 extern void ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
 

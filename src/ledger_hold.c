@@ -7,7 +7,7 @@
  *	 all of them.  Capturing puts them back and takes them as `redeem`; so every figure is a sum of entries by time.
  * - Of what a redemption took, in order, the first `taken` points are held or spent still: what comes back comes
  *	 from the end, into its own lot.
- * - A restored point pays first what its lot owes.  Where the lot has died the point is dead: nothing is immortal.
+ * - A restored point pays first what its lot owes, then debts.  Where the lot has died the point is dead: nothing is immortal.
  */
 #include "postgres.h"
 
@@ -163,7 +163,7 @@ ledger_capture(Account *account, Redemption *redemption, Points points, Timestam
 /* ---- reversals ---- */
 
 Returned
-ledger_restore(Account *account, Redemption *redemption, Points points, TimestampTz at)
+ledger_reverse(Account *account, Redemption *redemption, Points points, TimestampTz at)
 {
 	Returned	returned = {0};
 
@@ -173,35 +173,21 @@ ledger_restore(Account *account, Redemption *redemption, Points points, Timestam
 	return returned;
 }
 
-/* Into one lot: what it owes is paid, and the rest lives as long as the lot. */
+/* Into one lot, or to what had paid for its return: see ledger_restore().  What is neither alive nor dead was owed. */
 static void
 return_to_lot(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, TimestampTz at,
 			  Returned *returned)
 {
-	/* pending_only lets members keep what a return did not find */
-	Points		owed = account->program->clawback == CLAWBACK_PENDING_ONLY ? 0 : Min(lot->owed, points);
-	Points		rest = points - owed;
+	int			first = account->nmovements;
+	Points		alive = ledger_restore(account, lot, points, kind, redemption_id, 0, at);
+	Points		dead = 0;
 
-	ledger_move(account, lot, kind, points, at, redemption_id, 0);
-	if (owed > 0)
-	{
-		lot->owed -= owed;
-		lot->changed = true;
-		ledger_move(account, lot, ENTRY_CLAWBACK, -owed, at, 0, 0);
-		returned->owed = points_add(returned->owed, owed);
-	}
-	if (rest > 0 && lot->expires_at > at)
-	{
-		ledger_change_lot(account, lot, rest, at);
-		returned->alive = points_add(returned->alive, rest);
-	}
-	else if (rest > 0)
-	{
-		lot->remaining = points_add(lot->remaining, rest);
-		lot->changed = true;
-		ledger_move(account, lot, ENTRY_EXPIRE, -rest, at, 0, 0);
-		returned->dead = points_add(returned->dead, rest);
-	}
+	for (int i = first; i < account->nmovements; i++)
+		if (account->movements[i].kind == ENTRY_EXPIRE)
+			dead = points_subtract(dead, account->movements[i].points);
+	returned->alive = points_add(returned->alive, alive);
+	returned->dead = points_add(returned->dead, dead);
+	returned->owed = points_add(returned->owed, points - alive - dead);
 }
 
 static void
@@ -211,6 +197,8 @@ return_points(Account *account, Redemption *redemption, Points points, EntryKind
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 	Points		back = redemption->points - redemption->taken;	/* came back before */
 	Points		left = points;
+	Points		debt;
+	Points		paid;
 	Movement   *taking;
 	int			n = points > 0 ? store_read_taking(account, redemption, &taking) : 0;
 
@@ -240,6 +228,10 @@ return_points(Account *account, Redemption *redemption, Points points, EntryKind
 	redemption->changed = true;
 	if (kind == ENTRY_HOLD)
 		account->held = points_subtract(account->held, points);
-	/* debts are repaid from here: ledger_pay_debts(account, at) */
+	debt = account->debt;
+	ledger_pay_debts(account, at);
+	paid = Min(points_subtract(debt, account->debt), returned->alive);
+	returned->alive -= paid;
+	returned->owed = points_add(returned->owed, paid);
 	MemoryContextSwitchTo(old);
 }

@@ -4,7 +4,13 @@
  *
  * Part of the only room that changes points: the rules at the head of ledger.c hold here.
  * - What is taken and given back comes from the stored award and its formula, never from today's rules.
- * - lot.owed is what a return could not take: paid first by what comes back.
+ * - A return takes from the award's own lots, pending ones first, then counts as taken what of them has expired, then
+ *	 takes from other available lots; the rest is owed, by the lot or as a debt.  Each lot of the award has its own share
+ *	 to lose: who pays for another lot's share says so (origin).
+ * - Points that got another life (ledger_move.c) are the award's own, wherever in the account they lie.
+ * - When the purchase comes back all this is undone from the end: nobody gains a later expiry by it.
+ * - What comes back to a lot of which something was returned pays for that first: what the lot owes, then those who
+ *	 paid in its place.
  */
 #include "postgres.h"
 
@@ -12,10 +18,20 @@
 
 #include "ledger.h"
 #include "ledger_entry.h"
+#include "limit.h"
 #include "money.h"
+#include "store.h"
 #include "tier.h"
 
-static void take_back(Account *account, Lot *lot, Points points, TimestampTz at);
+/* What one lot of an award is to lose and has not lost yet. */
+typedef struct Due
+{
+	Lot		   *lot;
+	Points		points;
+} Due;
+
+static int	add_moved(Account *account, Due **dues, int n);
+static void take_back(Account *account, Due *dues, int n, TimestampTz at);
 static void give_back(Account *account, Lot *lot, Points points, TimestampTz at);
 
 static Points
@@ -37,9 +53,12 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	Numeric		former = lots[0]->kept_amount;
 	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
 	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Due		   *dues = palloc(nlots * sizeof(Due));
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
+	if (account->program->nlimits > 0)
+		limit_keep(account, lots[0], kept);
 	for (int i = 0; i < nlots; i++)
 	{
 		Lot		   *lot = lots[i];
@@ -49,81 +68,337 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 
 		lot->kept_amount = kept;
 		lot->changed = true;
-		if (take > 0)
-			take_back(account, lot, take, at);
-		else if (take < 0)
+		dues[i] = (Due) {lot, Max(take, 0)};
+		if (take < 0)
 			give_back(account, lot, -take, at);
 		taken = points_add(taken, take);
 	}
+	nlots = add_moved(account, &dues, nlots);
+	take_back(account, dues, nlots, at);
+	ledger_pay_debts(account, at);
 	account->changed = true;
 	tier_count(account, counted_at, difference, -taken, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- taking back ---- */
+
+/* Points of an award may have another life by now: the lots where they lie pay as its own do, and lose nothing themselves. */
+static int
+add_moved(Account *account, Due **dues, int n)
+{
+	int			all = n;
+	Points		missing = 0;
+
+	for (int i = 0; i < n; i++)
+		missing += (*dues)[i].points - Min((*dues)[i].lot->remaining, (*dues)[i].points);
+	for (int i = 0; i < n && missing > 0; i++)
+	{
+		LotPlace   *places;
+		int			nplaces = store_read_moved(account, (*dues)[i].lot->entry_no, &places);
+
+		if (nplaces == 0)
+			continue;
+		*dues = repalloc(*dues, mul_size(all + nplaces, sizeof(Due)));
+		for (int j = 0; j < nplaces; j++)
+			(*dues)[all++] = (Due) {ledger_lot(account, places[j].expires_at, places[j].entry_no), 0};
+	}
+	return all;
+}
+
+/* What a lot has, alive or dead, for what an award's lot is to lose. */
+static void
+take_from(Account *account, Lot *payer, Due *due, TimestampTz at)
+{
+	Points		part = Min(payer->remaining, due->points);
+	int64		origin = payer == due->lot ? 0 : due->lot->entry_no;
+
+	if (part == 0)
+		return;
+	if (payer->expires_at > at)
+		ledger_change_lot(account, payer, -part, at);
+	else
+	{
+		/* what has expired counts as taken: the expiry becomes a clawback */
+		payer->remaining -= part;
+		payer->changed = true;
+		ledger_move(account, payer, ENTRY_EXPIRE, part, at, 0, 0);
+	}
+	ledger_move(account, payer, ENTRY_CLAWBACK, -part, at, 0, origin);
+	due->points -= part;
+}
+
+/* From one lot of the award: its own share, then that of the others. */
+static void
+take_own(Account *account, Due *dues, int n, int payer, TimestampTz at)
+{
+	take_from(account, dues[payer].lot, &dues[payer], at);
+	for (int i = 0; i < n; i++)
+		take_from(account, dues[payer].lot, &dues[i], at);
+}
+
 /* From the other available lots in burn order, for an award whose own points were spent. */
-static Points
-take_from_others(Account *account, Lot *award, Points points, TimestampTz at)
+static void
+take_from_others(Account *account, Due *due, TimestampTz at)
 {
 	LotCursor	cursor = {0};
 	Lot		   *lot;
 
-	while (points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	while (due->points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
-		Points		part = Min(lot->remaining, points);
-
 		CHECK_FOR_INTERRUPTS();
-		if (lot == award || part == 0 || lot->expires_at <= at || lot->available_at > at)
-			continue;
-		ledger_change_lot(account, lot, -part, at);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -part, at, 0, award->entry_no);
-		points -= part;
+		if (lot->expires_at > at && lot->available_at <= at)
+			take_from(account, lot, due, at);
 	}
-	return points;
 }
 
-static void
-take_back(Account *account, Lot *lot, Points points, TimestampTz at)
+static int
+compare_dues(const void *a, const void *b)
 {
-	bool		pending_only = account->program->clawback == CLAWBACK_PENDING_ONLY;
-	Points		own = Min(lot->remaining, points);
+	const Lot  *one = ((const Due *) a)->lot;
+	const Lot  *two = ((const Due *) b)->lot;
 
-	if (own > 0 && lot->expires_at <= at)
+	if (one->expires_at != two->expires_at)
+		return one->expires_at < two->expires_at ? -1 : 1;
+	return one->entry_no < two->entry_no ? -1 : one->entry_no > two->entry_no;
+}
+
+/* The award's lots in burn order: pending ones first, then what is available, then what has expired. */
+static void
+take_back(Account *account, Due *dues, int n, TimestampTz at)
+{
+	const Program *program = account->program;
+	bool		pending_only = program->clawback == CLAWBACK_PENDING_ONLY;
+
+	if (n > 1)
+		qsort(dues, n, sizeof(Due), compare_dues);
+	for (int i = 0; i < n; i++)
+		if (dues[i].lot->expires_at > at && dues[i].lot->available_at > at)
+			take_own(account, dues, n, i, at);
+	for (int i = 0; i < n && !pending_only; i++)
+		if (dues[i].lot->expires_at > at)
+			take_own(account, dues, n, i, at);
+	for (int i = 0; i < n; i++)
+		if (dues[i].lot->expires_at <= at)
+			take_own(account, dues, n, i, at);
+	for (int i = 0; i < n; i++)
 	{
-		/* what has expired counts as taken: the expiry becomes a clawback */
-		lot->remaining -= own;
-		lot->changed = true;
-		ledger_move(account, lot, ENTRY_EXPIRE, own, at, 0, 0);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
-		points -= own;
+		Due		   *due = &dues[i];
+
+		if (!pending_only)
+			take_from_others(account, due, at);
+		if (due->points == 0)
+			continue;
+		if (program->clawback == CLAWBACK_DEBT)
+			ledger_owe(account, due->lot, due->points, at);
+		else
+		{
+			due->lot->owed = points_add(due->lot->owed, due->points);
+			due->lot->changed = true;
+		}
 	}
-	else if (own > 0 && !(pending_only && lot->available_at <= at))
+}
+
+/* ---- giving back ---- */
+
+/* What another lot has paid for an award's lot. */
+typedef struct Payment
+{
+	TimestampTz lot_expires_at;
+	int64		lot_entry_no;
+	int64		debt;			/* by repaying this debt; 0: at the return */
+	int64		entry_no;
+	Points		points;			/* below 0: given back */
+} Payment;
+
+typedef struct Payments
+{
+	Payment    *list;
+	int			n;
+	int			max;
+} Payments;
+
+static void
+add_payment(Payments *payments, const Movement *m, int64 debt)
+{
+	if (payments->n == payments->max)
 	{
-		ledger_change_lot(account, lot, -own, at);
-		ledger_move(account, lot, ENTRY_CLAWBACK, -own, at, 0, 0);
-		points -= own;
+		payments->max = Max(8, payments->max * 2);
+		payments->list = payments->list == NULL ? palloc(payments->max * sizeof(Payment))
+			: repalloc(payments->list, mul_size(payments->max, sizeof(Payment)));
 	}
-	if (points > 0 && !pending_only)
-		points = take_from_others(account, lot, points, at);
-	lot->owed = points_add(lot->owed, points);
+	payments->list[payments->n++] = (Payment) {m->lot_expires_at, m->lot_entry_no, debt, m->entry_no, -m->points};
+}
+
+/* All that was moved for one origin, stored or not yet: payments, and the debts of an award. */
+static void
+collect_payments(Account *account, int64 origin, bool of_debt, Payments *payments)
+{
+	Movement   *stored;
+	int			nstored = store_read_origin(account, origin, &stored);
+
+	for (int i = 0; i < nstored + account->nmovements; i++)
+	{
+		/* one by one: what is noted may be moved in memory */
+		Movement	m = i < nstored ? stored[i] : account->movements[i - nstored];
+
+		CHECK_FOR_INTERRUPTS();
+		if (m.origin_entry_no != origin)
+			continue;
+		if (m.kind == (of_debt ? ENTRY_REPAY : ENTRY_CLAWBACK))
+			add_payment(payments, &m, of_debt ? origin : 0);
+		else if (m.kind == ENTRY_DEBT && !of_debt)
+			collect_payments(account, m.entry_no, true, payments);
+	}
+}
+
+static int
+compare_payers(const void *a, const void *b)
+{
+	const Payment *one = a;
+	const Payment *two = b;
+
+	if (one->lot_entry_no != two->lot_entry_no)
+		return one->lot_entry_no < two->lot_entry_no ? -1 : 1;
+	if (one->debt != two->debt)
+		return one->debt < two->debt ? -1 : 1;
+	return one->entry_no < two->entry_no ? -1 : one->entry_no > two->entry_no;
+}
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	int64		one = ((const Payment *) a)->entry_no;
+	int64		two = ((const Payment *) b)->entry_no;
+
+	return one < two ? -1 : one > two;
+}
+
+/* Those that were not given back: that undid the latest of the same lot and debt.  The last one is the latest. */
+static void
+open_payments(Account *account, const Lot *lot, Payments *payments)
+{
+	int			n = 0;
+
+	payments->n = 0;
+	collect_payments(account, lot->entry_no, false, payments);
+	if (payments->n > 1)
+		qsort(payments->list, payments->n, sizeof(Payment), compare_payers);
+	for (int i = 0; i < payments->n; i++)
+	{
+		Points		given = -payments->list[i].points;
+
+		if (given < 0)
+			payments->list[n++] = payments->list[i];
+		while (given > 0 && n > 0)
+		{
+			Points		part = Min(given, payments->list[n - 1].points);
+
+			given -= part;
+			payments->list[n - 1].points -= part;
+			if (payments->list[n - 1].points == 0)
+				n--;
+		}
+	}
+	payments->n = n;
+	if (n > 1)
+		qsort(payments->list, n, sizeof(Payment), compare_entries);
+}
+
+/* Has nothing of the purchase been returned?  Then nobody has paid for this lot. */
+static bool
+is_kept(const Lot *lot)
+{
+	return lot->amount == NULL || (lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0);
+}
+
+/* The latest payment that is not undone; own: or one of the lot itself, to its debt.  false when there is none. */
+static bool
+next_payment(Payments *payments, const Lot *lot, bool own, Payment *payment)
+{
+	while (payments->n > 0)
+	{
+		*payment = payments->list[--payments->n];
+		if (own || payment->lot_entry_no != lot->entry_no)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The lots that paid in the place of this one have up to `points` of it back: because the purchase comes back
+ * (returned), or because the lot itself has points to pay with now.  Returns how much; *alive grows by what lives.
+ */
+static Points
+give_to_payers(Account *account, Lot *lot, Points points, bool returned, TimestampTz at, Points *alive)
+{
+	Payments	payments = {0};
+	Payment		p;
+	Points		given = 0;
+
+	open_payments(account, lot, &payments);
+	while (given < points && next_payment(&payments, lot, returned, &p))
+	{
+		Points		part = Min(p.points, points - given);
+		Lot		   *payer = ledger_lot(account, p.lot_expires_at, p.lot_entry_no);
+
+		CHECK_FOR_INTERRUPTS();
+		if (returned && p.debt)
+		{
+			ledger_move(account, lot, ENTRY_CLAWBACK, part, at, 0, 0);
+			ledger_move(account, lot, ENTRY_DEBT, -part, at, 0, p.debt);
+		}
+		else if (!returned)
+			ledger_move(account, lot, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, -part, at, 0, p.debt);
+		*alive += ledger_restore(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
+								 p.debt ? p.debt : lot->entry_no, at);
+		given += part;
+		if (!is_kept(payer))	/* it has passed points on, maybe for this lot */
+			open_payments(account, lot, &payments);
+	}
+	return given;
 }
 
 static void
 give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Points		owed = Min(lot->owed, points);
+	Points		alive = 0;
 
 	lot->owed -= owed;
-	lot->changed = true;
 	points -= owed;
+	if (points > 0)
+		points -= ledger_cancel_debts(account, lot, points, at);
+	if (points > 0)
+		points -= give_to_payers(account, lot, points, true, at, &alive);
 	if (points == 0)
 		return;
 	ledger_move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
-	if (lot->expires_at > at)
-		ledger_change_lot(account, lot, points, at);
-	else
+	ledger_refill(account, lot, points, at);
+}
+
+Points
+ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
+			   TimestampTz at)
+{
+	/* under pending_only what is owed was left to the member */
+	Points		owed = account->program->clawback == CLAWBACK_PENDING_ONLY ? 0 : Min(lot->owed, points);
+	Points		alive = 0;
+
+	check_stack_depth();		/* payers have payers */
+	ledger_move(account, lot, kind, points, at, redemption_id, origin);
+	if (owed > 0)
 	{
-		lot->remaining = points_add(lot->remaining, points);
-		ledger_move(account, lot, ENTRY_EXPIRE, -points, at, 0, 0);
+		ledger_move(account, lot, ENTRY_CLAWBACK, -owed, at, 0, 0);
+		lot->owed -= owed;
+		lot->changed = true;
+		points -= owed;
 	}
+	if (points > 0 && !is_kept(lot))
+		points -= give_to_payers(account, lot, points, false, at, &alive);
+	if (points == 0)
+		return alive;
+	ledger_refill(account, lot, points, at);
+	return lot->expires_at > at ? points_add(alive, points) : alive;
 }

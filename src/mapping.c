@@ -25,6 +25,8 @@
 #include "fixed.h"
 #include "mapping.h"
 #include "member.h"
+#include "money.h"
+#include "refund.h"
 #include "spend.h"
 
 #define KNOWN_LIMIT	10000		/* external ids remembered */
@@ -140,13 +142,24 @@ mapping_member(Mapping *mapping, const Source *source, int64 *member)
 		text	   *external_id = DatumGetTextPP(value);
 
 		if (named_member(mapping, source, external_id, member))
+		{
+			*member = config_member_now(*member);
 			return true;
+		}
 		*member = 0;
 		mapping->stranger = !mapping->creates_members && source->program->automatic && VARSIZE_ANY_EXHDR(external_id) > 0;
 		return mapping->stranger;
 	}
-	*member = DatumGetInt64(value);
+	*member = config_member_now(DatumGetInt64(value));
 	return true;
+}
+
+bool
+mapping_account(Mapping *mapping, const Source *source, int64 *member)
+{
+	char	   *of_key = mapping_refund_of(mapping, source);
+
+	return (of_key && refund_owner(source, of_key, member)) || mapping_member(mapping, source, member);
 }
 
 bool
@@ -204,24 +217,23 @@ mapping_canonical(Datum value, Oid type)
 	}
 }
 
-char *
-mapping_key(Mapping *mapping, const Source *source)
+/* The parts as one text; NULL when one is null, whose number goes to *null_part. */
+static char *
+key_of_parts(Mapping *mapping, const Source *source, Expression **parts, int nparts, int *null_part)
 {
 	StringInfoData composite;
 	char	   *part = NULL;
 
-	for (int i = 0; i < source->nkeys; i++)
+	for (int i = 0; i < nparts; i++)
 	{
 		bool		isnull;
-		Datum		value = expression_eval(source->keys[i], mapping->context, &isnull);
+		Datum		value = expression_eval(parts[i], mapping->context, &isnull);
 
+		*null_part = i + 1;
 		if (isnull)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_SOURCE_ROW),
-					 errmsg("a row of source \"%s\" of program \"%s\" has no key", source->name, source->program->name),
-					 errdetail("Part %d of its key is null.", i + 1)));
-		part = mapping_canonical(value, source->keys[i]->type);
-		if (source->nkeys == 1)
+			return NULL;
+		part = mapping_canonical(value, parts[i]->type);
+		if (nparts == 1)
 			break;
 		if (i == 0)
 			initStringInfo(&composite);
@@ -234,7 +246,7 @@ mapping_key(Mapping *mapping, const Source *source)
 			appendStringInfoChar(&composite, *c);
 		}
 	}
-	if (source->nkeys > 1)
+	if (nparts > 1)
 		part = composite.data;
 	if (strlen(part) > KEY_LIMIT)
 		ereport(ERROR,
@@ -243,6 +255,35 @@ mapping_key(Mapping *mapping, const Source *source)
 				 errdetail("It has %zu bytes, and at most %d are allowed.", strlen(part), KEY_LIMIT),
 				 errhint("Attach the table with a shorter unique key.")));
 	return part;
+}
+
+char *
+mapping_key(Mapping *mapping, const Source *source)
+{
+	int			null_part;
+	char	   *key = key_of_parts(mapping, source, source->keys, source->nkeys, &null_part);
+
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_SOURCE_ROW),
+				 errmsg("a row of source \"%s\" of program \"%s\" has no key", source->name, source->program->name),
+				 errdetail("Part %d of its key is null.", null_part)));
+	return key;
+}
+
+char *
+mapping_refund_of(Mapping *mapping, const Source *source)
+{
+	int			null_part;
+
+	return source->nrefund_of == 0 ? NULL
+		: key_of_parts(mapping, source, source->refund_of, source->nrefund_of, &null_part);
+}
+
+bool
+mapping_is_return(const Source *source, const char *refund_of, Numeric amount)
+{
+	return refund_of || source->only_returns || money_sign(amount) < 0;
 }
 
 /* ---- amount and time ---- */

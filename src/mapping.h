@@ -33,11 +33,20 @@ extern void mapping_set_row(Mapping *mapping, HeapTuple tuple);
 /* The row's member; false when it names none. */
 extern bool mapping_member(Mapping *mapping, const Source *source, int64 *member);
 
+/* Whose account the row changes: the owner's of the purchase that it returns, else its member's; false: nobody's. */
+extern bool mapping_account(Mapping *mapping, const Source *source, int64 *member);
+
 /* Does the row count at all? */
 extern bool mapping_counts(Mapping *mapping, const Source *source);
 
 /* The row's key in canonical text, palloc'd; LY010 when a part is NULL, LY008 when over 500 bytes. */
 extern char *mapping_key(Mapping *mapping, const Source *source);
+
+/* The key of the purchase that the row returns, palloc'd; NULL when it names none. */
+extern char *mapping_refund_of(Mapping *mapping, const Source *source);
+
+/* Is the row, which counts, a return?  Its amount then says how much, whatever its sign. */
+extern bool mapping_is_return(const Source *source, const char *refund_of, Numeric amount);
 
 /* Amount and time of a row that counts; LY010 when NULL, not finite or out of range. */
 extern void mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase);

@@ -40,6 +40,12 @@ money_sign(Numeric a)
 }
 
 static inline Numeric
+money_abs(Numeric a)
+{
+	return DatumGetNumeric(DirectFunctionCall1(numeric_abs, NumericGetDatum(a)));
+}
+
+static inline Numeric
 money_copy(Numeric a)
 {
 	return DatumGetNumericCopy(NumericGetDatum(a));

@@ -3,7 +3,8 @@
  *	  Purchases into the ledger: map, lock, probe, earn, keep, write, batch by batch.
  *
  * Rules:
- * - Rows come ordered by member, so accounts are locked in one order whatever the statement.
+ * - Rows come ordered by member, highest first, so accounts are locked in one order whatever the statement.  The
+ *	 accounts that everybody buys for tend to have low numbers (the first customers, the house's own): they come last.
  * - Everything of a batch is written before the next is read: memory is bounded, and an account that spans two
  *	 batches is simply read again.
  * - What a purchase has earned is asked of the ledger (by its key), never of the old row: the award follows the row.
@@ -22,14 +23,17 @@
 #include "earn.h"
 #include "errcodes.h"
 #include "instant.h"
+#include "limit.h"
 #include "money.h"
 #include "post.h"
+#include "refund.h"
 #include "review.h"
 #include "settings.h"
 #include "spend.h"
 #include "store.h"
 
 #define BATCH_ROWS	1000
+#define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together */
 #define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
 
 #define AWARDS_A_KEY	500
@@ -41,6 +45,9 @@ typedef struct PostItem
 	bool		counts;			/* the row is there and earns */
 	bool		skip;			/* nothing to do: superseded, in error */
 	bool		changed;		/* the row was there before, or has gone: its key may come twice */
+	bool		is_return;		/* the row is there, counts, and returns a purchase */
+	bool		was_return;		/* what it has returned before, if anything, counts no more */
+	char	   *of_key;			/* of the purchase; NULL: the row names none */
 	Purchase	purchase;
 	KeyLots		lots;
 } PostItem;
@@ -51,15 +58,21 @@ typedef struct Pass
 	PostRows   *rows;
 	Mapping    *mapping;
 	Store	   *store;
+	Purse	   *purse;			/* NULL: no rule of the source has a limit */
 	bool		hoping;
+	bool		locking;		/* accounts alone, before anything is worked */
 	TimestampTz statement_at;
 	MemoryContext context;		/* of one batch */
 	PostItem	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
 	int			nitems;
-	int64	   *members;		/* distinct, ascending */
+	int64	   *members;		/* distinct, descending */
 	TimestampTz *enrolled_at;
 	Account   **accounts;
+	bool	   *written;		/* in the middle of the batch: what was read of its lots before is old */
 	int			naccounts;
+	int			nlocked;		/* the first of them, so far */
+	List	   *others;			/* of Account: of members who have no row in this batch, or not yet */
+	Returns		returns;
 	PostItem	   *working;		/* for error messages */
 	int64		posted;
 
@@ -71,12 +84,14 @@ typedef struct Pass
 	Spending	spending;
 } Pass;
 
+static void lock_all(Pass *pass);
 static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
-static void lock_batch(Pass *pass);
-static void probe_batch(Pass *pass);
+static void list_accounts(Pass *pass);
+static void lock_accounts(Pass *pass, int first, int n);
 static void work_batch(Pass *pass);
 static void work_item(Pass *pass, Account *account, PostItem *item);
+static Account *account_of(Returns *returns, int64 member);
 
 static void
 error_context(void *arg)
@@ -105,19 +120,27 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
 		store_hope(pass.store);
+	pass.returns = (Returns) {
+		.store = pass.store, .source = source, .statement_at = pass.statement_at, .context = pass.context, .account = account_of
+	};
+	if (source->limited)
+		pass.purse = limit_open(source, PURSE_MANY, rows->all_new);
+	if (source->budgeted && rows->count > BATCH_ROWS / 2)
+		lock_all(&pass);
 	do
 	{
 		MemoryContextSwitchTo(pass.context);
 		map_batch(&pass);
 		if (pass.nitems > 0)
 		{
-			lock_batch(&pass);
-			probe_batch(&pass);
+			list_accounts(&pass);
 			work_batch(&pass);
 		}
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(pass.context);
 	} while (pass.nitems > 0);
+	if (pass.purse)
+		limit_close(pass.purse);
 	store_close(pass.store);
 	MemoryContextDelete(pass.context);
 	error_context_stack = callback.previous;
@@ -170,13 +193,39 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 {
 	int64		posted;
 
-	if (rows->all_new && rows->count >= HOPE_ROWS)
+	if (rows->all_new && rows->count >= HOPE_ROWS && !source->only_returns && !source->is_returned && !source->budgeted)
 	{
 		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
 		rows->rewind(rows);
 	}
 	return post_pass(mapping, source, rows, false);
+}
+
+/*
+ * Budgets are waited for after all accounts of the statement: see limit.c.  So where there are more rows than one batch
+ * takes, lock the accounts of all batches, and come again.
+ */
+static void
+lock_all(Pass *pass)
+{
+	MemoryContext outer = CurrentMemoryContext;
+
+	pass->locking = true;
+	do
+	{
+		MemoryContextSwitchTo(pass->context);
+		map_batch(pass);
+		if (pass->nitems > 0)
+		{
+			list_accounts(pass);
+			lock_accounts(pass, 0, pass->naccounts);
+		}
+		MemoryContextSwitchTo(outer);
+		MemoryContextReset(pass->context);
+	} while (pass->nitems > 0);
+	pass->locking = false;
+	pass->rows->rewind(pass->rows);
 }
 
 /* ---- reading ---- */
@@ -223,13 +272,10 @@ map_present(void *arg, void *work)
 	if (!item->counts)
 		return;
 	mapping_purchase(pass->mapping, source, &item->purchase);
-	if (money_sign(item->purchase.amount) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_SOURCE_ROW),
-				 errmsg("purchase \"%s\" of source \"%s\" of program \"%s\" has a negative amount", item->purchase.key,
-						source->name, source->program->name),
-				 errdetail("Returns as rows of their own are not available in this version."),
-				 errhint("Leave such rows out by the source's condition, for instance total >= 0.")));
+	item->of_key = mapping_refund_of(pass->mapping, source);
+	item->is_return = mapping_is_return(source, item->of_key, item->purchase.amount);
+	if (item->is_return)
+		item->purchase.amount = money_abs(item->purchase.amount);
 }
 
 /* Evaluate for one item, in the memory of the batch; false when it failed and the source skips errors. */
@@ -245,10 +291,39 @@ evaluate(Pass *pass, PostItem *item, ReviewWork work)
 		work(pass, item);
 	if (error)
 	{
-		review_add(pass->source, item->member, item->purchase.key, error);
+		if (!pass->locking)
+			review_add(pass->source, item->member, item->purchase.key, error);
 		item->skip = true;
 	}
 	return error == NULL;
+}
+
+/*
+ * May a row that has changed, or gone, have been a return before?  That is read off the former row where it can be told,
+ * so that a sale which is changed does not look for returns.
+ */
+static bool
+may_have_returned(Pass *pass, const PostRow *row)
+{
+	const Source *source = pass->source;
+	Purchase	former = {.key = ""};
+
+	if (row->former == NULL || pass->rows->disturbed || source->skip_errors || source->only_returns)
+		return true;
+	mapping_set_row(pass->mapping, row->former);
+	if (!mapping_counts(pass->mapping, source))
+		return false;
+	mapping_purchase(pass->mapping, source, &former);
+	return mapping_is_return(source, mapping_refund_of(pass->mapping, source), former.amount);
+}
+
+/* Hope does not know returns: they look at what has been written. */
+static void
+give_up_hope(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("rows that are returns came with new ones")));
 }
 
 static void
@@ -266,6 +341,7 @@ map_row(Pass *pass, PostRow *row)
 			mapping_set_row(pass->mapping, row->former);
 		gone->purchase.key = row->key ? MemoryContextStrdup(pass->context, row->key)
 			: mapping_key(pass->mapping, pass->source);
+		gone->was_return = may_have_returned(pass, row);
 		gone->skip = rows->disturbed && rows->revived(rows, row->member, gone->purchase.key);
 	}
 	if (row->row == NULL || (rows->disturbed && !rows->alive(rows, row->row)))
@@ -278,11 +354,18 @@ map_row(Pass *pass, PostRow *row)
 			gone->skip = true;
 		return;
 	}
+	if (item->is_return && pass->hoping)
+		give_up_hope();
 	if (item->counts && pass->source->amount->plain_column == 0)
 		item->purchase.amount = money_copy(item->purchase.amount);	/* out of the expression's memory */
 	if (gone && strcmp(gone->purchase.key, item->purchase.key) == 0)
+	{
 		gone->skip = true;		/* the key stays: the row that is there says all */
-	if (rows->there)
+		item->was_return = gone->was_return;
+	}
+	else
+		item->was_return = rows->all_keys;
+	if (rows->there && !pass->locking)
 		rows->there(rows, row->member, item->purchase.key);
 }
 
@@ -297,16 +380,21 @@ lock_accounts(Pass *pass, int first, int n)
 						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
 	if (pass->source->uses_member)
 		store_read_members(pass->store, pass->accounts + first, n);
+	for (int i = first; pass->purse && i < first + n; i++)
+		if (pass->accounts[i])
+			pass->accounts[i]->purse = pass->purse;
 }
 
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
 static void
-lock_batch(Pass *pass)
+list_accounts(Pass *pass)
 {
 	pass->members = palloc(pass->nitems * sizeof(int64));
 	pass->enrolled_at = palloc(pass->nitems * sizeof(TimestampTz));
 	pass->accounts = palloc0(pass->nitems * sizeof(Account *));
-	pass->naccounts = 0;
+	pass->written = palloc0(pass->nitems * sizeof(bool));
+	pass->others = NIL;
+	pass->naccounts = pass->nlocked = 0;
 	for (int i = 0; i < pass->nitems; i++)
 	{
 		PostItem	   *item = &pass->items[i];
@@ -320,28 +408,24 @@ lock_batch(Pass *pass)
 			pass->enrolled_at[n] = DT_NOEND;
 			n = ++pass->naccounts;
 		}
-		if (item->counts && pass->enrolled_at[n - 1] == DT_NOEND)
+		/* a return enrolls nobody, unless it is to wait for its purchase under the lock of an account */
+		if (item->counts && (!item->is_return || item->of_key) && pass->enrolled_at[n - 1] == DT_NOEND)
 			pass->enrolled_at[n - 1] = Min(item->purchase.occurred_at, pass->statement_at);
 	}
-	/* hoping, each is locked just before it is worked: see store_hope() */
-	lock_accounts(pass, 0, pass->hoping ? 0 : pass->naccounts);
 }
 
 /*
- * What the keys have earned before.  A statement that only adds rows under keys that are all new (the usual load) is
- * found out by one look at the range of its keys.
+ * Rows that the statement has added, under keys that are all new (the usual load), are found out by one look at the
+ * range of their keys.  Nobody else can earn for such a row before it is committed, so one look serves the batch.
  */
-static void
-probe_batch(Pass *pass)
+static bool
+keys_fresh(Pass *pass)
 {
-	char	  **keys = palloc(pass->nitems * sizeof(char *));
-	KeyLots    *results = palloc0(pass->nitems * sizeof(KeyLots));
 	const char *low = NULL;
 	const char *high = NULL;
-	int			n = 0;
 
-	if (pass->hoping)
-		return;
+	if (!pass->rows->all_new || pass->nitems < 2)
+		return false;
 	for (int i = 0; i < pass->nitems; i++)
 	{
 		char	   *key = pass->items[i].purchase.key;
@@ -350,13 +434,26 @@ probe_batch(Pass *pass)
 			continue;
 		low = low == NULL || strcmp(key, low) < 0 ? key : low;
 		high = high == NULL || strcmp(key, high) > 0 ? key : high;
-		keys[n++] = key;
 	}
-	if (n == 0 || (n > 1 && store_keys_fresh(pass->store, pass->source->id, low, high)))
+	return low == NULL || store_keys_fresh(pass->store, pass->source->id, low, high);
+}
+
+/* What the keys of these items have earned before. */
+static void
+probe_items(Pass *pass, int first, int end)
+{
+	char	  **keys = palloc((end - first) * sizeof(char *));
+	KeyLots    *results = palloc0((end - first) * sizeof(KeyLots));
+	int			n = 0;
+
+	for (int i = first; i < end; i++)
+		if (!pass->items[i].skip)
+			keys[n++] = pass->items[i].purchase.key;
+	if (n == 0)
 		return;
 	store_probe_keys(pass->store, pass->source->id, n, keys, pass->context, results);
 	n = 0;
-	for (int i = 0; i < pass->nitems; i++)
+	for (int i = first; i < end; i++)
 		if (!pass->items[i].skip)
 			pass->items[i].lots = results[n++];
 }
@@ -380,22 +477,91 @@ join_moves(Pass *pass, int first, int end)
 	}
 }
 
+/* Write what is noted for an account, and look at a key once more. */
+static void
+probe_again(Pass *pass, int a, PostItem *item)
+{
+	ledger_write(pass->accounts[a]);
+	lock_accounts(pass, 0, 0);
+	pass->written[a] = true;
+	store_probe_keys(pass->store, pass->source->id, 1, &item->purchase.key, pass->context, &item->lots);
+}
+
 /*
- * A key that comes twice for one member in one batch was probed before the first was worked: look again.
+ * A key that comes twice for one member in one batch was probed before the first was worked: look again.  And so were
+ * the lots of keys whose account was written since.
  */
 static void
-probe_again(Pass *pass, Account *account, int first, int at)
+renew_lots(Pass *pass, int a, int first, int at, bool repeats)
 {
-	PostItem	   *item = &pass->items[at];
+	PostItem   *item = &pass->items[at];
+	bool		again = pass->written[a] && item->lots.nlots > 0;
 
-	for (int i = first; i < at; i++)
-		if (!pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0)
+	for (int i = first; i < at && repeats && !again; i++)
+		again = !pass->items[i].skip && strcmp(pass->items[i].purchase.key, item->purchase.key) == 0;
+	if (again)
+		probe_again(pass, a, item);
+}
+
+/* Returns: the account of a member, in or beside the batch. */
+static Account *
+account_of(Returns *returns, int64 member)
+{
+	Pass	   *pass = (Pass *) ((char *) returns - offsetof(Pass, returns));
+	Account    *account = NULL;
+	bool		known = false;
+	ListCell   *cell;
+
+	for (int low = 0, high = pass->nlocked; low < high && !known;)
+	{
+		int			middle = low + (high - low) / 2;
+
+		known = pass->members[middle] == member;
+		if (known)
 		{
-			ledger_write(account);
-			lock_accounts(pass, 0, 0);
-			store_probe_keys(pass->store, pass->source->id, 1, &item->purchase.key, pass->context, &item->lots);
-			return;
+			account = pass->accounts[middle];
+			pass->written[middle] = true;
 		}
+		else if (pass->members[middle] > member)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	foreach(cell, pass->others)
+		if (!known && ((Account *) lfirst(cell))->member_id == member)
+		{
+			account = lfirst(cell);
+			known = true;
+		}
+	if (!known)
+	{
+		/* a purchase that has changed hands since its return was sorted to its owner: out of the order of locks */
+		store_lock_accounts(pass->store, pass->source->program, 1, &member, NULL, pass->context, &account);
+		if (account)
+			pass->others = lappend(pass->others, account);
+	}
+	if (account)
+		ledger_write(account);
+	lock_accounts(pass, 0, 0);
+	return account;
+}
+
+/* One account's items, in the order of their arrival. */
+/* One purchase that either is new or only gives back waits for budgets one by one. */
+static void
+choose_purse(Pass *pass)
+{
+	PostItem   *only = NULL;
+	int			n = 0;
+
+	for (int i = 0; i < pass->nitems; i++)
+		if (!pass->items[i].skip)
+		{
+			only = &pass->items[i];
+			n++;
+		}
+	if (pass->rows->count == 1 && n == 1 && (only->lots.nlots == 0 || !only->counts))
+		limit_set_mode(pass->purse, PURSE_ONE);
 }
 
 /* ReviewWork */
@@ -428,41 +594,73 @@ spend_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots)
 }
 
 static void
-work_batch(Pass *pass)
+work_account(Pass *pass, int a, int first, int end)
 {
-	int			first = 0;
+	Account    *account = pass->accounts[a];
+	bool		repeats = false;
 
-	for (int a = 0; a < pass->naccounts; a++)
+	for (int i = first; i < end; i++)
+		repeats |= pass->items[i].changed;
+	if (repeats)
+		join_moves(pass, first, end);
+	for (int i = first; i < end; i++)
 	{
-		Account    *account;
-		int			end;
-		bool		repeats = false;
+		CHECK_FOR_INTERRUPTS();
+		if (account == NULL && pass->source->points_spent && !spend_item(pass, NULL, &pass->items[i], NULL, 0))
+			continue;
+		if (pass->items[i].skip || (account == NULL && !pass->items[i].is_return && !pass->items[i].was_return))
+			continue;
+		if (account && (repeats || pass->written[a]))
+			renew_lots(pass, a, first, i, repeats);
+		work_item(pass, account, &pass->items[i]);
+	}
+	if (account)
+		ledger_write(account);
+}
 
-		if (pass->hoping)
-			lock_accounts(pass, a, 1);
-		account = pass->accounts[a];
+/* The items of accounts a to end - 1, which begin at `first`.  Returns where the others begin. */
+static int
+work_accounts(Pass *pass, int a, int end, int first, bool fresh)
+{
+	int			last = first;
+
+	lock_accounts(pass, a, end - a);
+	pass->nlocked = end;
+	while (last < pass->nitems && (end == pass->naccounts || pass->items[last].member != pass->members[end]))
+		last++;
+	if (!fresh)
+		probe_items(pass, first, last);
+	if (pass->purse)
+		choose_purse(pass);
+	for (; a < end; a++)
+	{
+		int			next;
 
 		while (pass->items[first].member != pass->members[a])
 			first++;
-		for (end = first; end < pass->nitems && pass->items[end].member == pass->members[a]; end++)
-			repeats |= pass->items[end].changed;
-		if (repeats)
-			join_moves(pass, first, end);
-		for (int i = first; i < end && account == NULL && pass->source->points_spent; i++)
-			(void) spend_item(pass, NULL, &pass->items[i], NULL, 0);
-		for (int i = first; i < end && account; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (pass->items[i].skip)
-				continue;
-			if (repeats)
-				probe_again(pass, account, first, i);
-			work_item(pass, account, &pass->items[i]);
-		}
-		if (account)
-			ledger_write(account);
-		first = end;
+		for (next = first; next < last && pass->items[next].member == pass->members[a]; next++)
+			;
+		work_account(pass, a, first, next);
+		first = next;
 	}
+	return last;
+}
+
+/*
+ * A few accounts at a time are locked, worked and written before the next are locked: so the last ones, which
+ * everybody waits for, are held for the least time.  All of them where a budget is to be waited for: see limit.c.
+ */
+static void
+work_batch(Pass *pass)
+{
+	int			step = pass->hoping ? 1 : pass->source->budgeted ? pass->naccounts : LOCKS_AT_ONCE;
+	bool		fresh = pass->hoping || keys_fresh(pass);
+	int			first = 0;
+
+	if (pass->hoping)
+		lock_accounts(pass, 0, 0);	/* what the last batch left is written, what others committed is seen */
+	for (int a = 0; a < pass->naccounts; a += step)
+		first = work_accounts(pass, a, Min(a + step, pass->naccounts), first, fresh);
 	pass->working = NULL;
 }
 
@@ -493,6 +691,8 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, earn_item))
 		return;
+	if (pass->purse && limit_trim(account, pass->source, item->purchase.occurred_at, &pass->award))
+		earn_rebuild(pass->source, &item->purchase, pass->at, &pass->award);
 	if (pass->award.nlots > LOTS_AN_AWARD)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
@@ -502,12 +702,6 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	ledger_award(account, pass->source->id, item->purchase.key, award_no * LOTS_AN_AWARD, &pass->award, amount,
 				 item->purchase.occurred_at, pass->at);
 	pass->posted++;
-}
-
-static int
-compare_parts(const void *a, const void *b)
-{
-	return (*(Lot *const *) a)->part - (*(Lot *const *) b)->part;
 }
 
 /* All that a purchase has earned so far, one entry a rule, for the difference to what it would earn now. */
@@ -525,38 +719,90 @@ add_stored(Breakdown *stored, const Lot *first)
 	stored->count += more->count;
 }
 
+/* The lots of the award that was just made. */
+static int
+fresh_lots(Account *account, const PostItem *item, int award_no, Lot **lots)
+{
+	int			n = 0;
+
+	for (int i = 0; i < account->nfresh && n < LOTS_AN_AWARD; i++)
+		if (account->fresh[i]->source_key == item->purchase.key && account->fresh[i]->part / LOTS_AN_AWARD == award_no)
+			lots[n++] = account->fresh[i];
+	refund_sort_lots(lots, n);
+	return n;
+}
+
+/* Of an award that was just made keep this much; NULL: nothing. */
+static void
+keep_fresh(Pass *pass, Account *account, PostItem *item, int award_no, Numeric kept)
+{
+	Lot		   *lots[LOTS_AN_AWARD];
+	int			n = fresh_lots(account, item, award_no, lots);
+
+	refund_keep(account, lots, n, kept, pass->at);
+}
+
 /*
- * A purchase that has earned before: keep as much of each of its awards as the row now says, lowest first; what
- * lies above all of them earns anew.
+ * A purchase that has earned before: keep as much of each of its awards as the row now says and its returns leave,
+ * lowest first; what the row has grown by above all of them earns anew.
  */
 static void
 keep_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, int award_no)
 {
-	Numeric		left = item->counts ? item->purchase.amount : money_zero();
+	Numeric		says = item->counts && !item->is_return ? item->purchase.amount : NULL;
+	Numeric		kept = says;
+	Numeric		grown = says;
 	Breakdown	stored = {0};
+	bool		returned;
 
-	qsort(lots, nlots, sizeof(Lot *), compare_parts);
-	for (int first = 0, end; first < nlots; first = end)
-	{
-		Numeric		amount = lots[first]->amount;
-		Numeric		former = lots[first]->kept_amount;
-		Numeric		kept = money_compare(left, amount) < 0 ? left : amount;
-
-		for (end = first; end < nlots && lots[end]->part / LOTS_AN_AWARD == lots[first]->part / LOTS_AN_AWARD; end++)
-			;
-		if (money_sign(amount) == 0 && !item->counts)
-			kept = NULL;		/* all or nothing */
-		if (kept == NULL ? former != NULL : (former == NULL || money_compare(kept, former) != 0))
+	refund_sort_lots(lots, nlots);
+	returned = refund_possible(lots, nlots) &&
+		refund_kept(&pass->returns, account, lots, nlots, item->purchase.key, says, &kept);
+	pass->posted += refund_keep(account, lots, nlots, kept, pass->statement_at);
+	for (int i = 0; i < nlots && says; i++)
+		if (i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD)
 		{
-			ledger_keep(account, lots + first, end - first, kept, ledger_settle(account, pass->statement_at));
-			pass->posted++;
+			grown = money_subtract(grown, lots[i]->amount);
+			if (kept)
+				kept = money_subtract(kept, lots[i]->amount);
+			add_stored(&stored, lots[i]);
 		}
-		if (kept)
-			left = money_subtract(left, kept);
-		add_stored(&stored, lots[first]);
-	}
-	if (item->counts && money_sign(left) > 0 && strcmp(account->status, "active") == 0)
-		award_item(pass, account, item, award_no, &stored, left);
+	if (says == NULL || money_sign(grown) <= 0 || strcmp(account->status, "active") != 0)
+		return;
+	award_item(pass, account, item, award_no, &stored, grown);
+	if (returned)
+		keep_fresh(pass, account, item, award_no, kept && money_sign(kept) > 0 ? kept : NULL);
+}
+
+/* The first award of a purchase; returns that came before it have waited for it. */
+static void
+award_first(Pass *pass, Account *account, PostItem *item, int award_no)
+{
+	Lot		   *lots[LOTS_AN_AWARD];
+	Numeric		kept;
+	int			n;
+
+	award_item(pass, account, item, award_no, NULL, item->purchase.amount);
+	if (!pass->source->is_returned && item->lots.nlots == 0)
+		return;
+	n = fresh_lots(account, item, award_no, lots);
+	if (n > 0 && refund_kept(&pass->returns, account, lots, n, item->purchase.key, item->purchase.amount, &kept))
+		refund_keep(account, lots, n, kept, pass->at);
+}
+
+/* What the row returns now, or no more. */
+static void
+work_return(Pass *pass, PostItem *item)
+{
+	ReturnRow	row = {
+		.member = item->member, .key = item->purchase.key, .of_key = item->of_key,
+		.amount = item->is_return ? item->purchase.amount : NULL, .occurred_at = item->purchase.occurred_at
+	};
+	ListCell   *cell;
+
+	pass->posted += refund_post(&pass->returns, &row);
+	foreach(cell, pass->others)
+		ledger_write(lfirst(cell));
 }
 
 static void
@@ -567,7 +813,7 @@ work_item(Pass *pass, Account *account, PostItem *item)
 	int			award_no = 0;
 
 	pass->working = item;
-	for (int i = 0; i < item->lots.nlots; i++)
+	for (int i = 0; i < item->lots.nlots && account; i++)
 	{
 		Lot		   *lot = item->lots.lots[i];
 
@@ -579,6 +825,8 @@ work_item(Pass *pass, Account *account, PostItem *item)
 		return;
 	if (nown > 0)
 		keep_item(pass, account, item, own, nown, award_no);
-	else if (item->counts && strcmp(account->status, "active") == 0)
-		award_item(pass, account, item, award_no, NULL, item->purchase.amount);
+	else if (item->counts && !item->is_return && account && strcmp(account->status, "active") == 0)
+		award_first(pass, account, item, award_no);
+	if (item->is_return || item->was_return)
+		work_return(pass, item);
 }

@@ -26,6 +26,7 @@ typedef struct PostRows
 	int64		count;
 	bool		all_new;		/* no row has a former state */
 	bool		stable;			/* tuples live until the end */
+	bool		all_keys;		/* rows come without their former states: what they returned before is to be looked up */
 
 	/*
 	 * Statements nested in this one (a user's trigger that changes the very rows) were posted before it.  Then a row

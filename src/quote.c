@@ -27,6 +27,7 @@
 
 #include "errcodes.h"
 #include "instant.h"
+#include "limit.h"
 #include "mapping.h"
 #include "money.h"
 #include "owner.h"
@@ -219,8 +220,8 @@ read_purchase(void *arg, void *unused)
 	else
 	{
 		mapping_purchase(quote->mapping, quote->source, &quote->purchase);
-		if (money_sign(quote->purchase.amount) < 0)
-			quote->reason = "the amount is negative: the sale would be refused";
+		if (mapping_is_return(quote->source, mapping_refund_of(quote->mapping, quote->source), quote->purchase.amount))
+			quote->reason = "the row is a return: it earns nothing";
 		else if (quote->foresees)
 			spend_check_rules(quote->source, &quote->purchase);
 	}
@@ -275,6 +276,15 @@ settle_account(Quote *quote)
 		quote->reason = spend_quote(quote->account, &quote->purchase);
 }
 
+/* As the sale would be trimmed; nothing is taken. */
+static void
+foresee_limits(Quote *quote)
+{
+	quote->account->purse = limit_open(quote->source, PURSE_READS, true);
+	if (limit_trim(quote->account, quote->source, quote->purchase.occurred_at, &quote->award))
+		earn_rebuild(quote->source, &quote->purchase, quote->account->settled_at, &quote->award);
+}
+
 static void
 quote_row(Quote *quote)
 {
@@ -289,6 +299,8 @@ quote_row(Quote *quote)
 	if (quote->reason == NULL)
 		settle_account(quote);
 	evaluate(quote, ask_rules);
+	if (quote->reason == NULL && quote->source->limited)
+		foresee_limits(quote);
 	settings_leave(nest);
 }
 
@@ -305,6 +317,16 @@ share_of(const Award *award, int64 rule)
 		if (breakdown->entries[i].rule == rule)
 			return breakdown_share(breakdown, i, NULL, NULL);
 	return 0;
+}
+
+/* What a limit did to a rule's share of a breakdown; NULL: nothing. */
+static const char *
+limit_text(const Breakdown *breakdown, int64 rule)
+{
+	for (int i = 0; i < breakdown->count; i++)
+		if (breakdown->entries[i].rule == rule)
+			return limit_words(&breakdown->entries[i]);
+	return NULL;
 }
 
 static const char *
@@ -369,7 +391,8 @@ put_quote(Quote *quote)
 		put_quote_row(quote, NULL, 0, psprintf("source \"%s\" has no enabled rule", source->name), tier);
 	for (int i = 0; i < source->nrules && quote->reason == NULL; i++)
 		put_quote_row(quote, source->rules[i].name, share_of(&quote->award, source->rules[i].id),
-					  verdict_text(quote->verdicts[i]), tier);
+					  quote->verdicts[i] == EARN_PAID ? limit_text(&quote->award.breakdown, source->rules[i].id)
+					  : verdict_text(quote->verdicts[i]), tier);
 	if (bonus > 0)
 		put_quote_row(quote, psprintf("tier %s", quote->tier->name), bonus, NULL, tier);
 }
@@ -491,19 +514,24 @@ put_reason(Quote *quote, const char *rule, const char *why_not)
 	tuplestore_putvalues(quote->set->setResult, quote->set->setDesc, values, nulls);
 }
 
-/* Did the rule pay when the purchase was awarded? */
+/* Did the rule pay when the purchase was awarded?  *limit: what a limit left of it, if it did; of a growth the last. */
 static bool
-rule_paid(const KeyLots *lots, int32 rule)
+rule_paid(const KeyLots *lots, int32 rule, const char **limit)
 {
+	bool		paid = false;
+
 	for (int i = 0; i < lots->nlots; i++)
 	{
 		Breakdown  *breakdown = lots->lots[i]->breakdown ? breakdown_decode(lots->lots[i]->breakdown) : NULL;
 
 		for (int e = 0; breakdown && e < breakdown->count; e++)
 			if (breakdown->entries[e].rule == rule)
-				return true;
+			{
+				paid = true;
+				*limit = limit_words(&breakdown->entries[e]);
+			}
 	}
-	return false;
+	return paid;
 }
 
 static bool
@@ -562,7 +590,7 @@ put_reasons(Quote *quote, char *key)
 	{
 		const char *why_not = NULL;
 
-		if (rule_paid(&lots, source->rules[i].id))
+		if (rule_paid(&lots, source->rules[i].id, &why_not))
 			;
 		else if (quote->reason || quote->verdicts == NULL)
 			continue;			/* the row's reason says it */

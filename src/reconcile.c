@@ -7,7 +7,7 @@
  *	 would not be exact: a row deleted between our look and our lock of its account would be awarded for ever.
  * - It is then known by its OID and read by the table access method: no policy, view or rule can come in between.
  * - Memory is bounded: keys are sorted (spilling) and merged with the index of the lots' keys; only rows that differ
- *	 are fetched, sorted by (member, occurred_at, key) and handed to post_rows(), which does all the rest.
+ *	 are fetched, sorted by (member descending, occurred_at, key) and handed to post_rows(), which does all the rest.
  */
 #include "postgres.h"
 
@@ -41,10 +41,9 @@
 #include "mapping.h"
 #include "money.h"
 #include "post.h"
+#include "refund.h"
 #include "settings.h"
 #include "store.h"
-
-#define LOTS_AN_AWARD	64		/* as in post.c */
 
 PG_FUNCTION_INFO_V1(loyalty_reconcile);
 PG_FUNCTION_INFO_V1(loyalty_backfill);
@@ -61,12 +60,15 @@ typedef struct Leaf
 /* A row of the table as it is compared: columns of the first sort. */
 enum
 {
-	S_KEY, S_MEMBER, S_AMOUNT, S_PLACE, S_LEAF, S_STATE, S_COLUMNS
+	S_KEY, S_MEMBER, S_AMOUNT, S_OF_KEY, S_PLACE, S_LEAF, S_STATE, S_COLUMNS
 };
 
 #define ROW_AWAY	0			/* outside of what is asked for, or of an excluded member: says only that the key is there */
 #define ROW_IDLE	1			/* does not count */
 #define ROW_COUNTS	2
+#define ROW_RETURN	3			/* counts, and returns a purchase */
+
+#define REFUND_PAGE	200			/* refunds read at once */
 
 /* What is to be posted: columns of the second sort, with those of the key between */
 enum
@@ -85,6 +87,7 @@ typedef struct Work
 	int64		high;
 	bool		take_back;
 	Snapshot	snapshot;
+	Store	   *reader;			/* to look at single keys while the lots are walked through */
 	Leaf	   *leaves;
 	int			nleaves;
 	Mapping    *mapping;
@@ -285,12 +288,12 @@ begin_sort(Work *work)
 	nulls_first[1] = true;		/* what is taken back, before what is given */
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
+		TypeCacheEntry *type;
 
 		columns[i] = i < 2 ? B_MEMBER + i + 1 : B_KEYS + i - 1;
-		type = TupleDescAttr(desc, columns[i] - 1)->atttypid;
-		operators[i] = lookup_type_cache(type, TYPECACHE_LT_OPR)->lt_opr;
-		collations[i] = OidIsValid(get_typcollation(type)) ? C_COLLATION_OID : InvalidOid;
+		type = lookup_type_cache(TupleDescAttr(desc, columns[i] - 1)->atttypid, TYPECACHE_LT_OPR | TYPECACHE_GT_OPR);
+		operators[i] = i == 0 ? type->gt_opr : type->lt_opr;	/* members in the order of locks */
+		collations[i] = OidIsValid(get_typcollation(type->type_id)) ? C_COLLATION_OID : InvalidOid;
 	}
 	work->sort = tuplesort_begin_heap(desc, n, columns, operators, collations, nulls_first, work_mem, NULL,
 									  TUPLESORT_RANDOMACCESS);
@@ -405,6 +408,7 @@ begin_compare(Work *work)
 	TupleDescInitEntry(desc, S_KEY + 1, "key", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, S_MEMBER + 1, "member", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, S_AMOUNT + 1, "amount", NUMERICOID, -1, 0);
+	TupleDescInitEntry(desc, S_OF_KEY + 1, "of_key", TEXTOID, -1, 0);
 	TupleDescInitEntry(desc, S_PLACE + 1, "place", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, S_LEAF + 1, "leaf", INT4OID, -1, 0);
 	TupleDescInitEntry(desc, S_STATE + 1, "state", INT4OID, -1, 0);
@@ -427,12 +431,21 @@ compare_row(Work *work, int leaf, ItemPointer tid, HeapTuple row)
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, false, S_COLUMNS * sizeof(bool));
-	slot->tts_isnull[S_AMOUNT] = true;
-	has_member = mapping_member(work->mapping, source, &member);
+	slot->tts_isnull[S_AMOUNT] = slot->tts_isnull[S_OF_KEY] = true;
+	has_member = mapping_account(work->mapping, source, &member);
 	if (!mapping_counts(work->mapping, source))
 		state = ROW_IDLE;
 	else
+	{
+		char	   *of_key = mapping_refund_of(work->mapping, source);
+
 		slot->tts_values[S_AMOUNT] = evaluate(work, source->amount, &slot->tts_isnull[S_AMOUNT]);
+		if (!slot->tts_isnull[S_AMOUNT] && mapping_is_return(source, of_key, DatumGetNumeric(slot->tts_values[S_AMOUNT])))
+			state = ROW_RETURN;
+		if (of_key)
+			slot->tts_values[S_OF_KEY] = CStringGetTextDatum(of_key);
+		slot->tts_isnull[S_OF_KEY] = of_key == NULL;
+	}
 	if (work->since != DT_NOBEGIN || work->until != DT_NOEND)
 	{
 		occurred_at = evaluate(work, source->occurred_at, &isnull);
@@ -454,10 +467,11 @@ compare_row(Work *work, int leaf, ItemPointer tid, HeapTuple row)
 /* A row as compare_row() wrote it down. */
 typedef struct Row
 {
-	const char *key;			/* NULL: no more */
+	char	   *key;			/* NULL: no more */
 	bool		has_member;
 	int64		member;
 	Numeric		amount;			/* NULL: none */
+	char	   *of_key;			/* of the purchase that it returns; NULL: it names none */
 	int			state;
 	int			leaf;
 	ItemPointerData tid;
@@ -491,6 +505,8 @@ next_compare(Work *work, MemoryContext context, Row *row)
 		row->has_member = !isnull;
 		value = slot_getattr(slot, S_AMOUNT + 1, &isnull);
 		row->amount = isnull ? NULL : DatumGetNumericCopy(value);
+		value = slot_getattr(slot, S_OF_KEY + 1, &isnull);
+		row->of_key = isnull ? NULL : TextDatumGetCString(value);
 		place = DatumGetInt64(slot_getattr(slot, S_PLACE + 1, &isnull));
 		ItemPointerSet(&row->tid, (BlockNumber) (place >> 16), (OffsetNumber) (place & 0xFFFF));
 		row->leaf = DatumGetInt32(slot_getattr(slot, S_LEAF + 1, &isnull));
@@ -532,32 +548,153 @@ alive(const Lot *lot)
 	return lot->kept_amount && (money_sign(lot->kept_amount) > 0 || money_sign(lot->amount) == 0);
 }
 
-/* Would post_rows() find nothing to do?  The same steps as keep_item() there. */
-static bool
-in_step(const Lots *group, const Row *row)
-{
-	Numeric		left = row->state == ROW_COUNTS ? row->amount : money_zero();
+/* ---- returns ---- */
 
-	if (left == NULL)
+/* The refunds of a source's rows in the order of keys, some rows ahead. */
+typedef struct RefundWalk
+{
+	MemoryContext context;		/* of a page */
+	Refund	   *page[REFUND_PAGE];
+	int			n;
+	int			next;
+	char	   *last_key;		/* of the page before; NULL: none was read */
+	int32		last_part;
+	MemoryContext key_context;	/* of what follows, and last_key */
+	const char *key;			/* NULL: no more */
+	Refunds		refunds;		/* of one row */
+	int			room;
+} RefundWalk;
+
+static Refund *
+peek_refund(Work *work, RefundWalk *walk)
+{
+	if (walk->next == walk->n)
+	{
+		MemoryContextReset(walk->context);
+		walk->n = store_read_refunds(work->reader, work->source->id, walk->last_key, walk->last_part, REFUND_PAGE,
+									 walk->context, walk->page);
+		walk->next = 0;
+		if (walk->n == 0)
+			return NULL;
+		walk->last_key = MemoryContextStrdup(work->next_context, walk->page[walk->n - 1]->source_key);
+		walk->last_part = walk->page[walk->n - 1]->part;
+	}
+	return walk->page[walk->next];
+}
+
+/* The next row's refunds.  What purchases were lowered by themselves is no return. */
+static void
+next_refunds(Work *work, RefundWalk *walk)
+{
+	Refund	   *refund;
+
+	MemoryContextReset(walk->key_context);
+	walk->key = NULL;
+	walk->refunds = (Refunds) {0};
+	walk->room = 0;
+	while ((refund = peek_refund(work, walk)) != NULL)
+	{
+		MemoryContext old;
+		Refund	   *copy;
+
+		if (walk->key && strcmp(walk->key, refund->source_key) != 0)
+			break;
+		walk->next++;
+		if (refund->part == REFUND_OWN_ROW)
+			continue;
+		old = MemoryContextSwitchTo(walk->key_context);
+		copy = palloc(sizeof(Refund));
+		*copy = *refund;
+		copy->source_key = pstrdup(refund->source_key);
+		copy->of_key = refund->of_key ? pstrdup(refund->of_key) : NULL;
+		copy->amount = money_copy(refund->amount);
+		walk->key = copy->source_key;
+		if (walk->refunds.n == walk->room)
+		{
+			walk->room = Max(8, walk->room * 2);
+			walk->refunds.rows = walk->refunds.rows == NULL ? palloc(walk->room * sizeof(Refund *))
+				: repalloc(walk->refunds.rows, walk->room * sizeof(Refund *));
+		}
+		walk->refunds.rows[walk->refunds.n++] = copy;
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/* Is what is kept of a purchase what its returns leave?  Its own row is another table's affair. */
+static bool
+sale_in_step(Work *work, char *of_key)
+{
+	int32		source_id = work->source->refund_source_id;
+	KeyLots		found;
+	Refunds		refunds;
+	Lot		  **lots;
+	int			nlots = 0;
+	Numeric		amount = money_zero();
+
+	store_probe_keys(work->reader, source_id, 1, &of_key, CurrentMemoryContext, &found);
+	store_find_refunds_of(work->reader, source_id, of_key, CurrentMemoryContext, &refunds);
+	lots = palloc(Max(found.nlots, 1) * sizeof(Lot *));
+	for (int i = 0; i < found.nlots; i++)
+		if (refunds.n > 0 && found.lots[i]->member_id == refunds.rows[0]->member_id)
+			lots[nlots++] = found.lots[i];
+	if (nlots == 0)
+		return found.nlots == 0;	/* the return waits for its purchase */
+	refund_sort_lots(lots, nlots);
+	for (int i = 0; i < nlots; i++)
+		if (i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD)
+			amount = money_add(amount, lots[i]->amount);
+	for (int i = 0; i < refunds.n; i++)
+		amount = refunds.rows[i]->part == REFUND_OWN_ROW ? money_subtract(amount, refunds.rows[i]->amount) : amount;
+	return refund_in_step(lots, nlots, refund_rest(amount, &refunds));
+}
+
+/* Would post_rows() find that the row returns what it says? */
+static bool
+return_in_step(Work *work, const Row *row, const Refunds *refunds)
+{
+	Numeric		sum = money_zero();
+
+	if (row->state != ROW_RETURN)
+		return refunds->n == 0;
+	if (row->of_key)
+		return refunds->n == 1 && refunds->rows[0]->part == 0 && refunds->rows[0]->of_key &&
+			strcmp(refunds->rows[0]->of_key, row->of_key) == 0 && refunds->rows[0]->of_source_id == work->source->refund_source_id &&
+			money_compare(refunds->rows[0]->amount, row->amount) == 0 && sale_in_step(work, row->of_key);
+	for (int i = 0; i < refunds->n; i++)
+	{
+		if (refunds->rows[i]->member_id != row->member)
+			return false;
+		sum = money_add(sum, refunds->rows[i]->amount);
+	}
+	return refunds->n > 0 && money_compare(sum, row->amount) == 0;
+}
+
+/* Would post_rows() find nothing to do about the lots of the row's key?  The same as keep_item() there. */
+static bool
+in_step(Work *work, const Lots *group, const Row *row)
+{
+	Numeric		says = row->state == ROW_COUNTS ? row->amount : NULL;
+	Numeric		kept = says;
+	Lot		  **own = palloc(Max(group->n, 1) * sizeof(Lot *));
+	int			nown = 0;
+	Numeric		amount = money_zero();
+
+	if (row->state == ROW_COUNTS && says == NULL)
 		return false;
 	for (int i = 0; i < group->n; i++)
+		if (group->lots[i]->member_id == row->member)
+			own[nown++] = group->lots[i];
+	for (int i = 0; i < nown; i++)
+		if (i == 0 || own[i]->part / LOTS_AN_AWARD != own[i - 1]->part / LOTS_AN_AWARD)
+			amount = money_add(amount, own[i]->amount);
+	if (says && refund_possible(own, nown))
 	{
-		const Lot  *lot = group->lots[i];
-		Numeric		kept = money_compare(left, lot->amount) < 0 ? left : lot->amount;
+		Refunds		refunds;
 
-		if (i > 0 && lot->part / LOTS_AN_AWARD == group->lots[i - 1]->part / LOTS_AN_AWARD)
-			continue;
-		if (lot->member_id != row->member)
-			continue;
-		if (money_sign(lot->amount) == 0 && row->state != ROW_COUNTS)
-			kept = NULL;
-		if (kept == NULL ? lot->kept_amount != NULL
-			: (lot->kept_amount == NULL || money_compare(kept, lot->kept_amount) != 0))
-			return false;
-		if (kept)
-			left = money_subtract(left, kept);
+		store_find_refunds_of(work->reader, work->source->id, row->key, CurrentMemoryContext, &refunds);
+		kept = refund_rest(says, &refunds);
 	}
-	return row->state != ROW_COUNTS || money_sign(left) == 0;
+	return refund_in_step(own, nown, kept) && (says == NULL || money_compare(says, amount) <= 0);
 }
 
 static void
@@ -612,26 +749,42 @@ can_earn(Work *work, Store *store, int64 member)
 }
 
 static void
-compare_found(Work *work, Store *store, const Row *row, const Lots *group)
+compare_found(Work *work, Store *store, const Row *row, const Lots *group, const Refunds *refunds)
 {
 	bool		own = false;
+	bool		returned = return_in_step(work, row, refunds);
 
 	if (row->state == ROW_AWAY)
 		return;
 	put_others(work, group, row->has_member, row->member, true);
-	if (!row->has_member)
+	if (!row->has_member && refunds->n == 0)
 		return;
 	for (int i = 0; i < group->n && !own; i++)
 		own = group->lots[i]->member_id == row->member;
-	if (!own && (row->state != ROW_COUNTS || !can_earn(work, store, row->member)))
+	if (!own && returned && (row->state != ROW_COUNTS || !can_earn(work, store, row->member)))
 		return;
-	if (own && in_step(group, row))
+	if (own && returned && in_step(work, group, row))
 		return;
-	if (!own)
+	if (row->state == ROW_RETURN ? refunds->n == 0 : !own && row->state == ROW_COUNTS)
 		work->missing++;
-	if (group->n > 0)
+	if (group->n > 0 || refunds->n > 0)
 		work->post.all_new = false;
-	put_found(work, row);
+	if (row->has_member)
+		put_found(work, row);
+	else
+		put_gone(work, refunds->rows[0]->member_id, row->key);
+}
+
+/* Returns whose rows have gone: purchases come back. */
+static void
+compare_gone_refunds(Work *work, const Refunds *refunds)
+{
+	if (work->source->keep_deleted || !in_range(work, refunds->rows[0]->at))
+		return;
+	work->orphaned++;
+	for (int i = 0; i < refunds->n && work->take_back; i++)
+		if (i == 0 || refunds->rows[i]->member_id != refunds->rows[i - 1]->member_id)
+			put_gone(work, refunds->rows[i]->member_id, refunds->rows[i]->source_key);
 }
 
 static void
@@ -643,17 +796,31 @@ compare_gone(Work *work, const Lots *group)
 		work->orphaned++;
 }
 
-/* Rows and lots, both in the order of keys. */
+static int
+compare_keys(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return (a == NULL) - (b == NULL);	/* no more: after all others */
+	return strcmp(a, b);
+}
+
+/* Rows, lots and refunds, all in the order of keys. */
 static void
 merge(Work *work, Store *store)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext row_context = AllocSetContextCreate(outer, "loyalty reconcile key", ALLOCSET_SMALL_SIZES);
+	MemoryContext key_context = AllocSetContextCreate(outer, "loyalty reconcile work", ALLOCSET_SMALL_SIZES);
 	MemoryContext contexts[2] = {
 		AllocSetContextCreate(outer, "loyalty reconcile lots", ALLOCSET_SMALL_SIZES),
 		AllocSetContextCreate(outer, "loyalty reconcile lots", ALLOCSET_SMALL_SIZES)
 	};
-	Lots		none = {.key = NULL};
+	RefundWalk	walk = {
+		.context = AllocSetContextCreate(outer, "loyalty reconcile refunds", ALLOCSET_SMALL_SIZES),
+		.key_context = AllocSetContextCreate(outer, "loyalty reconcile refunds", ALLOCSET_SMALL_SIZES)
+	};
+	const Lots	no_lots = {.key = NULL};
+	const Refunds no_refunds = {0};
 	Lots		group = {.max = 16, .lots = palloc(16 * sizeof(Lot *))};
 	Row			row;
 
@@ -661,26 +828,36 @@ merge(Work *work, Store *store)
 	group.ahead = store_next_source_lot(store, contexts[1]);
 	next_lots(store, contexts, &group);
 	next_compare(work, row_context, &row);
-	while (row.key || group.key)
+	next_refunds(work, &walk);
+	while (row.key || group.key || walk.key)
 	{
-		int			c = row.key == NULL ? 1 : group.key == NULL ? -1 : strcmp(row.key, group.key);
+		bool		has_row = compare_keys(row.key, group.key) <= 0 && compare_keys(row.key, walk.key) <= 0;
+		bool		has_lots = compare_keys(group.key, row.key) <= 0 && compare_keys(group.key, walk.key) <= 0;
+		bool		has_refunds = compare_keys(walk.key, row.key) <= 0 && compare_keys(walk.key, group.key) <= 0;
 
 		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(work->next_context);
-		MemoryContextSwitchTo(work->next_context);
-		if (c > 0)
+		MemoryContextReset(key_context);
+		MemoryContextSwitchTo(key_context);
+		if (has_row)
+			compare_found(work, store, &row, has_lots ? &group : &no_lots, has_refunds ? &walk.refunds : &no_refunds);
+		if (!has_row && has_lots)
 			compare_gone(work, &group);
-		else
-			compare_found(work, store, &row, c == 0 ? &group : &none);
+		if (!has_row && has_refunds)
+			compare_gone_refunds(work, &walk.refunds);
 		MemoryContextSwitchTo(outer);
-		if (c >= 0)
+		if (has_lots)
 			next_lots(store, contexts, &group);
-		if (c <= 0)
+		if (has_row)
 			next_compare(work, row_context, &row);
+		if (has_refunds)
+			next_refunds(work, &walk);
 	}
 	MemoryContextDelete(row_context);
+	MemoryContextDelete(key_context);
 	MemoryContextDelete(contexts[0]);
 	MemoryContextDelete(contexts[1]);
+	MemoryContextDelete(walk.context);
+	MemoryContextDelete(walk.key_context);
 }
 
 /* What was listed for review and is posted now, is settled; of what failed again the newest entry stays open. */
@@ -696,6 +873,8 @@ settle_reviews(const Source *source)
 							  " WHERE r.source_id OPERATOR(pg_catalog.=) $1 AND r.settled_at IS NULL AND"
 							  " (EXISTS (SELECT FROM loyalty.lot l WHERE l.source_id OPERATOR(pg_catalog.=) $1"
 							  "          AND l.source_key OPERATOR(pg_catalog.=) r.source_key)"
+							  "  OR EXISTS (SELECT FROM loyalty.refund f WHERE f.source_id OPERATOR(pg_catalog.=) $1"
+							  "             AND f.source_key OPERATOR(pg_catalog.=) r.source_key AND f.part OPERATOR(pg_catalog.>=) 0)"
 							  "  OR EXISTS (SELECT FROM loyalty.review n WHERE n.source_id OPERATOR(pg_catalog.=) $1"
 							  "             AND n.source_key OPERATOR(pg_catalog.=) r.source_key"
 							  "             AND n.posted_at OPERATOR(pg_catalog.>) r.posted_at))",
@@ -711,8 +890,9 @@ reconcile_source(Work *work)
 	OwnerSwitch caller;
 	Store	   *store;
 
-	work->post = (PostRows) {.all_new = true};
+	work->post = (PostRows) {.all_new = true, .all_keys = true};
 	begin(work);
+	work->reader = store_open_reader(work->snapshot);
 	begin_compare(work);
 	scan(work, compare_row);
 	tuplesort_performsort(work->compare);
@@ -720,6 +900,7 @@ reconcile_source(Work *work)
 	store = store_open(instant_for_writing(work->source->program));
 	merge(work, store);
 	store_close(store);
+	store_close(work->reader);
 	tuplesort_end(work->compare);
 	ExecDropSingleTupleTableSlot(work->compare_slot);
 	post_sorted(work);
@@ -781,7 +962,7 @@ backfill_row(Work *work, int leaf, ItemPointer tid, HeapTuple row)
 {
 	int64		member;
 
-	if (mapping_member(work->mapping, work->source, &member) && member > work->low && member <= work->high &&
+	if (mapping_account(work->mapping, work->source, &member) && member > work->low && member <= work->high &&
 		!config_member_excluded(member) && mapping_counts(work->mapping, work->source))
 		put_row(work, member, row);
 }
@@ -815,7 +996,7 @@ range_row(Work *work, int leaf, ItemPointer tid, HeapTuple row)
 {
 	int64		member;
 
-	if (mapping_member(work->mapping, work->source, &member) && member > work->low)
+	if (mapping_account(work->mapping, work->source, &member) && member > work->low)
 		tuplesort_putdatum(work->compare, Int64GetDatum(member), false);
 }
 

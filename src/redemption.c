@@ -101,7 +101,7 @@ reverse(Change *change)
 				 errdetail("Its points were spent on purchase \"%s\".", change->redemption->source_key),
 				 errhint("Change or delete the purchase: its points follow.")));
 	find_points(change, "reversed");
-	change->returned = ledger_restore(change->call.account, change->redemption, change->points, change->call.at);
+	change->returned = ledger_reverse(change->call.account, change->redemption, change->points, change->call.at);
 }
 
 static void

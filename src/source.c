@@ -49,7 +49,7 @@ typedef struct LaneRow
 	HeapTuple	row;
 } LaneRow;
 
-/* The rows of one statement for one source, on their way into (member, arrival) order. */
+/* The rows of one statement for one source, on their way into (member descending, arrival) order. */
 typedef struct Lane
 {
 	PostRows	post;			/* how the pass reads it */
@@ -366,10 +366,10 @@ row_member(Level *level, const Source *source, HeapTuple tuple, int64 *member)
 	if (tuple == NULL)
 		return false;
 	mapping_set_row(level->mapping, tuple);
-	if (source->member->plain_column > 0)
+	if (source->member->plain_column > 0 && source->nrefund_of == 0)
 		return mapping_member(level->mapping, source, member);
 	nest = settings_enter_source(source);
-	named = mapping_member(level->mapping, source, member);
+	named = mapping_account(level->mapping, source, member);
 	settings_leave(nest);
 	return named;
 }
@@ -500,8 +500,8 @@ level_spill(Level *level)
 		if (lane->sort == NULL)
 		{
 			AttrNumber	columns[] = {SORT_MEMBER + 1, SORT_ARRIVAL + 1};
-			Oid			less = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR)->lt_opr;
-			Oid			operators[] = {less, less};
+			TypeCacheEntry *int8 = lookup_type_cache(INT8OID, TYPECACHE_LT_OPR | TYPECACHE_GT_OPR);
+			Oid			operators[] = {int8->gt_opr, int8->lt_opr};
 			Oid			collations[] = {InvalidOid, InvalidOid};
 			bool		nulls_first[] = {false, false};
 			TupleDesc	desc = sort_desc();
@@ -559,7 +559,7 @@ static inline int
 compare_rows(const LaneRow *x, const LaneRow *y)
 {
 	if (x->member != y->member)
-		return x->member < y->member ? -1 : 1;
+		return x->member > y->member ? -1 : 1;
 	return (x->arrival > y->arrival) - (x->arrival < y->arrival);
 }
 

@@ -250,7 +250,7 @@ give_back(const Spending *spending, Points points)
 		}
 		Assert(newest);
 		part = Min(points, newest->taken);
-		(void) ledger_restore(account, newest, part, spending->at);
+		(void) ledger_reverse(account, newest, part, spending->at);
 		points -= part;
 	}
 }

@@ -165,6 +165,7 @@ create(TimestampTz posted_at, Snapshot snapshot)
 	store->ops = ops;
 	store->context = context;
 	store->posted_at = posted_at;
+	store->relations = looked_at;
 	store->snapshot = snapshot;
 	store->reader = snapshot != NULL;
 	ops->open(store);
@@ -220,6 +221,12 @@ store_lock_accounts(Store *store, const Program *program, int n, const int64 *me
 {
 	Assert(!store->reader);
 	store->ops->lock_accounts(store, program, n, members, enrolled_at, context, accounts);
+	for (int i = 0; i < n; i++)
+		if (accounts[i] && strcmp(accounts[i]->status, "merged") == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("member " INT64_FORMAT " was merged into another one meanwhile", members[i]),
+					 errhint("Try again: it goes to the other member.")));
 }
 
 Account *
@@ -262,6 +269,18 @@ store_read_lots(Account *account, int n)
 	account->store->ops->read_lots(account, n);
 }
 
+int
+store_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	return account->store->ops->read_moved(account, entry_no, places);
+}
+
+Lot *
+store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	return account->store->ops->find_lot(account, expires_at, entry_no);
+}
+
 void
 store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context, KeyLots *results)
 {
@@ -286,20 +305,6 @@ store_keys_fresh(Store *store, int32 source_id, const char *low, const char *hig
 	return store->ops->keys_fresh(store, source_id, low, high);
 }
 
-Lot *
-store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
-{
-	Lot		   *lot = account->store->ops->find_lot(account, expires_at, entry_no);
-
-	if (lot == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
-				 errmsg("lot " INT64_FORMAT " of member " INT64_FORMAT " has gone", entry_no, account->member_id),
-				 errdetail("A movement of the account names it."),
-				 errhint("Call SELECT * FROM loyalty.verify().")));
-	return lot;
-}
-
 int
 store_read_taking(Account *account, const Redemption *redemption, Movement **movements)
 {
@@ -320,6 +325,59 @@ store_change_lots(Account *account, Lot **lots, int n)
 		account->store->ops->change_lots(account, lots, n);
 }
 
+int
+store_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context, Lot **lots)
+{
+	return account->store->ops->read_back(account, expires_at, entry_no, n, context, lots);
+}
+
+/* ---- refunds ---- */
+
+void
+store_find_refunds(Store *store, int32 source_id, const char *key, MemoryContext context, Refunds *found)
+{
+	store->ops->find_refunds(store, false, source_id, key, context, found);
+}
+
+void
+store_find_refunds_of(Store *store, int32 of_source_id, const char *of_key, MemoryContext context, Refunds *found)
+{
+	store->ops->find_refunds(store, true, of_source_id, of_key, context, found);
+}
+
+int
+store_read_refunds(Store *store, int32 source_id, const char *after_key, int32 after_part, int n, MemoryContext context,
+				   Refund **refunds)
+{
+	return store->ops->read_refunds(store, source_id, after_key ? after_key : "", after_key ? after_part : REFUND_OWN_ROW - 1,
+									n, context, refunds);
+}
+
+void
+store_insert_refund(Store *store, const Refund *refund)
+{
+	Assert(!store->reader);
+	store->ops->insert_refund(store, refund);
+}
+
+void
+store_delete_refund(Store *store, const Refund *refund)
+{
+	Assert(!store->reader);
+	store->ops->delete_refund(store, refund);
+}
+
+void
+store_refuse_refund(const Refund *refund)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent return"),
+			 errdetail("Another transaction has changed return \"%s\" of member " INT64_FORMAT ".", refund->source_key,
+					   refund->member_id),
+			 errhint("The transaction might succeed if retried.")));
+}
+
 /* ---- movements, tier changes, redemptions, requests ---- */
 
 void
@@ -334,6 +392,44 @@ store_insert_tier_changes(Account *account, const TierChange *changes, int n)
 {
 	if (n > 0)
 		account->store->ops->insert_tier_changes(account, changes, n);
+}
+
+int
+store_read_origin(Account *account, int64 origin, Movement **movements)
+{
+	return account->stored ? account->store->ops->read_origin(account, origin, movements) : 0;
+}
+
+void
+store_read_debts(Account *account)
+{
+	account->store->ops->read_debts(account);
+}
+
+void
+store_insert_debts(Account *account, Debt **debts, int n)
+{
+	if (n > 0)
+		account->store->ops->insert_debts(account, debts, n);
+}
+
+void
+store_change_debts(Account *account, Debt **debts, int n)
+{
+	if (n > 0)
+		account->store->ops->change_debts(account, debts, n);
+}
+
+void
+store_read_usage(Account *account, Usage *usage)
+{
+	account->store->ops->read_usage(account, usage);
+}
+
+void
+store_change_usage(Account *account, Usage *usage)
+{
+	account->store->ops->change_usage(account, usage);
 }
 
 /* A sequence is the same thing to both rooms. */

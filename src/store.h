@@ -3,7 +3,7 @@
  *	  The only door to the tables of the ledger.  It reads and writes; it never decides.
  *
  * - A store is opened for one statement or call and closed at its end.
- * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by (program, member).
+ * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by program, and member descending.
  * - What is read after a lock was taken is what the last holder of that lock committed.
  * - Lots are changed in remaining, owed and kept_amount alone, so that every such update is HOT.
  */
@@ -23,6 +23,31 @@ typedef struct KeyLots
 	Lot		  **lots;
 } KeyLots;
 
+/* What a row that is a return takes from one purchase, as the columns of loyalty.refund. */
+typedef struct Refund
+{
+	int64		member_id;
+	int32		program_id;
+	int32		source_id;
+	char	   *source_key;
+	int32		part;
+	int32		of_source_id;
+	char	   *of_key;			/* NULL: no purchase was found */
+	Numeric		amount;
+	TimestampTz at;
+	TimestampTz posted_at;
+	ItemPointerData tid;		/* of a row that was read by store_heap */
+} Refund;
+
+#define REFUND_OWN_ROW	(-1)	/* part: by how much the purchase's own row has lowered it */
+
+/* Refunds found for one key, by part. */
+typedef struct Refunds
+{
+	int			n;
+	Refund	  **rows;
+} Refunds;
+
 /* A call that came with a key, as the columns of loyalty.request. */
 typedef struct Request
 {
@@ -41,8 +66,9 @@ extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot se
 extern void store_close(Store *store);
 
 /*
- * Lock and read the accounts of `members` (ascending, distinct) in one program.  Unknown ones are enrolled when
- * enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in `context`.
+ * Lock and read the accounts of `members` (descending, distinct: the order of all locks) in one program.  Unknown ones
+ * are enrolled when enrolled_at is given and says when (infinity: not at all), else accounts[i] is NULL.  Allocates in
+ * `context`.  A member who was merged after the transaction looked (config_member_now) is a serialization failure.
  */
 extern void store_lock_accounts(Store *store, const Program *program, int n, const int64 *members,
 								const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
@@ -69,6 +95,28 @@ extern void store_read_members(Store *store, Account **accounts, int n);
 /* Append at least one and at most `n` further open lots to account->lots; sets all_read at the end. */
 extern void store_read_lots(Account *account, int n);
 
+/*
+ * The lots of the same account to which points of lot `entry_no` went on (loyalty.lot_origin), over any number of steps;
+ * returns how many.
+ */
+typedef struct LotPlace
+{
+	TimestampTz expires_at;
+	int64		entry_no;
+} LotPlace;
+
+extern int	store_read_moved(Account *account, int64 entry_no, LotPlace **places);
+
+/*
+ * At most `n` lots of the account, open or not, that come before a position in burn order, the last one first; as they
+ * are stored.  Returns how many.
+ */
+extern int	store_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
+							Lot **lots);
+
+/* The lot of one place in burn order; NULL when there is none. */
+extern Lot *store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
 /* Lots of source keys; results[i] for keys[i]. */
 extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							 KeyLots *results);
@@ -90,15 +138,36 @@ extern void store_hope(Store *store);
 
 extern void store_insert_lots(Account *account, Lot **lots, int n);
 extern void store_change_lots(Account *account, Lot **lots, int n);
-/* A lot by its name, which must be there. */
-extern Lot *store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
-
 /* The movements by which a redemption took its points, in order; allocated in account->context. */
 extern int	store_read_taking(Account *account, const Redemption *redemption, Movement **movements);
 
 extern void store_insert_movements(Account *account, const Movement *movements, int n);
 extern void store_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void store_change_account(Account *account);
+
+/* Refunds that a row is (by its key), or that name a purchase (by its), in the order of key and part. */
+extern void store_find_refunds(Store *store, int32 source_id, const char *key, MemoryContext context, Refunds *found);
+extern void store_find_refunds_of(Store *store, int32 of_source_id, const char *of_key, MemoryContext context,
+								  Refunds *found);
+
+/* At most `n` refunds of a source's rows that come after (key, part); NULL: from the first.  Returns how many. */
+extern int	store_read_refunds(Store *store, int32 source_id, const char *after_key, int32 after_part, int n,
+							   MemoryContext context, Refund **refunds);
+
+extern void store_insert_refund(Store *store, const Refund *refund);
+extern void store_delete_refund(Store *store, const Refund *refund);
+
+/* The account's open debts by ledger_take_debt(), oldest first. */
+extern void store_read_debts(Account *account);
+extern void store_insert_debts(Account *account, Debt **debts, int n);
+extern void store_change_debts(Account *account, Debt **debts, int n);
+
+/* Stored movements of one origin in the order of their entries, in the account's memory; returns how many. */
+extern int	store_read_origin(Account *account, int64 origin, Movement **movements);
+
+/* What an account has used of a limited rule in the period that `usage` names: fill it in, when it is there; write it. */
+extern void store_read_usage(Account *account, Usage *usage);
+extern void store_change_usage(Account *account, Usage *usage);
 
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);

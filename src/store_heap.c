@@ -102,7 +102,7 @@ heap_table(HeapStore *store, StoreTableId id)
 	if (table->rel)
 		return table;
 	old = MemoryContextSwitchTo(store->base.context);
-	table->rel = table_open(row_relation(table->name), table->read_only ? AccessShareLock : RowExclusiveLock);
+	table->rel = table_open(store->base.relations[id], table->read_only ? AccessShareLock : RowExclusiveLock);
 	if (RelationGetNumberOfAttributes(table->rel) < table->columns)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_VERSION_MISMATCH),
@@ -111,16 +111,27 @@ heap_table(HeapStore *store, StoreTableId id)
 						   RelationGetNumberOfAttributes(table->rel), table->columns),
 				 errhint("Call SELECT loyalty.install() as the owner of the ledger.")));
 	table->slot = table_slot_create(table->rel, NULL);
-	if (!table->read_only)
-	{
-		table->rri = makeNode(ResultRelInfo);
-		InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
-		ExecOpenIndices(table->rri, id == STORE_ACCOUNT);
-		if (id == STORE_LOT)
-			heap_take_key_index(store, table);
-	}
 	MemoryContextSwitchTo(old);
 	return table;
+}
+
+/* Its indexes are opened when a row needs an entry in them: a HOT update needs none. */
+ResultRelInfo *
+heap_indexes(HeapStore *store, HeapTable *table)
+{
+	MemoryContext old;
+
+	Assert(!table->read_only);
+	if (table->rri)
+		return table->rri;
+	old = MemoryContextSwitchTo(store->base.context);
+	table->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->rri, table->rel, 0, NULL, 0);
+	ExecOpenIndices(table->rri, table == &store->tables[STORE_ACCOUNT]);
+	if (table == &store->tables[STORE_LOT])
+		heap_take_key_index(store, table);
+	MemoryContextSwitchTo(old);
+	return table->rri;
 }
 
 /*
@@ -128,10 +139,10 @@ heap_table(HeapStore *store, StoreTableId id)
  * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
  */
 bool
-heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot)
+heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
 	MemoryContext old = MemoryContextSwitchTo(store->base.context);
-	bool		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	bool		found = index_getnext_slot(scan, direction, slot);
 
 	MemoryContextSwitchTo(old);
 	return found;
@@ -208,16 +219,27 @@ heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const b
 		flush_table(store, table);
 }
 
+/* Write a row at once; it is in the table's slot then. */
+void
+heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls)
+{
+	heap_fill_slot(table, table->slot, values, nulls);
+	table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
+	ExecInsertIndexTuples(heap_indexes(store, table), table->slot, store->estate, false, false, NULL, NIL, false);
+}
+
 static void
 flush_table(HeapStore *store, HeapTable *table)
 {
 	int			n = table->nbatch;
 	CommandId	cid = GetCurrentCommandId(true);
+	ResultRelInfo *indexes;
 	MemoryContext old;
 
 	if (n == 0)
 		return;
 	table->nbatch = 0;
+	indexes = heap_indexes(store, table);
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 	if (n == 1)
 		table_tuple_insert(table->rel, table->batch[0], cid, 0, NULL);
@@ -233,7 +255,7 @@ flush_table(HeapStore *store, HeapTable *table)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		ExecInsertIndexTuples(table->rri, table->batch[i], store->estate, false, false, NULL, NIL, false);
+		ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
 		if (table == &store->tables[STORE_LOT])
 			heap_insert_key(store, table->batch[i]);
 		ExecClearTuple(table->batch[i]);
@@ -276,11 +298,14 @@ heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum
 				 errdetail("The update of row (%u,%u) gave result %d.",
 						   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid), (int) result),
 				 errhint("Something writes to the ledger beside the extension; call SELECT * FROM loyalty.verify().")));
-	if (update_indexes != TU_None && table == &store->tables[STORE_LOT])
-		heap_insert_key(store, slot);
 	if (update_indexes != TU_None)
-		ExecInsertIndexTuples(table->rri, slot, store->estate, true, false, NULL, NIL,
-							  only_summarizing(update_indexes));
+	{
+		ResultRelInfo *indexes = heap_indexes(store, table);
+
+		if (table == &store->tables[STORE_LOT])
+			heap_insert_key(store, slot);
+		ExecInsertIndexTuples(indexes, slot, store->estate, true, false, NULL, NIL, only_summarizing(update_indexes));
+	}
 	*tid = slot->tts_tid;
 }
 
@@ -298,6 +323,8 @@ const StoreOps store_heap = {
 	.read_members = heap_read_members,
 	.change_account = heap_change_account,
 	.read_lots = heap_read_lots,
+	.read_moved = heap_read_moved,
+	.read_back = heap_read_back,
 	.probe_keys = heap_probe_keys,
 	.begin_source = heap_begin_source,
 	.next_source_lot = heap_next_source_lot,
@@ -306,7 +333,17 @@ const StoreOps store_heap = {
 	.insert_lots = heap_insert_lots,
 	.change_lots = heap_change_lots,
 	.insert_movements = heap_insert_movements,
+	.read_origin = heap_read_origin,
+	.read_debts = heap_read_debts,
+	.insert_debts = heap_insert_debts,
+	.change_debts = heap_change_debts,
 	.insert_tier_changes = heap_insert_tier_changes,
+	.find_refunds = heap_find_refunds,
+	.read_refunds = heap_read_refunds,
+	.insert_refund = heap_insert_refund,
+	.delete_refund = heap_delete_refund,
+	.read_usage = heap_read_usage,
+	.change_usage = heap_change_usage,
 	.insert_redemption = heap_insert_redemption,
 	.read_taking = heap_read_taking,
 	.change_redemption = heap_change_redemption,

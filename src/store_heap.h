@@ -24,7 +24,7 @@ typedef struct HeapTable
 	int			columns;
 	bool		read_only;
 	Relation	rel;
-	ResultRelInfo *rri;
+	ResultRelInfo *rri;			/* NULL until heap_indexes() */
 	TupleTableSlot *slot;		/* for reading and for single writes */
 	TupleTableSlot **batch;		/* rows kept back */
 	int			nbatch;
@@ -47,7 +47,9 @@ typedef struct HeapStore
 	Store		base;
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
-	ScanKeyData lot_position[2];	/* of the scan of lots, which points here while it runs */
+	ScanKeyData position[2];	/* where the scan of lots began: its key points here while it goes on */
+
+	bool		refunds_unseen;	/* some were written since the snapshot */
 
 	/*
 	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
@@ -71,13 +73,15 @@ heap_of(Store *store)
 
 /* store_heap.c: tables, snapshots, rows */
 extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
-extern bool heap_next(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot);
+extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
+extern bool heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
 extern void heap_renew_snapshot(HeapStore *store);
 extern void heap_refresh_snapshot(HeapStore *store);
 extern void heap_fill_slot(HeapTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls);
 extern void heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
+extern void heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
 extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum *values,
 							const bool *nulls);
 
@@ -92,9 +96,12 @@ extern void heap_change_account(Account *account);
 
 /* store_heap_lot.c */
 extern void heap_read_lots(Account *account, int n);
-extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+extern int	heap_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
+						   Lot **lots);
 extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
+extern int	heap_read_moved(Account *account, int64 entry_no, LotPlace **places);
+extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
 
 /* store_heap_key.c */
@@ -107,9 +114,23 @@ extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
 
+/* store_heap_refund.c */
+extern void heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,
+							  Refunds *found);
+extern int	heap_read_refunds(Store *base, int32 source_id, const char *after_key, int32 after_part, int n,
+							  MemoryContext context, Refund **refunds);
+extern void heap_insert_refund(Store *base, const Refund *refund);
+extern void heap_delete_refund(Store *base, const Refund *refund);
+
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
+extern int	heap_read_origin(Account *account, int64 origin, Movement **movements);
+extern void heap_read_debts(Account *account);
+extern void heap_insert_debts(Account *account, Debt **debts, int n);
+extern void heap_change_debts(Account *account, Debt **debts, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
+extern void heap_read_usage(Account *account, Usage *usage);
+extern void heap_change_usage(Account *account, Usage *usage);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern int	heap_read_taking(Account *account, const Redemption *redemption, Movement **movements);
 extern void heap_change_redemption(Account *account, Redemption *redemption);

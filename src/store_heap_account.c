@@ -44,7 +44,7 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
 	heap_search(store, scan, keys, 2);
-	return heap_next(store, scan, table->slot);
+	return heap_next(store, scan, ForwardScanDirection, table->slot);
 }
 
 Account *
@@ -73,7 +73,7 @@ heap_lock_accounts(Store *base, const Program *program, int n, const int64 *memb
 		heap_refresh_snapshot(store);
 	for (int i = 0; i < n; i++)
 	{
-		Assert(i == 0 || members[i - 1] < members[i]);
+		Assert(i == 0 || members[i - 1] > members[i]);
 		CHECK_FOR_INTERRUPTS();
 		accounts[i] = row_new_account(&store->base, program, members[i], context);
 		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
@@ -170,7 +170,7 @@ heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, 
 	index = index_open(RelationGetPrimaryKeyIndex(table->rel), AccessShareLock);
 	scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, 1, 0);
 	heap_search(store, scan, &key, 1);
-	while (found < n && heap_next(store, scan, table->slot))
+	while (found < n && heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
 		bool		isnull;
 
@@ -203,7 +203,7 @@ enroll_account(HeapStore *store, Account *account)
 	account_to_row(account, values, nulls);
 	heap_fill_slot(table, table->slot, values, nulls);
 	ItemPointerSetInvalid(&none);
-	if (!ExecCheckIndexConstraints(table->rri, table->slot, store->estate, &existing, &none, NIL))
+	if (!ExecCheckIndexConstraints(heap_indexes(store, table), table->slot, store->estate, &existing, &none, NIL))
 	{
 		MemoryContextSwitchTo(old);
 		ResetPerTupleExprContext(store->estate);
@@ -236,9 +236,7 @@ heap_change_account(Account *account)
 	else
 	{
 		/* at once, not with others of a batch: whoever waits for it must wait in the order of locks */
-		heap_fill_slot(table, table->slot, values, nulls);
-		table_tuple_insert(table->rel, table->slot, GetCurrentCommandId(true), 0, NULL);
-		ExecInsertIndexTuples(table->rri, table->slot, store->estate, false, false, NULL, NIL, false);
+		heap_insert_now(store, table, values, nulls);
 		account->tid = table->slot->tts_tid;
 		account->stored = true;
 	}
@@ -267,7 +265,7 @@ heap_read_members(Store *base, Account **accounts, int n)
 		scan = heap_primary_scan(store, table, 1);
 		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 		heap_search(store, scan, &key, 1);
-		if (!heap_next(store, scan, table->slot))
+		if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 			continue;
 		slot_getallattrs(table->slot);
 		old = MemoryContextSwitchTo(account->context);

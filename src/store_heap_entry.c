@@ -1,6 +1,6 @@
 /*
  * store_heap_entry.c
- *	  Movements, tier changes, redemptions and requests.
+ *	  Movements, debts, tier changes, usage of limits, redemptions and requests.
  */
 #include "postgres.h"
 
@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -16,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "errcodes.h"
 #include "store_heap.h"
 
 void
@@ -37,6 +39,141 @@ heap_insert_movements(Account *account, const Movement *movements, int n)
 	ResetPerTupleExprContext(store->estate);
 }
 
+/* The index on (member_id, program_id, origin_entry_no), by its columns: whoever copied the table named it anew. */
+static Relation
+origin_index(HeapStore *store, HeapTable *table)
+{
+	static const AttrNumber columns[] = {M_MEMBER_ID + 1, M_PROGRAM_ID + 1, M_ORIGIN_ENTRY_NO + 1};
+	ResultRelInfo *indexes = heap_indexes(store, table);
+
+	for (int i = 0; i < indexes->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = indexes->ri_IndexRelationInfo[i];
+
+		if (info->ii_NumIndexKeyAttrs == lengthof(columns) &&
+			memcmp(info->ii_IndexAttrNumbers, columns, sizeof(columns)) == 0)
+			return indexes->ri_IndexRelationDescs[i];
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_VERSION_MISMATCH),
+			 errmsg("table loyalty.movement has no index on (member_id, program_id, origin_entry_no)"),
+			 errhint("CREATE INDEX movement_origin ON loyalty.movement (member_id, program_id, origin_entry_no)"
+					 " WHERE origin_entry_no IS NOT NULL;")));
+	return NULL;
+}
+
+static int
+compare_entries(const void *a, const void *b)
+{
+	int64		one = ((const Movement *) a)->entry_no;
+	int64		two = ((const Movement *) b)->entry_no;
+
+	return one < two ? -1 : one > two;
+}
+
+int
+heap_read_origin(Account *account, int64 origin, Movement **movements)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_MOVEMENT);
+	IndexScanDesc scan;
+	ScanKeyData keys[3];
+	int			n = 0;
+	int			max = 0;
+
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	*movements = NULL;
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(origin));
+	scan = index_beginscan(table->rel, origin_index(store, table), store->base.snapshot, NULL, 3, 0);
+	heap_search(store, scan, keys, 3);
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (n == max)
+		{
+			max = Max(8, max * 2);
+			*movements = *movements == NULL ? MemoryContextAlloc(account->context, max * sizeof(Movement))
+				: repalloc(*movements, mul_size(max, sizeof(Movement)));
+		}
+		slot_getallattrs(table->slot);
+		row_to_movement(table->slot->tts_values, table->slot->tts_isnull, *movements + n++);
+	}
+	ExecClearTuple(table->slot);
+	index_endscan(scan);
+	if (n > 1)
+		qsort(*movements, n, sizeof(Movement), compare_entries);
+	return n;
+}
+
+void
+heap_read_debts(Account *account)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_DEBT);
+	IndexScanDesc scan;
+	ScanKeyData keys[2];
+
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	scan = heap_primary_scan(store, table, 2);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_search(store, scan, keys, 2);
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
+	{
+		Debt	   *debt;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(table->slot);
+		if (DatumGetInt64(table->slot->tts_values[D_LEFT_OVER]) == 0)
+			continue;
+		debt = row_to_debt(table->slot->tts_values, account->context);
+		debt->tid = table->slot->tts_tid;
+		ledger_take_debt(account, debt);
+	}
+	ExecClearTuple(table->slot);
+}
+
+void
+heap_insert_debts(Account *account, Debt **debts, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_DEBT);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[D_COUNT];
+		bool		nulls[D_COUNT];
+
+		debt_to_row(account, debts[i], values, nulls);
+		heap_insert_row(store, table, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_change_debts(Account *account, Debt **debts, int n)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_DEBT);
+
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[D_COUNT];
+		bool		nulls[D_COUNT];
+
+		CHECK_FOR_INTERRUPTS();
+		debt_to_row(account, debts[i], values, nulls);
+		heap_update_row(store, table, &debts[i]->tid, values, nulls);
+		ExecClearTuple(table->slot);
+	}
+}
+
 void
 heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
 {
@@ -51,6 +188,51 @@ heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
 
 		tier_change_to_row(account, &changes[i], values, nulls);
 		heap_insert_row(store, table, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(store->estate);
+}
+
+void
+heap_read_usage(Account *account, Usage *usage)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	IndexScanDesc scan = heap_primary_scan(store, table, 5);
+	ScanKeyData keys[5];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(usage->rule_id));
+	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_start));
+	ScanKeyInit(&keys[4], 5, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_end));
+	heap_search(store, scan, keys, 5);
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
+		return;
+	slot_getallattrs(table->slot);
+	row_to_usage(table->slot->tts_values, table->slot->tts_isnull, usage);
+	usage->tid = table->slot->tts_tid;
+	ExecClearTuple(table->slot);
+}
+
+/* A new row is written at once: its account may be worked again before a batch is full. */
+void
+heap_change_usage(Account *account, Usage *usage)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	Datum		values[U_COUNT];
+	bool		nulls[U_COUNT];
+
+	usage_to_row(account, usage, values, nulls);
+	if (usage->stored)
+		heap_update_row(store, table, &usage->tid, values, nulls);
+	else
+	{
+		heap_insert_now(store, table, values, nulls);
+		usage->tid = table->slot->tts_tid;
+		usage->stored = true;
 	}
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
@@ -98,7 +280,7 @@ heap_find_redemption(Store *base, int64 member, int64 redemption_id, MemoryConte
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
 	heap_search(store, scan, keys, 2);
-	if (heap_next(store, scan, table->slot))
+	if (heap_next(store, scan, ForwardScanDirection, table->slot))
 		redemption = heap_redemption(table->slot, context);
 	ExecClearTuple(table->slot);
 	return redemption;
@@ -117,7 +299,7 @@ read_redemptions(Account *account, const char *index_name, ScanKey keys, int nke
 		heap_refresh_snapshot(store);
 	scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, nkeys, 0);
 	heap_search(store, scan, keys, nkeys);
-	while (heap_next(store, scan, table->slot))
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
 		ledger_take_redemption(account, heap_redemption(table->slot, account->context));
@@ -195,7 +377,7 @@ heap_read_taking(Account *account, const Redemption *redemption, Movement **move
 	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(redemption->first_entry));
 	ScanKeyInit(&keys[3], 3, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(redemption->last_entry));
 	heap_search(store, scan, keys, 4);
-	while (n < room && heap_next(store, scan, table->slot))
+	while (n < room && heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(table->slot);
@@ -233,7 +415,7 @@ heap_find_request(Account *account, const char *key, Request *request)
 	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(key));
 	heap_search(store, scan, keys, 3);
-	if (!heap_next(store, scan, table->slot))
+	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return false;
 	slot_getallattrs(table->slot);
 	row_to_request(table->slot->tts_values, table->slot->tts_isnull, key, request);

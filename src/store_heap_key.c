@@ -70,7 +70,7 @@ heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext 
 		result->lots = NULL;
 		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
 		heap_search(store, scan, scan_keys, 2);
-		while (heap_next(store, scan, slot))
+		while (heap_next(store, scan, ForwardScanDirection, slot))
 		{
 			if (result->nlots == room)
 			{
@@ -102,7 +102,7 @@ heap_next_source_lot(Store *base, MemoryContext context)
 	HeapStore  *store = heap_of(base);
 	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
 
-	if (!heap_next(store, store->key_scan, slot))
+	if (!heap_next(store, store->key_scan, ForwardScanDirection, slot))
 		return NULL;
 	return heap_lot(slot, context);
 }
@@ -120,7 +120,7 @@ heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high)
 	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
 	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
 	heap_search(store, scan, keys, 3);
-	found = heap_next(store, scan, slot);
+	found = heap_next(store, scan, ForwardScanDirection, slot);
 	ExecClearTuple(slot);
 	return !found;
 }
@@ -133,6 +133,9 @@ heap_take_key_index(HeapStore *store, HeapTable *table)
 	Oid			key_index = row_relation("lot_source_key");
 	int			kept = 0;
 
+	if (store->key_index)
+		index_close(store->key_index, NoLock);	/* it was opened for reading alone */
+	store->key_index = NULL;
 	for (int i = 0; i < rri->ri_NumIndices; i++)
 	{
 		if (RelationGetRelid(rri->ri_IndexRelationDescs[i]) == key_index)

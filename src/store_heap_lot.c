@@ -11,11 +11,13 @@
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "store_heap.h"
+#include "store_sql.h"
 
 Lot *
 heap_lot(TupleTableSlot *slot, MemoryContext context)
@@ -29,20 +31,20 @@ heap_lot(TupleTableSlot *slot, MemoryContext context)
 }
 
 /*
- * Lots in primary-key order from a position on: a row comparison (expires_at, entry_no), because with the expiry
- * alone 100,000 dead lots of equal expiry would be read and thrown away.
+ * Lots come in primary-key order from a position on: a row comparison (expires_at, entry_no), because with
+ * the expiry alone 100,000 dead lots of equal expiry would be read and thrown away.
  */
 static IndexScanDesc
-search_lots(HeapStore *store, HeapTable *table, const Account *account, StrategyNumber strategy, TimestampTz expires_at,
-			int64 entry_no)
+search_from(Account *account, StrategyNumber strategy, TimestampTz expires_at, int64 entry_no)
 {
-	ScanKeyData *position = store->lot_position;
+	HeapStore  *store = heap_of(account->store);
+	ScanKeyData *position = store->position;	/* the scan keeps a pointer to it */
 	ScanKeyData keys[3];
 	IndexScanDesc scan;
 
 	if (store->base.snapshot == NULL)
 		heap_refresh_snapshot(store);
-	scan = heap_primary_scan(store, table, 3);
+	scan = heap_primary_scan(store, &store->tables[STORE_LOT], 3);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
 	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 3, strategy, TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_CMP,
@@ -58,19 +60,7 @@ search_lots(HeapStore *store, HeapTable *table, const Account *account, Strategy
 	return scan;
 }
 
-Lot *
-heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
-{
-	HeapStore  *store = heap_of(account->store);
-	HeapTable  *table = heap_table(store, STORE_LOT);
-	IndexScanDesc scan = search_lots(store, table, account, BTGreaterEqualStrategyNumber, expires_at, entry_no);
-	Lot		   *lot = heap_next(store, scan, table->slot) ? heap_lot(table->slot, account->context) : NULL;
-
-	ExecClearTuple(table->slot);
-	return lot && lot->expires_at == expires_at && lot->entry_no == entry_no ? lot : NULL;
-}
-
-/* Open ones. */
+/* Open lots. */
 void
 heap_read_lots(Account *account, int n)
 {
@@ -79,17 +69,15 @@ heap_read_lots(Account *account, int n)
 	IndexScanDesc scan;
 
 	if (account->nlots == 0 && account->read_entry_no == 0)
-		scan = search_lots(store, table, account, BTGreaterEqualStrategyNumber, account->open_from_expires_at,
-						   account->open_from_entry_no);
+		scan = search_from(account, BTGreaterEqualStrategyNumber, account->open_from_expires_at, account->open_from_entry_no);
 	else
-		scan = search_lots(store, table, account, BTGreaterStrategyNumber, account->read_expires_at,
-						   account->read_entry_no);
+		scan = search_from(account, BTGreaterStrategyNumber, account->read_expires_at, account->read_entry_no);
 	while (n > 0)
 	{
 		Lot		   *lot;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!heap_next(store, scan, table->slot))
+		if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		{
 			account->all_read = true;
 			break;
@@ -103,6 +91,54 @@ heap_read_lots(Account *account, int n)
 		n--;
 	}
 	ExecClearTuple(table->slot);
+}
+
+int
+heap_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context, Lot **lots)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	IndexScanDesc scan = search_from(account, BTLessStrategyNumber, expires_at, entry_no);
+	int			found = 0;
+
+	while (found < n && heap_next(store, scan, BackwardScanDirection, table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		lots[found++] = heap_lot(table->slot, context);
+	}
+	ExecClearTuple(table->slot);
+	return found;
+}
+
+Lot *
+heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_LOT);
+	IndexScanDesc scan = search_from(account, BTGreaterEqualStrategyNumber, expires_at, entry_no);
+	Lot		   *lot = NULL;
+
+	if (heap_next(store, scan, ForwardScanDirection, table->slot))
+		lot = heap_lot(table->slot, account->context);
+	ExecClearTuple(table->slot);
+	return lot && lot->expires_at == expires_at && lot->entry_no == entry_no ? lot : NULL;
+}
+
+static bool
+nothing_moved(void)
+{
+	Relation	origins = table_open(row_relation("lot_origin"), AccessShareLock);
+	bool		empty = RelationGetNumberOfBlocks(origins) == 0;
+
+	table_close(origins, NoLock);
+	return empty;
+}
+
+/* A shop that moves no points pays a look at the size of an empty table. */
+int
+heap_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	return nothing_moved() ? 0 : sql_read_moved(account, entry_no, places);
 }
 
 void

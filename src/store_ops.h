@@ -29,18 +29,33 @@ typedef struct StoreOps
 	void		(*change_account) (Account *account);
 
 	void		(*read_lots) (Account *account, int n);
+	int			(*read_moved) (Account *account, int64 entry_no, LotPlace **places);
+	int			(*read_back) (Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
+							  Lot **lots);
+	Lot		   *(*find_lot) (Account *account, TimestampTz expires_at, int64 entry_no);
 	void		(*probe_keys) (Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							   KeyLots *results);
 	void		(*begin_source) (Store *store, int32 source_id);
 	Lot		   *(*next_source_lot) (Store *store, MemoryContext context);
 	bool		(*keys_fresh) (Store *store, int32 source_id, const char *low, const char *high);
-	Lot		   *(*find_lot) (Account *account, TimestampTz expires_at, int64 entry_no);
 	void		(*insert_lots) (Account *account, Lot **lots, int n);
 	void		(*change_lots) (Account *account, Lot **lots, int n);
 
 	void		(*insert_movements) (Account *account, const Movement *movements, int n);
 	int			(*read_taking) (Account *account, const Redemption *redemption, Movement **movements);
+	int			(*read_origin) (Account *account, int64 origin, Movement **movements);
+	void		(*read_debts) (Account *account);
+	void		(*insert_debts) (Account *account, Debt **debts, int n);
+	void		(*change_debts) (Account *account, Debt **debts, int n);
 	void		(*insert_tier_changes) (Account *account, const TierChange *changes, int n);
+	void		(*find_refunds) (Store *store, bool of_purchase, int32 source_id, const char *key, MemoryContext context,
+								 Refunds *found);
+	int			(*read_refunds) (Store *store, int32 source_id, const char *after_key, int32 after_part, int n,
+								 MemoryContext context, Refund **refunds);
+	void		(*insert_refund) (Store *store, const Refund *refund);
+	void		(*delete_refund) (Store *store, const Refund *refund);
+	void		(*read_usage) (Account *account, Usage *usage);
+	void		(*change_usage) (Account *account, Usage *usage);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	void		(*change_redemption) (Account *account, Redemption *redemption);
 	Redemption *(*find_redemption) (Store *store, int64 member, int64 redemption_id, MemoryContext context);
@@ -56,10 +71,14 @@ struct Store
 	const StoreOps *ops;
 	MemoryContext context;
 	TimestampTz posted_at;
+	const Oid  *relations;		/* by StoreTableId */
 	Snapshot	snapshot;		/* of a reader; a writer's is its room's affair */
 	bool		reader;
 	bool		hoping;
 };
+
+/* Another session has changed what a row returns: only where it is not of the member whose account is locked. */
+extern void store_refuse_refund(const Refund *refund) pg_attribute_noreturn();
 
 extern const StoreOps store_heap;
 extern const StoreOps store_sql;

@@ -85,6 +85,19 @@ static const StoreColumn movement_columns[] = {
 	[M_REASON] = {"reason", TEXTOID},
 };
 
+static const StoreColumn refund_columns[] = {
+	[F_MEMBER_ID] = {"member_id", INT8OID},
+	[F_PROGRAM_ID] = {"program_id", INT4OID},
+	[F_SOURCE_ID] = {"source_id", INT4OID},
+	[F_SOURCE_KEY] = {"source_key", TEXTOID},
+	[F_PART] = {"part", INT4OID},
+	[F_OF_SOURCE_ID] = {"of_source_id", INT4OID},
+	[F_OF_KEY] = {"of_key", TEXTOID},
+	[F_AMOUNT] = {"amount", NUMERICOID},
+	[F_AT] = {"at", TIMESTAMPTZOID},
+	[F_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+};
+
 static const StoreColumn tier_change_columns[] = {
 	[T_MEMBER_ID] = {"member_id", INT8OID},
 	[T_PROGRAM_ID] = {"program_id", INT4OID},
@@ -133,22 +146,48 @@ static const StoreColumn request_columns[] = {
 	[Q_ANSWER] = {"answer", JSONBOID},
 };
 
+static const StoreColumn debt_columns[] = {
+	[D_MEMBER_ID] = {"member_id", INT8OID},
+	[D_ENTRY_NO] = {"entry_no", INT8OID},
+	[D_LOT_EXPIRES_AT] = {"lot_expires_at", TIMESTAMPTZOID},
+	[D_LOT_ENTRY_NO] = {"lot_entry_no", INT8OID},
+	[D_AMOUNT] = {"amount", INT8OID},
+	[D_LEFT_OVER] = {"left_over", INT8OID},
+	[D_AT] = {"at", TIMESTAMPTZOID},
+	[D_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+	[D_PROGRAM_ID] = {"program_id", INT4OID},
+};
+
 static const StoreColumn member_columns[] = {
 	[B_MEMBER_ID] = {"member_id", INT8OID},
 	[B_ATTRIBUTES] = {"attributes", JSONBOID},
 	[B_BIRTH_DATE] = {"birth_date", DATEOID},
 	[B_STATUS] = {"status", TEXTOID},
 	[B_ERASED_AT] = {"erased_at", TIMESTAMPTZOID},
+	[B_MERGED_INTO] = {"merged_into", INT8OID},
+};
+
+static const StoreColumn usage_columns[] = {
+	[U_MEMBER_ID] = {"member_id", INT8OID},
+	[U_PERIOD_START] = {"period_start", TIMESTAMPTZOID},
+	[U_PERIOD_END] = {"period_end", TIMESTAMPTZOID},
+	[U_USED] = {"used", INT8OID},
+	[U_PROGRAM_ID] = {"program_id", INT4OID},
+	[U_RULE_ID] = {"rule_id", INT4OID},
+	[U_USES] = {"uses", INT4OID},
 };
 
 const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
 	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
 	[STORE_MOVEMENT] = {"movement", lengthof(movement_columns), movement_columns},
+	[STORE_REFUND] = {"refund", lengthof(refund_columns), refund_columns},
 	[STORE_TIER_CHANGE] = {"tier_change", lengthof(tier_change_columns), tier_change_columns},
 	[STORE_REDEMPTION] = {"redemption", lengthof(redemption_columns), redemption_columns},
 	[STORE_REQUEST] = {"request", lengthof(request_columns), request_columns},
+	[STORE_DEBT] = {"debt", lengthof(debt_columns), debt_columns},
 	[STORE_MEMBER] = {"member", lengthof(member_columns), member_columns},
+	[STORE_USAGE] = {"rule_usage", lengthof(usage_columns), usage_columns},
 };
 
 Oid
@@ -176,6 +215,19 @@ static const char *
 text_value(const Datum *v, const bool *nulls, int column)
 {
 	return nulls[column] ? NULL : TextDatumGetCString(v[column]);
+}
+
+static EntryKind
+entry_kind(const char *name)
+{
+	for (int i = 0; i < ENTRY_KINDS; i++)
+		if (strcmp(entry_kind_names[i], name) == 0)
+			return i;
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_LEDGER_INCONSISTENT),
+			 errmsg("a movement of the ledger has kind \"%s\", which is not known", name),
+			 errhint("Call SELECT * FROM loyalty.verify().")));
+	return 0;
 }
 
 /* ---- accounts ---- */
@@ -350,6 +402,53 @@ movement_to_row(const Account *account, const Movement *m, Datum *v, bool *nulls
 	nulls[M_REASON] = m->reason == NULL;
 }
 
+/* What is read back of one: its reason stays where it is. */
+void
+row_to_movement(const Datum *v, const bool *nulls, Movement *movement)
+{
+	*movement = (Movement) {
+		.entry_no = DatumGetInt64(v[M_ENTRY_NO]),
+		.kind = entry_kind(text_value(v, nulls, M_KIND)),
+		.lot_expires_at = DatumGetTimestampTz(v[M_LOT_EXPIRES_AT]),
+		.lot_entry_no = DatumGetInt64(v[M_LOT_ENTRY_NO]),
+		.points = DatumGetInt64(v[M_POINTS]),
+		.at = DatumGetTimestampTz(v[M_AT]),
+		.redemption_id = nulls[M_REDEMPTION_ID] ? 0 : DatumGetInt64(v[M_REDEMPTION_ID]),
+		.origin_entry_no = nulls[M_ORIGIN_ENTRY_NO] ? 0 : DatumGetInt64(v[M_ORIGIN_ENTRY_NO])
+	};
+}
+
+Debt *
+row_to_debt(const Datum *v, MemoryContext context)
+{
+	Debt	   *debt = MemoryContextAllocZero(context, sizeof(Debt));
+
+	debt->entry_no = DatumGetInt64(v[D_ENTRY_NO]);
+	debt->lot_expires_at = DatumGetTimestampTz(v[D_LOT_EXPIRES_AT]);
+	debt->lot_entry_no = DatumGetInt64(v[D_LOT_ENTRY_NO]);
+	debt->amount = DatumGetInt64(v[D_AMOUNT]);
+	debt->left = DatumGetInt64(v[D_LEFT_OVER]);
+	debt->at = DatumGetTimestampTz(v[D_AT]);
+	debt->posted_at = DatumGetTimestampTz(v[D_POSTED_AT]);
+	debt->stored = true;
+	return debt;
+}
+
+void
+debt_to_row(const Account *account, const Debt *debt, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, D_COUNT * sizeof(bool));
+	v[D_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[D_ENTRY_NO] = Int64GetDatum(debt->entry_no);
+	v[D_LOT_EXPIRES_AT] = TimestampTzGetDatum(debt->lot_expires_at);
+	v[D_LOT_ENTRY_NO] = Int64GetDatum(debt->lot_entry_no);
+	v[D_AMOUNT] = Int64GetDatum(debt->amount);
+	v[D_LEFT_OVER] = Int64GetDatum(debt->left);
+	v[D_AT] = TimestampTzGetDatum(debt->at);
+	v[D_POSTED_AT] = TimestampTzGetDatum(debt->posted_at);
+	v[D_PROGRAM_ID] = Int32GetDatum(account->program->id);
+}
+
 void
 tier_change_to_row(const Account *account, const TierChange *c, Datum *v, bool *nulls)
 {
@@ -367,28 +466,65 @@ tier_change_to_row(const Account *account, const TierChange *c, Datum *v, bool *
 	v[T_REASON] = CStringGetTextDatum(c->reason);
 }
 
-static EntryKind
-entry_kind(const char *name)
+/* ---- refunds ---- */
+
+Refund *
+row_to_refund(const Datum *v, const bool *nulls, MemoryContext context)
 {
-	for (int i = 0; i <= ENTRY_ADJUST; i++)
-		if (strcmp(entry_kind_names[i], name) == 0)
-			return i;
-	elog(ERROR, "a movement is of kind \"%s\"", name);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Refund	   *refund = palloc0(sizeof(Refund));
+
+	refund->member_id = DatumGetInt64(v[F_MEMBER_ID]);
+	refund->program_id = DatumGetInt32(v[F_PROGRAM_ID]);
+	refund->source_id = DatumGetInt32(v[F_SOURCE_ID]);
+	refund->source_key = TextDatumGetCString(v[F_SOURCE_KEY]);
+	refund->part = DatumGetInt32(v[F_PART]);
+	refund->of_source_id = DatumGetInt32(v[F_OF_SOURCE_ID]);
+	refund->of_key = nulls[F_OF_KEY] ? NULL : TextDatumGetCString(v[F_OF_KEY]);
+	refund->amount = DatumGetNumericCopy(v[F_AMOUNT]);
+	refund->at = DatumGetTimestampTz(v[F_AT]);
+	refund->posted_at = DatumGetTimestampTz(v[F_POSTED_AT]);
+	MemoryContextSwitchTo(old);
+	return refund;
 }
 
-/* A movement as its taking is read back: what it did, to which lot. */
 void
-row_to_movement(const Datum *v, const bool *nulls, Movement *movement)
+refund_to_row(const Refund *refund, Datum *v, bool *nulls)
 {
-	*movement = (Movement) {
-		.entry_no = DatumGetInt64(v[M_ENTRY_NO]),
-		.kind = entry_kind(TextDatumGetCString(v[M_KIND])),
-		.lot_expires_at = DatumGetTimestampTz(v[M_LOT_EXPIRES_AT]),
-		.lot_entry_no = DatumGetInt64(v[M_LOT_ENTRY_NO]),
-		.points = DatumGetInt64(v[M_POINTS]),
-		.at = DatumGetTimestampTz(v[M_AT]),
-		.redemption_id = nulls[M_REDEMPTION_ID] ? 0 : DatumGetInt64(v[M_REDEMPTION_ID])
-	};
+	memset(nulls, 0, F_COUNT * sizeof(bool));
+	v[F_MEMBER_ID] = Int64GetDatum(refund->member_id);
+	v[F_PROGRAM_ID] = Int32GetDatum(refund->program_id);
+	v[F_SOURCE_ID] = Int32GetDatum(refund->source_id);
+	v[F_SOURCE_KEY] = CStringGetTextDatum(refund->source_key);
+	v[F_PART] = Int32GetDatum(refund->part);
+	v[F_OF_SOURCE_ID] = Int32GetDatum(refund->of_source_id);
+	v[F_OF_KEY] = text_or_null(refund->of_key, &nulls[F_OF_KEY]);
+	v[F_AMOUNT] = NumericGetDatum(refund->amount);
+	v[F_AT] = TimestampTzGetDatum(refund->at);
+	v[F_POSTED_AT] = TimestampTzGetDatum(refund->posted_at);
+}
+
+/* ---- usage of limits ---- */
+
+void
+row_to_usage(const Datum *v, const bool *nulls, Usage *usage)
+{
+	usage->used = DatumGetInt64(v[U_USED]);
+	usage->uses = DatumGetInt32(v[U_USES]);
+	usage->stored = true;
+}
+
+void
+usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, U_COUNT * sizeof(bool));
+	v[U_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[U_PERIOD_START] = TimestampTzGetDatum(usage->period_start);
+	v[U_PERIOD_END] = TimestampTzGetDatum(usage->period_end);
+	v[U_USED] = Int64GetDatum(usage->used);
+	v[U_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[U_RULE_ID] = Int32GetDatum(usage->rule_id);
+	v[U_USES] = Int32GetDatum(usage->uses);
 }
 
 /* ---- redemptions, requests ---- */

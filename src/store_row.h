@@ -14,7 +14,8 @@
 
 typedef enum StoreTableId
 {
-	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST, STORE_MEMBER,
+	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_REFUND, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST,
+	STORE_DEBT, STORE_MEMBER, STORE_USAGE,
 	STORE_TABLES
 } StoreTableId;
 
@@ -56,6 +57,12 @@ enum MovementAttribute
 	M_ORIGIN_ENTRY_NO, M_PROGRAM_ID, M_KIND, M_REASON, M_COUNT
 };
 
+enum RefundAttribute
+{
+	F_MEMBER_ID, F_PROGRAM_ID, F_SOURCE_ID, F_SOURCE_KEY, F_PART, F_OF_SOURCE_ID, F_OF_KEY, F_AMOUNT, F_AT, F_POSTED_AT,
+	F_COUNT
+};
+
 enum TierChangeAttribute
 {
 	T_MEMBER_ID, T_PROGRAM_ID, T_AT, T_CHANGE_NO, T_POSTED_AT, T_FROM_TIER_ID, T_TO_TIER_ID, T_HELD_UNTIL,
@@ -74,9 +81,20 @@ enum RequestAttribute
 	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_ANSWER, Q_COUNT
 };
 
+enum DebtAttribute
+{
+	D_MEMBER_ID, D_ENTRY_NO, D_LOT_EXPIRES_AT, D_LOT_ENTRY_NO, D_AMOUNT, D_LEFT_OVER, D_AT, D_POSTED_AT, D_PROGRAM_ID,
+	D_COUNT
+};
+
+enum UsageAttribute
+{
+	U_MEMBER_ID, U_PERIOD_START, U_PERIOD_END, U_USED, U_PROGRAM_ID, U_RULE_ID, U_USES, U_COUNT
+};
+
 enum MemberAttribute
 {
-	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_COUNT
+	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_MERGED_INTO, B_COUNT
 };
 
 /* An account of which nothing but its name is known. */
@@ -85,17 +103,23 @@ extern Account *row_new_account(Store *store, const Program *program, int64 memb
 /* From a row's values, copied into the account's context or the one given. */
 extern void row_to_account(const Datum *v, const bool *nulls, Account *account);
 extern Lot *row_to_lot(const Datum *v, const bool *nulls, MemoryContext context);
+extern Refund *row_to_refund(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_movement(const Datum *v, const bool *nulls, Movement *movement);
+extern Debt *row_to_debt(const Datum *v, MemoryContext context);
 extern Redemption *row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
+extern void row_to_usage(const Datum *v, const bool *nulls, Usage *usage);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */
 extern void account_to_row(const Account *account, Datum *v, bool *nulls);
 extern void lot_to_row(const Lot *lot, Datum *v, bool *nulls);
 extern void movement_to_row(const Account *account, const Movement *movement, Datum *v, bool *nulls);
+extern void refund_to_row(const Refund *refund, Datum *v, bool *nulls);
+extern void debt_to_row(const Account *account, const Debt *debt, Datum *v, bool *nulls);
 extern void tier_change_to_row(const Account *account, const TierChange *change, Datum *v, bool *nulls);
 extern void redemption_to_row(const Account *account, const Redemption *redemption, Datum *v, bool *nulls);
+extern void usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls);
 extern void request_to_row(const Account *account, const Request *request, Datum *v, bool *nulls);
 
 /* the OID of a relation in schema loyalty; LY014 when it is not there */

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -157,7 +158,7 @@ sql_flush(Store *base)
 	sql_leave(&call);
 }
 
-/* ---- movements, tier changes, redemptions, requests ---- */
+/* ---- movements, debts, tier changes ---- */
 
 static void
 sql_insert_movements(Account *account, const Movement *movements, int n)
@@ -175,6 +176,86 @@ sql_insert_movements(Account *account, const Movement *movements, int n)
 	MemoryContextSwitchTo(old);
 }
 
+static int
+sql_read_origin(Account *account, int64 origin, Movement **movements)
+{
+	Datum		parameters[] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int64GetDatum(origin)
+	};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	uint64		found;
+
+	sql_enter(&call);
+	found = sql_run(account->store, SQL_READ_ORIGIN, parameters, NULL);
+	*movements = found == 0 ? NULL : MemoryContextAlloc(account->context, mul_size(found, sizeof(Movement)));
+	for (uint64 i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		row_to_movement(values, nulls, *movements + i);
+	}
+	sql_leave(&call);
+	return found;
+}
+
+static void
+sql_read_debts(Account *account)
+{
+	Datum		parameters[] = {Int64GetDatum(account->member_id), Int32GetDatum(account->program->id)};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	uint64		found;
+
+	sql_enter(&call);
+	found = sql_run(account->store, SQL_READ_DEBTS, parameters, NULL);
+	for (uint64 i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		ledger_take_debt(account, row_to_debt(values, account->context));
+	}
+	sql_leave(&call);
+}
+
+static void
+sql_insert_debts(Account *account, Debt **debts, int n)
+{
+	SqlStore   *store = sql_of(account->store);
+	Datum		values[D_COUNT];
+	bool		nulls[D_COUNT];
+	MemoryContext old = MemoryContextSwitchTo(store->kept);
+
+	for (int i = 0; i < n; i++)
+	{
+		debt_to_row(account, debts[i], values, nulls);
+		sql_keep_row(store, STORE_DEBT, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+sql_change_debts(Account *account, Debt **debts, int n)
+{
+	SqlCall		call;
+
+	sql_enter(&call);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[] = {
+			Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int64GetDatum(debts[i]->entry_no),
+			Int64GetDatum(debts[i]->left)
+		};
+		uint64		changed;
+
+		CHECK_FOR_INTERRUPTS();
+		changed = sql_run(account->store, SQL_CHANGE_DEBT, values, NULL);
+		if (changed != 1)
+			sql_refuse_change(STORE_DEBT, account->member_id, debts[i]->entry_no, changed);
+	}
+	sql_leave(&call);
+}
+
 static void
 sql_insert_tier_changes(Account *account, const TierChange *changes, int n)
 {
@@ -190,6 +271,59 @@ sql_insert_tier_changes(Account *account, const TierChange *changes, int n)
 	}
 	MemoryContextSwitchTo(old);
 }
+
+/* ---- usage of limits ---- */
+
+static void
+sql_read_usage(Account *account, Usage *usage)
+{
+	Datum		values[STORE_MAX_COLUMNS] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int32GetDatum(usage->rule_id),
+		TimestampTzGetDatum(usage->period_start), TimestampTzGetDatum(usage->period_end)
+	};
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+
+	sql_enter(&call);
+	if (sql_run(account->store, SQL_READ_USAGE, values, NULL) > 0)
+	{
+		sql_row(0, values, nulls);
+		row_to_usage(values, nulls, usage);
+	}
+	sql_leave(&call);
+}
+
+static void
+sql_change_usage(Account *account, Usage *usage)
+{
+	Datum		values[U_COUNT];
+	bool		nulls[U_COUNT];
+	SqlCall		call;
+	uint64		changed;
+
+	sql_enter(&call);
+	if (usage->stored)
+	{
+		Datum		parameters[] = {
+			Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int32GetDatum(usage->rule_id),
+			TimestampTzGetDatum(usage->period_start), TimestampTzGetDatum(usage->period_end), Int64GetDatum(usage->used),
+			Int32GetDatum(usage->uses)
+		};
+
+		changed = sql_run(account->store, SQL_CHANGE_USAGE, parameters, NULL);
+	}
+	else
+	{
+		usage_to_row(account, usage, values, nulls);
+		changed = sql_run(account->store, SQL_INSERT_ROW + STORE_USAGE, values, nulls);
+		usage->stored = true;
+	}
+	if (changed != 1)
+		sql_refuse_change(STORE_USAGE, account->member_id, 0, changed);
+	sql_leave(&call);
+}
+
+/* ---- redemptions, requests ---- */
 
 static void
 sql_insert_redemption(Account *account, const Redemption *redemption)
@@ -348,6 +482,8 @@ const StoreOps store_sql = {
 	.read_members = sql_read_members,
 	.change_account = sql_change_account,
 	.read_lots = sql_read_lots,
+	.read_moved = sql_read_moved,
+	.read_back = sql_read_back,
 	.probe_keys = sql_probe_keys,
 	.begin_source = sql_begin_source,
 	.next_source_lot = sql_next_source_lot,
@@ -356,7 +492,17 @@ const StoreOps store_sql = {
 	.insert_lots = sql_insert_lots,
 	.change_lots = sql_change_lots,
 	.insert_movements = sql_insert_movements,
+	.read_origin = sql_read_origin,
+	.read_debts = sql_read_debts,
+	.insert_debts = sql_insert_debts,
+	.change_debts = sql_change_debts,
 	.insert_tier_changes = sql_insert_tier_changes,
+	.find_refunds = sql_find_refunds,
+	.read_refunds = sql_read_refunds,
+	.insert_refund = sql_insert_refund,
+	.delete_refund = sql_delete_refund,
+	.read_usage = sql_read_usage,
+	.change_usage = sql_change_usage,
 	.insert_redemption = sql_insert_redemption,
 	.read_taking = sql_read_taking,
 	.change_redemption = sql_change_redemption,

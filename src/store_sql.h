@@ -25,18 +25,29 @@ typedef enum SqlStatement
 	SQL_WALK_ACCOUNTS,
 	SQL_READ_MEMBER,
 	SQL_READ_LOTS,
-	SQL_FIND_LOT,
+	SQL_READ_BACK,
 	SQL_CHANGE_LOT,
+	SQL_READ_MOVED,
 	SQL_PROBE_KEY,
 	SQL_PROBE_KEYS,
 	SQL_FIND_KEY,
 	SQL_READ_SOURCE,
+	SQL_FIND_REFUNDS,
+	SQL_FIND_REFUNDS_OF,
+	SQL_READ_REFUNDS,
+	SQL_DELETE_REFUND,
+	SQL_FIND_LOT,
+	SQL_READ_ORIGIN,
+	SQL_READ_DEBTS,
+	SQL_CHANGE_DEBT,
 	SQL_FIND_REDEMPTION,
 	SQL_READ_HOLDS,
 	SQL_READ_SPENT,
 	SQL_CHANGE_REDEMPTION,
 	SQL_READ_TAKING,
 	SQL_FIND_REQUEST,
+	SQL_READ_USAGE,
+	SQL_CHANGE_USAGE,
 	SQL_INSERT_ROW,				/* one for each table */
 	SQL_INSERT_ROWS = SQL_INSERT_ROW + STORE_TABLES,	/* the same with an array for each column */
 	SQL_STATEMENTS = SQL_INSERT_ROWS + STORE_TABLES
@@ -111,6 +122,9 @@ extern void sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uin
 
 /* store_sql_lot.c */
 extern void sql_read_lots(Account *account, int n);
+extern int	sql_read_moved(Account *account, int64 entry_no, LotPlace **places);
+extern int	sql_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context,
+						  Lot **lots);
 extern Lot *sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
@@ -119,5 +133,13 @@ extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, Me
 extern bool sql_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 extern void sql_begin_source(Store *base, int32 source_id);
 extern Lot *sql_next_source_lot(Store *base, MemoryContext context);
+
+/* store_sql_refund.c */
+extern void sql_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,
+							 Refunds *found);
+extern int	sql_read_refunds(Store *base, int32 source_id, const char *after_key, int32 after_part, int n,
+							 MemoryContext context, Refund **refunds);
+extern void sql_insert_refund(Store *base, const Refund *refund);
+extern void sql_delete_refund(Store *base, const Refund *refund);
 
 #endif

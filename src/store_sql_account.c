@@ -76,7 +76,7 @@ sql_lock_accounts(Store *store, const Program *program, int n, const int64 *memb
 		sql_write_rows(sql_of(store));
 	for (int i = 0; i < n; i++)
 	{
-		Assert(i == 0 || members[i - 1] < members[i]);
+		Assert(i == 0 || members[i - 1] > members[i]);
 		accounts[i] = row_new_account(store, program, members[i], context);
 		if (!lock_or_enroll(store, accounts[i], enrolled_at ? enrolled_at[i] : DT_NOEND))
 			accounts[i] = NULL;

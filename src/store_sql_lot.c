@@ -48,26 +48,74 @@ sql_read_lots(Account *account, int n)
 	sql_leave(&call);
 }
 
+int
+sql_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, MemoryContext context, Lot **lots)
+{
+	Datum		parameters[] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), TimestampTzGetDatum(expires_at),
+		Int64GetDatum(entry_no), Int64GetDatum(n)
+	};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	int			found;
+
+	sql_enter(&call);
+	found = (int) sql_run(account->store, SQL_READ_BACK, parameters, NULL);
+	for (int i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		lots[i] = row_to_lot(values, nulls, context);
+	}
+	sql_leave(&call);
+	return found;
+}
+
 Lot *
 sql_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 {
-	Datum		values[STORE_MAX_COLUMNS] = {
+	Datum		parameters[] = {
 		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), TimestampTzGetDatum(expires_at),
 		Int64GetDatum(entry_no)
 	};
+	Datum		values[STORE_MAX_COLUMNS];
 	bool		nulls[STORE_MAX_COLUMNS];
-	Lot		   *lot = NULL;
 	SqlCall		call;
+	Lot		   *lot = NULL;
 
 	sql_enter(&call);
-	sql_write_rows(sql_of(account->store));
-	if (sql_run(account->store, SQL_FIND_LOT, values, NULL) > 0)
+	if (sql_run(account->store, SQL_FIND_LOT, parameters, NULL) > 0)
 	{
 		sql_row(0, values, nulls);
 		lot = row_to_lot(values, nulls, account->context);
 	}
 	sql_leave(&call);
 	return lot;
+}
+
+/* The other store asks so, too: it is rare. */
+int
+sql_read_moved(Account *account, int64 entry_no, LotPlace **places)
+{
+	Datum		parameters[] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int64GetDatum(entry_no)
+	};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	int			found;
+
+	sql_enter(&call);
+	found = (int) sql_run(account->store, SQL_READ_MOVED, parameters, NULL);
+	if (found > 0)
+		*places = MemoryContextAlloc(account->context, mul_size(found, sizeof(LotPlace)));
+	for (int i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		(*places)[i] = (LotPlace) {DatumGetTimestampTz(values[0]), DatumGetInt64(values[1])};
+	}
+	sql_leave(&call);
+	return found;
 }
 
 void

@@ -29,6 +29,7 @@
 #define GT " OPERATOR(pg_catalog.>) "
 #define GE " OPERATOR(pg_catalog.>=) "
 #define LE " OPERATOR(pg_catalog.<=) "
+#define LT " OPERATOR(pg_catalog.<) "
 
 typedef struct SqlText
 {
@@ -75,15 +76,26 @@ static const SqlText texts[] = {
 		" ORDER BY expires_at, entry_no LIMIT $5",
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
-	[SQL_FIND_LOT] = {STORE_LOT,
+	/* the same backwards, closed ones too */
+	[SQL_READ_BACK] = {STORE_LOT,
 		"SELECT {columns} FROM loyalty.lot WHERE member_id" EQ "$1 AND program_id" EQ "$2"
-		" AND expires_at" EQ "$3 AND entry_no" EQ "$4",
-	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID}},
+		" AND (expires_at, entry_no)" LT "($3, $4) ORDER BY expires_at DESC, entry_no DESC LIMIT $5",
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
 	[SQL_CHANGE_LOT] = {STORE_LOT,
 		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7"
 		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID}},
+
+	/* points may have gone on more than once */
+	[SQL_READ_MOVED] = {STORE_LOT,
+		"WITH RECURSIVE moved (number, dies_at) AS ("
+		"SELECT o.entry_no, o.expires_at FROM loyalty.lot_origin o"
+		" WHERE o.origin_member_id" EQ "$1 AND o.program_id" EQ "$2 AND o.origin_entry_no" EQ "$3 AND o.member_id" EQ "$1"
+		" UNION ALL SELECT o.entry_no, o.expires_at FROM moved m JOIN loyalty.lot_origin o"
+		" ON o.origin_member_id" EQ "$1 AND o.program_id" EQ "$2 AND o.origin_entry_no" EQ "m.number AND o.member_id" EQ "$1)"
+		" SELECT m.dies_at, m.number FROM moved m",
+	{INT8OID, INT4OID, INT8OID}},
 
 	[SQL_PROBE_KEY] = {STORE_LOT,
 		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 AND source_key" EQ "$2 ORDER BY part",
@@ -102,6 +114,54 @@ static const SqlText texts[] = {
 	[SQL_READ_SOURCE] = {STORE_LOT,
 		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 ORDER BY source_key, part",
 	{INT4OID}, CURSOR_OPT_FAST_PLAN},
+
+	[SQL_FIND_REFUNDS] = {STORE_REFUND,
+		"SELECT {columns} FROM loyalty.refund WHERE source_id" EQ "$1 AND source_key" EQ "$2"
+		" ORDER BY source_id, source_key, part",
+	{INT4OID, TEXTOID}},
+
+	[SQL_FIND_REFUNDS_OF] = {STORE_REFUND,
+		"SELECT {columns} FROM loyalty.refund WHERE of_source_id" EQ "$1 AND of_key" EQ "$2"
+		" ORDER BY source_id, source_key, part",
+	{INT4OID, TEXTOID}},
+
+	[SQL_READ_REFUNDS] = {STORE_REFUND,
+		"SELECT {columns} FROM loyalty.refund WHERE source_id" EQ "$1 AND (source_key, part)" GT "($2, $3)"
+		" ORDER BY source_key, part LIMIT $4",
+	{INT4OID, TEXTOID, INT4OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
+
+	[SQL_DELETE_REFUND] = {STORE_REFUND,
+		"DELETE FROM loyalty.refund WHERE member_id" EQ "$1 AND source_id" EQ "$2 AND source_key" EQ "$3 AND part" EQ "$4",
+	{INT8OID, INT4OID, TEXTOID, INT4OID}},
+
+	[SQL_FIND_LOT] = {STORE_LOT,
+		"SELECT {columns} FROM loyalty.lot"
+		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID}},
+
+	[SQL_READ_ORIGIN] = {STORE_MOVEMENT,
+		"SELECT {columns} FROM loyalty.movement WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND origin_entry_no" EQ "$3"
+		" ORDER BY entry_no",
+	{INT8OID, INT4OID, INT8OID}},
+
+	[SQL_READ_DEBTS] = {STORE_DEBT,
+		"SELECT {columns} FROM loyalty.debt WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND left_over" NE "0"
+		" ORDER BY entry_no",
+	{INT8OID, INT4OID}},
+
+	[SQL_CHANGE_DEBT] = {STORE_DEBT,
+		"UPDATE loyalty.debt SET left_over = $4 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND entry_no" EQ "$3",
+	{INT8OID, INT4OID, INT8OID, INT8OID}},
+
+	[SQL_READ_USAGE] = {STORE_USAGE,
+		"SELECT {columns} FROM loyalty.rule_usage WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
+		" AND period_start" EQ "$4 AND period_end" EQ "$5",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+
+	[SQL_CHANGE_USAGE] = {STORE_USAGE,
+		"UPDATE loyalty.rule_usage SET used = $6, uses = $7 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
+		" AND period_start" EQ "$4 AND period_end" EQ "$5",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID}},
 
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
@@ -239,6 +299,9 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_CHANGE_ACCOUNT:
 		case SQL_CHANGE_LOT:
 		case SQL_CHANGE_REDEMPTION:
+		case SQL_DELETE_REFUND:
+		case SQL_CHANGE_DEBT:
+		case SQL_CHANGE_USAGE:
 			return InvalidSnapshot;
 		default:
 			if (statement >= SQL_INSERT_ROW || !IsolationUsesXactSnapshot())

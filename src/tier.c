@@ -11,6 +11,8 @@
  * - At that instant: requalify = the best that the running and the last full period give, never above the
  *	 tier held; one_level = at most one rung down.  A tier that was requalified so lasts at least to the end of
  *	 the running period, so that a validity of 0 does not fall on every instant.
+ * - A return takes a tier that the figures of its period gave: it is what the figures that are left give.  Figures
+ *	 that are left prolong it no longer than they would have done alone.
  * - Nothing falls below what figures of 0 give.
  */
 #include "postgres.h"
@@ -191,24 +193,29 @@ roll_period(Account *account, TimestampTz at)
 	account->visits = 0;
 }
 
+/* A tier that the running or the last period gives; by the last one, which may be long over, for the running one at least. */
+static void
+stand_at(Account *account, int tier, TimestampTz at, const char *reason)
+{
+	bool		running = tier <= tier_by_period(account);
+	TimestampTz until = held_until(account->program, tier, running ? account->period_end : account->period_start, at);
+
+	if (until <= at)
+		until = account->period_end;
+	set_tier(account, tier, until, at, reason);
+}
+
 /* The tier's time is over: what do the figures still give? */
 static void
 review_tier(Account *account)
 {
 	const Program *program = account->program;
-	TimestampTz at = account->tier_until;
 	int			held = tier_index(program, account->tier_id);
-	int			running = tier_by_period(account);
-	int			last = tier_by_previous(account);
-	int			tier = Min(Max(running, last), held);
-	TimestampTz until;
+	int			tier = Min(Max(tier_by_period(account), tier_by_previous(account)), held);
 
 	if (program->downgrade == DOWNGRADE_ONE_LEVEL)
 		tier = Max(tier, held - 1);
-	until = held_until(program, tier, tier <= running ? account->period_end : account->period_start, at);
-	if (until <= at)
-		until = account->period_end;
-	set_tier(account, tier, until, at, "downgrade");
+	stand_at(account, tier, account->tier_until, "downgrade");
 }
 
 static void
@@ -256,47 +263,57 @@ promote(Account *account, bool running, TimestampTz at)
 		set_tier(account, tier, until, at, "renewal");
 }
 
-/* A return has lowered the figures of a period: does the tier rest on them? */
+/* Does the tier last because of this period's figures?  One without end rests on every period. */
+static bool
+rests_on(const Account *account, int tier, bool running, TimestampTz at)
+{
+	TimestampTz end = running ? account->period_end : account->period_start;
+	TimestampTz until;
+
+	if (TIMESTAMP_NOT_FINITE(end))
+		return true;
+	until = held_until(account->program, tier, end, at);
+	return account->tier_until == until || (!running && until <= at && account->tier_until == account->period_end);
+}
+
+/*
+ * A return has lowered the figures of a period, which gave `former` before.  If they gave the tier, it is now what the
+ * figures that are left give, and lasts as long as those say.
+ */
 static void
-fall(Account *account, bool running, TimestampTz at)
+fall(Account *account, bool running, int former, TimestampTz at)
 {
 	const Program *program = account->program;
 	int			held = tier_index(program, account->tier_id);
 	int			by_running = tier_by_period(account);
 	int			by_last = tier_by_previous(account);
-	TimestampTz end = running ? account->period_end : account->period_start;
-	TimestampTz last_until;
 
-	if (program->on_return == ON_RETURN_KEEP || held < 0 || Max(by_running, by_last) >= held)
+	if (program->on_return == ON_RETURN_KEEP || held < 0 || former < held || (running ? by_running : by_last) >= held)
 		return;
-	if (!TIMESTAMP_NOT_FINITE(end) && account->tier_until != held_until(program, held, end, at))
-		return;					/* rests on another period */
-	if (program->on_return == ON_RETURN_GRACE)
-	{
+	if (!rests_on(account, held, running, at))
+		return;
+	if (program->on_return == ON_RETURN_GRACE && Max(by_running, by_last) < held)
 		account->tier_until = Min(account->tier_until, add_interval(at, &program->grace, program->zone));
-		return;
-	}
-	last_until = held_until(program, by_last, account->period_start, at);
-	if (by_last > by_running && last_until > at)
-		set_tier(account, by_last, last_until, at, "return");
 	else
-		set_tier(account, by_running, held_until(program, by_running, account->period_end, at), at, "return");
+		stand_at(account, Min(Max(by_running, by_last), held), at, "return");
 }
 
 void
 tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earned, TimestampTz at)
 {
 	bool		running = counted_at >= account->period_start;
-	bool		up = earned > 0;
+	bool		up = earned > 0 || (spend != NULL && money_sign(spend) > 0);
+	int			former = -1;
 
 	if (counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start)))
 		return;
+	if (!up && account->program->ntiers > 0)
+		former = running ? tier_by_period(account) : tier_by_previous(account);
 	if (spend != NULL)
 	{
 		Numeric    *counter = running ? &account->spend : &account->spend_previous;
 
 		*counter = money_add(*counter, spend);
-		up |= money_sign(spend) > 0;
 	}
 	if (running)
 		account->earned = points_add(account->earned, earned);
@@ -308,5 +325,26 @@ tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earne
 	if (up)
 		promote(account, running, at);
 	else
-		fall(account, running, at);
+		fall(account, running, former, at);
+}
+
+void
+tier_leave(Account *account, TimestampTz at)
+{
+	set_tier(account, -1, DT_NOEND, at, "merge");
+}
+
+void
+tier_join(Account *account, int32 tier_id, TimestampTz until, TimestampTz at)
+{
+	int			held = tier_index(account->program, account->tier_id);
+	int			other = tier_index(account->program, tier_id);
+
+	if (other > held || (other == held && until > account->tier_until))
+		set_tier(account, other, until, at, "merge");
+	if (account->program->ntiers == 0)
+		return;
+	promote(account, true, at);
+	if (!TIMESTAMP_NOT_FINITE(account->period_start))
+		promote(account, false, at);
 }

@@ -33,4 +33,10 @@ extern TimestampTz tier_next_change(const Account *account);
  */
 extern void tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earned, TimestampTz at);
 
+/* The account goes: from `at` on it has no tier. */
+extern void tier_leave(Account *account, TimestampTz at);
+
+/* Another account's tier comes in: the better of the two is held, and what the figures of both give. */
+extern void tier_join(Account *account, int32 tier_id, TimestampTz until, TimestampTz at);
+
 #endif

@@ -19,7 +19,7 @@ CREATE TYPE loyalty.breakdown (
   INPUT = loyalty.breakdown_in, OUTPUT = loyalty.breakdown_out, RECEIVE = loyalty.breakdown_recv, SEND = loyalty.breakdown_send,
   LIKE = pg_catalog.bytea
 );
-COMMENT ON TYPE loyalty.breakdown IS 'unrounded points of each rule of an award, its rounding and decimals: {12: 100, 13: 50.5 elsewhere, tier 3: 4.25; down, 0}; elsewhere = in another lot of the award; LY012 for damaged bytes';
+COMMENT ON TYPE loyalty.breakdown IS 'unrounded points of each rule of an award, its rounding and decimals: {12: 100, 13: 50.5 elsewhere, 14: 7 of 10 by cap, tier 3: 4.25; down, 0}; elsewhere = in another lot of the award; more = no further use of the rule; LY012 for damaged bytes';
 
 CREATE OR REPLACE FUNCTION loyalty.breakdown_from_bytea(bytea) RETURNS loyalty.breakdown
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'bytea_breakdown';
@@ -37,3 +37,8 @@ RETURNS TABLE (rule bigint, own boolean, units numeric, points loyalty.points)
 LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'breakdown_shares_of';
 COMMENT ON FUNCTION loyalty.breakdown_shares(loyalty.breakdown, numeric, numeric) IS
   'one row a rule in the order of the award: its id (a tier''s + 4294967296), whether it lies in this lot, its unrounded points, its share when kept of amount is kept; shares add up to the award; LY017 as breakdown_points';
+CREATE OR REPLACE FUNCTION loyalty.breakdown_limits(breakdown loyalty.breakdown)
+RETURNS TABLE (rule bigint, wanted numeric, limited_by text, continued boolean)
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'breakdown_limits_of';
+COMMENT ON FUNCTION loyalty.breakdown_limits(loyalty.breakdown) IS
+  'one row a rule in the order of the award: its unrounded points before limits, which limit left less (cap, uses, budget; NULL: none), whether an earlier award of the purchase was the use';

@@ -37,9 +37,9 @@ BEGIN
   IF (CASE setting
        WHEN 'tier_metric' THEN value = 'visits'
        WHEN 'tier_period' THEN value LIKE 'rolling %'
+       WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
-       WHEN 'clawback' THEN value = 'debt'
-       WHEN 'argument' THEN value IN ('refund_of', 'revenue', 'visit')
+       WHEN 'argument' THEN value IN ('revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
@@ -87,6 +87,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.check_finite(text, numeric) IS 'raise LY017 for NaN and infinity';
 REVOKE ALL ON FUNCTION loyalty.check_finite(text, numeric) FROM PUBLIC;
+
+-- What a rule may give a member, or in all.
+CREATE OR REPLACE FUNCTION loyalty.check_limit(setting text, value numeric, period loyalty.period) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF value < 0 OR value > 90000000000 OR value <> trunc(value, 4) THEN
+    RAISE EXCEPTION '% is %', setting, value
+      USING ERRCODE = 'LY017', HINT = 'It lies between 0 and 90,000,000,000, with at most 4 decimals.';
+  END IF;
+  PERFORM loyalty.refuse_unavailable('period of a limit', period::text);
+END $$;
+COMMENT ON FUNCTION loyalty.check_limit(text, numeric, loyalty.period) IS 'raise LY017 for figures that no cap, max_uses or budget can have';
+REVOKE ALL ON FUNCTION loyalty.check_limit(text, numeric, loyalty.period) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.check_name(config text, name text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -314,8 +328,8 @@ BEGIN
 
   PERFORM loyalty.check_spending(NEW.program, NEW.spend_step, NEW.spend_minimum, NEW.spend_maximum_share);
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.points_spent)
-       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.points_spent)
+    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.points_spent)
+       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.points_spent)
        AND (OLD.attached OR NOT NEW.attached) THEN
       NEW.author := OLD.author;
       RETURN NEW;
@@ -341,6 +355,7 @@ BEGIN
     PERFORM loyalty.check_expression(NEW.points_spent, 'amount', NEW.relation, NEW.author, 'points_spent of ' || of_source);
   END IF;
   PERFORM loyalty.check_key(NEW.relation, NEW.key, NEW.author, 'key of ' || of_source);
+  PERFORM loyalty.check_refund_of(NEW.program, NEW.name, NEW.relation, NEW.key, NEW.author, NEW.refund_of, NEW.refund_source);
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_source() IS 'trigger: checks the mapping of a source';
@@ -374,6 +389,9 @@ BEGIN
   END IF;
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
+  PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
+  PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
+  PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
   IF NEW.kind NOT IN ('base', 'bonus') THEN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;

@@ -121,6 +121,38 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_key(regclass, text[], regrole, text) IS 'raise LY007 or LY015 unless these expressions name a row of the table';
 REVOKE ALL ON FUNCTION loyalty.check_key(regclass, text[], regrole, text) FROM PUBLIC;
 
+-- A row names the purchase that it returns as that purchase's source makes its keys: as many parts, of the same kind.
+CREATE OR REPLACE FUNCTION loyalty.check_refund_of(
+  program text, name text, relation regclass, key text[], author regrole, refund_of text[], refund_source text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  returned_key text[] := key;
+  holds_returns boolean;
+BEGIN
+  IF refund_source = name THEN
+    RAISE EXCEPTION 'source "%" returns itself', name
+      USING ERRCODE = 'LY017', HINT = 'Leave refund_source out: a row whose refund_of is NULL is then a purchase, and any other one a return.';
+  ELSIF refund_source IS NOT NULL THEN
+    SELECT s.key, s.refund_source IS NOT NULL INTO returned_key, holds_returns FROM loyalty.source s
+    WHERE s.program = check_refund_of.program AND s.name = check_refund_of.refund_source;
+    IF NOT FOUND OR holds_returns THEN
+      RAISE EXCEPTION 'program "%" has no source "%" of purchases', program, refund_source
+        USING ERRCODE = 'LY017', HINT = 'Attach the table of the purchases first, and name its source.';
+    END IF;
+  END IF;
+  IF array_position(refund_of, NULL) IS NOT NULL OR cardinality(refund_of) <> cardinality(returned_key) THEN
+    RAISE EXCEPTION 'refund_of has % parts, and the keys of source "%" have %', cardinality(refund_of), coalesce(refund_source, name), cardinality(returned_key)
+      USING ERRCODE = 'LY017', HINT = format('They are made of: %s.', array_to_string(returned_key, ', '));
+  END IF;
+  PERFORM loyalty.key_column(r.expression, relation, author, format('refund_of of source "%s" of program "%s"', name, program))
+  FROM unnest(refund_of) r (expression);
+END $$;
+COMMENT ON FUNCTION loyalty.check_refund_of(text, text, regclass, text[], regrole, text[], text) IS
+  'raise LY007 or LY017 unless refund_of and refund_source of a source can name purchases';
+REVOKE ALL ON FUNCTION loyalty.check_refund_of(text, text, regclass, text[], regrole, text[], text) FROM PUBLIC;
+
 -- One set of triggers, however many programs use the table.
 CREATE OR REPLACE FUNCTION loyalty.attach_triggers(relation regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -181,7 +213,8 @@ CREATE OR REPLACE FUNCTION loyalty.attach(
   relation regclass, program text DEFAULT NULL, member text DEFAULT NULL, amount text DEFAULT NULL,
   occurred_at text DEFAULT NULL, key text DEFAULT NULL, condition text DEFAULT NULL, name text DEFAULT NULL,
   refund_of text DEFAULT NULL, points_spent text DEFAULT NULL, revenue text DEFAULT NULL, visit text DEFAULT NULL,
-  on_delete text DEFAULT 'clawback', on_error text DEFAULT 'fail', backfill boolean DEFAULT false, replicated boolean DEFAULT false)
+  on_delete text DEFAULT 'clawback', on_error text DEFAULT 'fail', backfill boolean DEFAULT false, replicated boolean DEFAULT false,
+  refund_source text DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -193,7 +226,7 @@ DECLARE
   source_id integer;
 BEGIN
   PERFORM loyalty.refuse_unavailable('argument', a.argument)
-  FROM (VALUES ('refund_of', refund_of), ('revenue', revenue), ('visit', visit)) a (argument, value)
+  FROM (VALUES ('revenue', revenue), ('visit', visit)) a (argument, value)
   WHERE a.value IS NOT NULL;
   IF attach.member IS NULL OR attach.amount IS NULL OR attach.occurred_at IS NULL THEN
     RAISE EXCEPTION '% is missing', CASE WHEN attach.member IS NULL THEN 'member' WHEN attach.amount IS NULL THEN 'amount' ELSE 'occurred_at' END
@@ -217,13 +250,14 @@ BEGIN
       USING ERRCODE = 'LY015', HINT = 'To change the mapping UPDATE loyalty.source, or call loyalty.detach() first. Another table needs another name.';
   END IF;
 
-  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, points_spent, on_delete, on_error, replicated)
-  VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys,
-          attach.condition, attach.points_spent, attach.on_delete, attach.on_error, attach.replicated)
+  INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source,
+                                   points_spent, on_delete, on_error, replicated)
+  VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys, attach.condition,
+          loyalty.split_expressions(attach.refund_of), attach.refund_source, attach.points_spent, attach.on_delete, attach.on_error, attach.replicated)
   ON CONFLICT (program, name) DO UPDATE
-  SET (relation, attached, member, amount, occurred_at, key, condition, points_spent, on_delete, on_error, replicated, enabled) =
+  SET (relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source, points_spent, on_delete, on_error, replicated, enabled) =
       (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
-       excluded.points_spent, excluded.on_delete, excluded.on_error, excluded.replicated, true)
+       excluded.refund_of, excluded.refund_source, excluded.points_spent, excluded.on_delete, excluded.on_error, excluded.replicated, true)
   RETURNING s.id INTO source_id;
   PERFORM loyalty.check_rules(in_program, source_name, attach.relation);
   PERFORM loyalty.attach_triggers(attach.relation);
@@ -233,9 +267,9 @@ BEGIN
   END IF;
   RETURN source_id;
 END $$;
-COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) IS
-  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition and points_spent are SQL expressions over the row; returns the source''s id';
-REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text) IS
+  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition, refund_of and points_spent are SQL expressions over the row; returns the source''s id';
+REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.detach(relation regclass, program text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- What an account has at an instant.  settled() and due_tier_changes() are what views read; balance() is for people.
+-- What an account has at an instant.  settled(), due_tier_changes() and due_movements() are what views read; balance() is for people.
 -- They are C and ask for no right on tables: EXECUTE says who may see balances.
 
 CREATE OR REPLACE FUNCTION loyalty.instant() RETURNS timestamptz
@@ -29,16 +29,16 @@ REVOKE ALL ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) FR
 
 CREATE OR REPLACE FUNCTION loyalty.due_movements(
   member_id bigint, program_id integer, instant timestamptz,
-  OUT due_no bigint, OUT at timestamptz, OUT kind text, OUT lot_expires_at timestamptz, OUT lot_entry_no bigint, OUT points bigint,
-  OUT redemption_id bigint)
+  OUT at timestamptz, OUT kind text, OUT points bigint, OUT lot_expires_at timestamptz, OUT lot_entry_no bigint,
+  OUT redemption_id bigint, OUT origin_entry_no bigint, OUT due_no bigint)
 RETURNS SETOF record
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 5 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_due_movements';
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_due_movements';
 COMMENT ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) IS
-  'the movements of an account that have become true by an instant and are not written down yet, by number: lapsed holds, expiries; points as count of 1/10,000';
+  'the movements of an account that have become true by an instant and are not written down yet, due_no in the order of time; points as count of 1/10,000';
 REVOKE ALL ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) FROM PUBLIC;
 
 -- The past: lots and movements up to the instant, added up.  Called by balance() as the owner of the ledger.
--- This version makes no debts: they are read as they are.
+-- What is held and what is left of debts are the sums of their movements.
 CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
 RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -47,7 +47,7 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH moved AS (
-    SELECT m.lot_entry_no, m.kind, m.points
+    SELECT m.lot_entry_no, m.points, m.kind
     FROM loyalty.movement m
     WHERE m.member_id = balance_before.member_id AND m.program_id = balance_before.program_id AND m.at <= balance_before.at
   ), alive AS (
@@ -59,10 +59,11 @@ BEGIN
   ), total AS (
     SELECT coalesce(sum(a.remaining) FILTER (WHERE NOT a.waits), 0) AS available,
            coalesce(sum(a.remaining) FILTER (WHERE a.waits), 0) AS pending,
-           min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity') AS next_expiry_at
+           min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity') AS next_expiry_at,
+           (SELECT coalesce(sum(m.points), 0) FROM moved m WHERE m.kind IN ('debt', 'repay')) AS debt
     FROM alive a
   )
-  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(h.held * 0.0001), trim_scale(c.debt * 0.0001),
+  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(h.held * 0.0001), trim_scale(t.debt * 0.0001),
          (SELECT k.name FROM loyalty.tier k
           WHERE k.enabled AND balance_before.at >= c.enrolled_at AND k.id = CASE WHEN n.found THEN n.from_tier_id ELSE c.tier_id END),
          t.next_expiry_at,

@@ -2,7 +2,7 @@
 
 -- The body of award(), called as the owner of the ledger.
 CREATE OR REPLACE FUNCTION loyalty.award_of(relation regclass, key text)
-RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text)
+RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -15,7 +15,10 @@ BEGIN
   SELECT coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), sum(b.points::numeric), l.available_at,
     CASE WHEN isfinite(l.expires_at) THEN l.expires_at END,
     CASE WHEN isfinite(l.expires_at) THEN loyalty.last_day(l.expires_at, p.timezone) END,
-    p.name
+    p.name,
+    -- what a purchase grew by was asked for once more: the last award says what is still missing
+    trim_scale(sum(b.units) + (array_agg(CASE WHEN m.limited_by IS NOT NULL THEN m.wanted - b.units END ORDER BY l.part DESC))[1]),
+    (array_agg(m.limited_by ORDER BY l.part DESC))[1]
   FROM loyalty.source s
   JOIN loyalty.program p ON p.name = s.program
   JOIN loyalty.lot l ON l.source_id = s.id AND l.source_key = award_of.key
@@ -23,6 +26,7 @@ BEGIN
     CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
     CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
     CASE WHEN l.kept_amount <> l.amount THEN l.amount END) WITH ORDINALITY b (rule, own, units, points, place)
+  LEFT JOIN LATERAL loyalty.breakdown_limits(l.breakdown::loyalty.breakdown) m ON m.rule = b.rule
   LEFT JOIN loyalty.rule r ON r.id = b.rule
   LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
   WHERE s.relation = award_of.relation AND b.own AND b.points::numeric > 0
@@ -33,10 +37,10 @@ COMMENT ON FUNCTION loyalty.award_of(regclass, text) IS 'the body of award()';
 REVOKE ALL ON FUNCTION loyalty.award_of(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.award(relation regclass, key text)
-RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text)
+RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 3 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_award';
 COMMENT ON FUNCTION loyalty.award(regclass, text) IS
-  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; key in canonical text';
+  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget) left less; key in canonical text';
 REVOKE ALL ON FUNCTION loyalty.award(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.why_not(relation regclass, key text)

@@ -32,27 +32,33 @@ BEGIN
   RETURN QUERY
   WITH moved AS (
     SELECT m.member_id, m.program_id, m.lot_expires_at, m.lot_entry_no, sum(m.points) FILTER (WHERE m.kind <> 'expire') AS changed,
+      sum(m.points) FILTER (WHERE m.kind = 'clawback' AND m.origin_entry_no IS NULL) AS given,
       sum(m.points) FILTER (WHERE m.kind = 'expire') AS expired
     FROM loyalty.movement m GROUP BY 1, 2, 3, 4
   ), lots AS (
-    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, coalesce(v.changed, 0) AS changed, coalesce(v.expired, 0) AS expired,
+    SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, l.kept_amount, l.amount, coalesce(v.changed, 0) AS changed, greatest(v.given, 0) AS given, coalesce(v.expired, 0) AS expired,
       CASE WHEN l.expires_at <= a.settled_at THEN l.remaining ELSE 0 END AS dead
     FROM loyalty.lot l
     LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
     LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
     OFFSET 0  -- each expression once
   ), bad AS (
-    SELECT l.* FROM lots l  -- texts are for these alone
-    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0
+    SELECT l.*, l.remaining < 0 OR l.owed < 0
+      -- of a purchase that is kept in part, one of several lots can have a unit more than of the whole: award_clawback
+      OR l.remaining > l.points + l.given AND NOT coalesce(l.kept_amount > 0 AND l.kept_amount < l.amount, false) AS out_of_range
+    FROM lots l
+  ), broken AS (
+    SELECT l.* FROM bad l  -- texts are for these alone
+    WHERE l.remaining <> l.points + l.changed OR -l.expired <> l.dead OR l.out_of_range
   )
   SELECT i.invariant, l.program_id, l.member_id, l.entry_no, i.detail
-  FROM bad l
+  FROM broken l
   CROSS JOIN LATERAL (VALUES
     ('lot_remaining', l.remaining <> l.points + l.changed,
       format('remaining is %s, granted and moved are %s', trim_scale(l.remaining * 0.0001), trim_scale((l.points + l.changed) * 0.0001))),
     ('lot_expired', -l.expired <> l.dead,
       format('%s points have died, and %s are written down', trim_scale(l.dead * 0.0001), trim_scale(-l.expired * 0.0001))),
-    ('lot_range', l.remaining NOT BETWEEN 0 AND l.points OR l.owed < 0,
+    ('lot_range', l.out_of_range,
       format('of %s points remain %s, owed are %s', trim_scale(l.points * 0.0001), trim_scale(l.remaining * 0.0001), trim_scale(l.owed * 0.0001)))
     ) i (invariant, broken, detail)
   WHERE i.broken LIMIT most;
@@ -91,6 +97,49 @@ END $$;
 COMMENT ON FUNCTION loyalty.verify_lots(integer) IS 'part of verify(): lots, movements, entry numbers';
 REVOKE ALL ON FUNCTION loyalty.verify_lots(integer) FROM PUBLIC;
 
+-- Lots whose points lay elsewhere before.
+CREATE OR REPLACE FUNCTION loyalty.verify_origins(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'lot_origin', coalesce(l.program_id, o.program_id), coalesce(l.member_id, o.member_id), coalesce(l.entry_no, o.entry_no),
+    CASE WHEN o.entry_no IS NULL THEN 'nothing says where its points lay before'
+         WHEN l.entry_no IS NULL THEN 'it is said where the points of this lot lay before, and there is no such lot'
+         ELSE format('it holds %s points and %s came from entry %s of member %s', trim_scale(l.points * 0.0001),
+                     trim_scale(coalesce(-m.points, 0) * 0.0001), o.moved_by, o.origin_member_id) END
+  FROM (SELECT t.* FROM loyalty.lot t WHERE t.kind = 't') l
+  FULL JOIN loyalty.lot_origin o ON o.member_id = l.member_id AND o.program_id = l.program_id AND o.entry_no = l.entry_no AND o.expires_at = l.expires_at
+  LEFT JOIN (SELECT v.* FROM loyalty.movement v WHERE v.kind = 'transfer') m ON m.member_id = o.origin_member_id AND m.program_id = o.program_id
+    AND m.entry_no = o.moved_by AND m.lot_entry_no = o.origin_entry_no AND m.lot_expires_at = o.origin_expires_at
+  WHERE m.points IS DISTINCT FROM -l.points OR l.entry_no IS NULL OR o.entry_no IS NULL
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'lot_origin', m.program_id, m.member_id, m.entry_no, format('%s points went on, and no lot has them', trim_scale(-m.points * 0.0001))
+  FROM loyalty.movement m
+  WHERE m.kind = 'transfer' AND NOT EXISTS (SELECT FROM loyalty.lot_origin o WHERE o.origin_member_id = m.member_id AND o.program_id = m.program_id AND o.moved_by = m.entry_no)
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'member_merged', a.program_id, a.member_id, NULL::bigint,
+    CASE WHEN a.status <> 'merged' THEN format('the member was merged into %s, and this account was not; call merge_members() again', m.merged_into)
+         WHEN m.merged_into IS NULL THEN 'the account was merged, and the member was not'
+         ELSE 'the account was merged, and has something' END
+  FROM loyalty.account a
+  LEFT JOIN loyalty.member m ON m.member_id = a.member_id AND m.merged_into IS NOT NULL
+  WHERE (a.status = 'merged') <> (m.merged_into IS NOT NULL)
+    OR (a.status = 'merged' AND (a.available <> 0 OR a.pending <> 0 OR a.held <> 0 OR a.debt <> 0
+      OR EXISTS (SELECT FROM loyalty.lot l WHERE l.member_id = a.member_id AND l.program_id = a.program_id)
+      OR EXISTS (SELECT FROM loyalty.movement v WHERE v.member_id = a.member_id AND v.program_id = a.program_id)
+      OR EXISTS (SELECT FROM loyalty.redemption r WHERE r.member_id = a.member_id AND r.program_id = a.program_id)))
+  LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_origins(integer) IS 'part of verify(): lots whose points lay elsewhere before';
+REVOKE ALL ON FUNCTION loyalty.verify_origins(integer) FROM PUBLIC;
+
 -- Awards: shares, parts of a key, what was taken back.
 CREATE OR REPLACE FUNCTION loyalty.verify_awards(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
@@ -113,6 +162,28 @@ BEGIN
     SELECT FROM loyalty.lot b
     WHERE b.source_id = l.source_id AND b.source_key = l.source_key AND b.part = l.part - 1 AND b.member_id = l.member_id
       AND b.program_id = l.program_id AND b.amount = l.amount AND b.kept_amount IS NOT DISTINCT FROM l.kept_amount)
+  LIMIT most;
+
+  -- what is kept is what the row says less what was returned; without returns the row alone says it
+  RETURN QUERY
+  WITH returned AS (
+    SELECT f.of_source_id, f.of_key, f.member_id, f.program_id, sum(f.amount) AS amount, bool_or(f.part >= 0) AS by_others
+    FROM loyalty.refund f WHERE f.of_key IS NOT NULL GROUP BY 1, 2, 3, 4
+  ), sold AS (
+    SELECT l.source_id, l.source_key, l.member_id, sum(l.amount) AS amount, sum(coalesce(l.kept_amount, 0)) AS kept_amount, min(l.entry_no) AS entry_no,
+      bool_or(l.kept_amount IS NOT NULL AND l.amount = 0) AS kept_nothing
+    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0
+      AND EXISTS (SELECT FROM returned e WHERE e.of_source_id = l.source_id AND e.of_key = l.source_key)
+    GROUP BY 1, 2, 3
+  )
+  SELECT 'refund_kept', r.program_id, r.member_id, s.entry_no,
+    format('purchase "%s" of source %s keeps %s; it was made for %s, and %s are returned', r.of_key, r.of_source_id,
+           coalesce(s.kept_amount, 0), coalesce(s.amount, 0), r.amount)
+  FROM returned r
+  LEFT JOIN sold s ON s.source_id = r.of_source_id AND s.source_key = r.of_key AND s.member_id = r.member_id
+  WHERE NOT r.by_others
+    OR CASE WHEN s.source_id IS NULL THEN EXISTS (SELECT FROM sold o WHERE o.source_id = r.of_source_id AND o.source_key = r.of_key)
+            ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
   LIMIT most;
 
   -- a damaged breakdown ends the query: say which by looking at each
@@ -268,6 +339,37 @@ END $$;
 COMMENT ON FUNCTION loyalty.verify_accounts(integer) IS 'part of verify(): balances, debts, holds, counters, tiers';
 REVOKE ALL ON FUNCTION loyalty.verify_accounts(integer) FROM PUBLIC;
 
+-- Debts: each is what its movements say, and nothing is available beside one.
+CREATE OR REPLACE FUNCTION loyalty.verify_debts(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'debt_available', a.program_id, a.member_id, NULL::bigint,
+    format('%s points are owed and %s are available', trim_scale(a.debt * 0.0001), trim_scale(a.available * 0.0001))
+  FROM loyalty.account a WHERE a.debt > 0 AND a.available > 0 LIMIT most;
+
+  RETURN QUERY
+  WITH moved AS (
+    SELECT m.member_id, m.program_id, CASE WHEN k.made THEN m.entry_no ELSE m.origin_entry_no END AS entry_no, sum(m.points) AS left_over,
+      max(m.points) FILTER (WHERE k.made) AS amount, max(m.lot_expires_at) FILTER (WHERE k.made) AS lot_expires_at,
+      max(m.lot_entry_no) FILTER (WHERE k.made) AS lot_entry_no
+    FROM loyalty.movement m CROSS JOIN LATERAL (SELECT m.kind = 'debt' AND m.points > 0) k (made)
+    WHERE m.kind IN ('debt', 'repay') GROUP BY 1, 2, 3
+  )
+  SELECT 'debt_movements', coalesce(d.program_id, v.program_id), coalesce(d.member_id, v.member_id), coalesce(d.entry_no, v.entry_no),
+    format('of %s points of lot %s are left %s; its movements say %s, %s, %s', trim_scale(d.amount * 0.0001), d.lot_entry_no, trim_scale(d.left_over * 0.0001),
+           coalesce(trim_scale(v.amount * 0.0001)::text, 'nothing'), v.lot_entry_no, trim_scale(v.left_over * 0.0001))
+  FROM loyalty.debt d
+  FULL JOIN moved v ON v.member_id = d.member_id AND v.program_id = d.program_id AND v.entry_no = d.entry_no
+  WHERE (d.amount, d.left_over, d.lot_expires_at, d.lot_entry_no) IS DISTINCT FROM (v.amount, v.left_over, v.lot_expires_at, v.lot_entry_no)
+  LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_debts(integer) IS 'part of verify(): debts, their movements, and that nothing is available beside them';
+REVOKE ALL ON FUNCTION loyalty.verify_debts(integer) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.verify_redemptions(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
@@ -368,9 +470,12 @@ BEGIN
   RETURN QUERY
   SELECT v.invariant, coalesce(p.name, v.program_id::text), v.member_id, v.entry_no, v.detail
   FROM (SELECT * FROM loyalty.verify_lots(most)
+        UNION ALL SELECT * FROM loyalty.verify_origins(most)
         UNION ALL SELECT * FROM loyalty.verify_awards(most)
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
-        UNION ALL SELECT * FROM loyalty.verify_redemptions(most)) v
+        UNION ALL SELECT * FROM loyalty.verify_debts(most)
+        UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
+        UNION ALL SELECT * FROM loyalty.verify_limits(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
   SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;

@@ -12,6 +12,8 @@ CREATE TABLE loyalty.source (
   occurred_at text NOT NULL,
   key text[] NOT NULL,
   condition text,
+  refund_of text[],
+  refund_source text,
   on_delete text NOT NULL DEFAULT 'clawback' CHECK (on_delete IN ('clawback', 'keep')),
   on_error text NOT NULL DEFAULT 'fail' CHECK (on_error IN ('fail', 'skip')),
   replicated boolean NOT NULL DEFAULT false,
@@ -22,7 +24,8 @@ CREATE TABLE loyalty.source (
   spend_minimum numeric CHECK (spend_minimum > 0),
   spend_maximum_share numeric CHECK (spend_maximum_share BETWEEN 0 AND 1),
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
-  PRIMARY KEY (program, name)
+  PRIMARY KEY (program, name),
+  FOREIGN KEY (program, refund_source) REFERENCES loyalty.source ON UPDATE CASCADE
 );
 CREATE UNIQUE INDEX source_relation ON loyalty.source (relation, program) WHERE attached;
 
@@ -37,6 +40,8 @@ COMMENT ON COLUMN loyalty.source.amount IS 'SQL expression over the row: numeric
 COMMENT ON COLUMN loyalty.source.occurred_at IS 'SQL expression over the row: timestamptz; timestamp and date are read in the programs time zone';
 COMMENT ON COLUMN loyalty.source.key IS 'SQL expressions over the row that name a purchase for ever; they are unique in the table';
 COMMENT ON COLUMN loyalty.source.condition IS 'SQL expression over the row: is it a purchase; NULL: always';
+COMMENT ON COLUMN loyalty.source.refund_of IS 'SQL expressions over the row: the key of the purchase that it returns, part by part; a row for which one is NULL names none';
+COMMENT ON COLUMN loyalty.source.refund_source IS 'loyalty.source.name of the purchases that are returned: then every row is a return; NULL: those of this table';
 COMMENT ON COLUMN loyalty.source.on_delete IS 'deleting a row takes its points back (clawback, default) or not (keep)';
 COMMENT ON COLUMN loyalty.source.on_error IS 'a rule that fails stops the sale (fail, default), or the row goes to loyalty.review (skip)';
 COMMENT ON COLUMN loyalty.source.replicated IS 'do its triggers fire for rows that replication brings; default false';

@@ -12,6 +12,11 @@ CREATE TABLE loyalty.rule (
   ends_at timestamptz NOT NULL DEFAULT 'infinity',
   priority integer NOT NULL DEFAULT 0,
   exclusive_group text,
+  cap numeric CHECK (cap >= 0),
+  cap_period loyalty.period,
+  max_uses integer CHECK (max_uses >= 0),
+  uses_period loyalty.period,
+  budget numeric CHECK (budget >= 0),
   expiry loyalty.expiry,
   pending interval,
   enabled boolean NOT NULL DEFAULT true,
@@ -34,6 +39,11 @@ COMMENT ON COLUMN loyalty.rule.starts_at IS 'first instant, on occurred_at; defa
 COMMENT ON COLUMN loyalty.rule.ends_at IS 'first instant after, on occurred_at; default infinity';
 COMMENT ON COLUMN loyalty.rule.priority IS 'order inside base and bonus, higher first; default 0';
 COMMENT ON COLUMN loyalty.rule.exclusive_group IS 'of the rules of one group the one that gives most counts; NULL: in no group';
+COMMENT ON COLUMN loyalty.rule.cap IS 'points that it gives one member in a cap_period, before rounding; NULL: no limit';
+COMMENT ON COLUMN loyalty.rule.cap_period IS 'by occurred_at; NULL: lifetime';
+COMMENT ON COLUMN loyalty.rule.max_uses IS 'purchases on which it pays one member in a uses_period; NULL: no limit';
+COMMENT ON COLUMN loyalty.rule.uses_period IS 'by occurred_at; NULL: lifetime';
+COMMENT ON COLUMN loyalty.rule.budget IS 'points that it gives in all, before rounding; NULL: no limit; what is left is in rule_budget, and follows when this is changed';
 COMMENT ON COLUMN loyalty.rule.expiry IS 'how long its points live; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.pending IS 'how long its points wait; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.enabled IS 'false: it earns nothing';
@@ -43,4 +53,6 @@ COMMENT ON COLUMN loyalty.rule.valid_from IS 'since when the row is what it is n
 -- replay
 -- DROP EXTENSION … CASCADE takes the columns of its types along.
 SELECT loyalty.restore_column('rule', 'expiry', 'loyalty.expiry');
+SELECT loyalty.restore_column('rule', 'cap_period', 'loyalty.period');
+SELECT loyalty.restore_column('rule', 'uses_period', 'loyalty.period');
 SELECT loyalty.watch_config('rule');

@@ -5,8 +5,9 @@ CREATE TABLE loyalty.member (
   member_id bigint PRIMARY KEY,
   attributes jsonb NOT NULL DEFAULT '{}',
   birth_date date,
-  status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'excluded', 'erased')),
-  erased_at timestamptz
+  status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'excluded', 'erased', 'merged')),
+  erased_at timestamptz,
+  merged_into bigint CHECK ((merged_into IS NOT NULL) = (status = 'merged'))
 );
 CREATE INDEX member_excluded ON loyalty.member (member_id) WHERE status <> 'active';
 
@@ -49,7 +50,8 @@ COMMENT ON TABLE loyalty.member IS 'persons and firms';
 COMMENT ON COLUMN loyalty.member.member_id IS 'the applications number of the member';
 COMMENT ON COLUMN loyalty.member.attributes IS 'what rules may ask: member.attributes';
 COMMENT ON COLUMN loyalty.member.birth_date IS 'member.birth_date in rules';
-COMMENT ON COLUMN loyalty.member.status IS 'active (default); excluded: earns nothing, the walk-in customer of a till; erased: personal data is gone';
+COMMENT ON COLUMN loyalty.member.status IS 'active (default); excluded: earns nothing, the walk-in customer of a till; erased: personal data is gone; merged: see merged_into';
+COMMENT ON COLUMN loyalty.member.merged_into IS 'who this member is now: loyalty.member.member_id; set by loyalty.merge_members()';
 COMMENT ON COLUMN loyalty.member.erased_at IS 'when it was erased';
 
 COMMENT ON TABLE loyalty.member_alias IS 'other names of members';
@@ -80,7 +82,7 @@ COMMENT ON COLUMN loyalty.account.earned IS 'count of 1/10,000 point: awarded th
 COMMENT ON COLUMN loyalty.account.earned_previous IS 'the same, period before';
 COMMENT ON COLUMN loyalty.account.spend IS 'amount of this periods purchases, net of returns, in the applications money';
 COMMENT ON COLUMN loyalty.account.spend_previous IS 'the same, period before';
-COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing';
+COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; merged: all is the accounts of member.merged_into';
 
 -- replay
 -- Who is excluded is cached, too.  Ordinary members cost nothing here.

@@ -41,15 +41,39 @@ CREATE TABLE loyalty.movement (
   reason text,
   PRIMARY KEY (member_id, program_id, entry_no)
 );
+-- Who paid for a return or for a debt: asked when the purchase comes back.
+CREATE INDEX movement_origin ON loyalty.movement (member_id, program_id, origin_entry_no) WHERE origin_entry_no IS NOT NULL;
 
 CREATE TABLE loyalty.debt (
   member_id bigint NOT NULL,
-  program_id integer NOT NULL,
   entry_no bigint NOT NULL,
+  lot_expires_at timestamptz NOT NULL,
+  lot_entry_no bigint NOT NULL,
   amount bigint NOT NULL CHECK (amount > 0),
   left_over bigint NOT NULL CHECK (left_over >= 0),
+  at timestamptz NOT NULL,
+  posted_at timestamptz NOT NULL,
+  program_id integer NOT NULL,
   PRIMARY KEY (member_id, program_id, entry_no)
 ) WITH (fillfactor = 90);
+
+-- What lowers the kept amount of purchases: rows that are returns.  Part by part, because a return that names no
+-- purchase takes from several; part -1: by how much a purchase that has returns has been lowered by its own row.
+CREATE TABLE loyalty.refund (
+  member_id bigint NOT NULL,
+  program_id integer NOT NULL,
+  source_id integer NOT NULL,
+  source_key text COLLATE "C" NOT NULL,
+  part integer NOT NULL CHECK (part >= -1),
+  of_source_id integer NOT NULL,
+  of_key text COLLATE "C",
+  amount numeric NOT NULL CHECK (amount >= 0),
+  at timestamptz NOT NULL,
+  posted_at timestamptz NOT NULL,
+  PRIMARY KEY (member_id, source_id, source_key, part)
+);
+CREATE UNIQUE INDEX refund_source_key ON loyalty.refund (source_id, source_key, part);
+CREATE INDEX refund_of_key ON loyalty.refund (of_source_id, of_key);
 
 CREATE TABLE loyalty.tier_change (
   member_id bigint NOT NULL,
@@ -81,7 +105,7 @@ COMMENT ON COLUMN loyalty.lot.expires_at IS 'first instant at which the points a
 COMMENT ON COLUMN loyalty.lot.entry_no IS 'number of the entry in its account';
 COMMENT ON COLUMN loyalty.lot.points IS 'count of 1/10,000 point: granted';
 COMMENT ON COLUMN loyalty.lot.remaining IS 'count of 1/10,000 point: not yet spent, held, moved or taken back; counts while expires_at lies ahead';
-COMMENT ON COLUMN loyalty.lot.owed IS 'count of 1/10,000 point: clawed back but not found anywhere; paid by what is restored to this lot';
+COMMENT ON COLUMN loyalty.lot.owed IS 'count of 1/10,000 point: to be taken back and not found; paid by what is restored to this lot, cancelled when the purchase comes back; clawback pending_only: left to the member';
 COMMENT ON COLUMN loyalty.lot.earned_at IS 'when they were earned: the purchases occurred_at';
 COMMENT ON COLUMN loyalty.lot.available_at IS 'from when they can be spent';
 COMMENT ON COLUMN loyalty.lot.at IS 'the instant of the account at which they were granted';
@@ -106,16 +130,32 @@ COMMENT ON COLUMN loyalty.movement.at IS 'the instant at which it became true';
 COMMENT ON COLUMN loyalty.movement.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.movement.redemption_id IS 'loyalty.redemption.redemption_id; NULL: none';
 COMMENT ON COLUMN loyalty.movement.program_id IS 'loyalty.program.id';
-COMMENT ON COLUMN loyalty.movement.origin_entry_no IS 'of a clawback: the entry of the award for which this lot paid; NULL: its own';
-COMMENT ON COLUMN loyalty.movement.kind IS 'redeem, hold, restore, expire, clawback, transfer, repay, adjust';
+COMMENT ON COLUMN loyalty.movement.origin_entry_no IS 'of a clawback: the entry of the award for which this lot paid; NULL: its own. Of a repayment, and of a debt that is cancelled: the debt; of a new debt: the award';
+COMMENT ON COLUMN loyalty.movement.kind IS 'redeem, hold, restore, expire, clawback, transfer, repay, adjust; debt: what the member owes in the place of this lot, negative where it is cancelled';
 COMMENT ON COLUMN loyalty.movement.reason IS 'what the caller said';
 
 COMMENT ON TABLE loyalty.debt IS 'points that members owe their program after returns';
 COMMENT ON COLUMN loyalty.debt.member_id IS 'loyalty.member.member_id';
 COMMENT ON COLUMN loyalty.debt.program_id IS 'loyalty.program.id';
-COMMENT ON COLUMN loyalty.debt.entry_no IS 'number of the entry in its account';
+COMMENT ON COLUMN loyalty.debt.entry_no IS 'number of the movement that made it; debts are repaid in this order';
+COMMENT ON COLUMN loyalty.debt.lot_expires_at IS 'with lot_entry_no: the award that was returned';
+COMMENT ON COLUMN loyalty.debt.lot_entry_no IS 'see lot_expires_at';
 COMMENT ON COLUMN loyalty.debt.amount IS 'count of 1/10,000 point: at first';
-COMMENT ON COLUMN loyalty.debt.left_over IS 'count of 1/10,000 point: not yet repaid';
+COMMENT ON COLUMN loyalty.debt.left_over IS 'count of 1/10,000 point: neither repaid nor cancelled';
+COMMENT ON COLUMN loyalty.debt.at IS 'the instant at which it arose';
+COMMENT ON COLUMN loyalty.debt.posted_at IS 'when the row was written';
+
+COMMENT ON TABLE loyalty.refund IS 'rows that are returns, and which purchases they lower; a purchase keeps its amount less these, at least 0';
+COMMENT ON COLUMN loyalty.refund.member_id IS 'loyalty.member.member_id: whose purchase it is; while that is not known, whom the row names';
+COMMENT ON COLUMN loyalty.refund.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.refund.source_id IS 'loyalty.source.id of the row';
+COMMENT ON COLUMN loyalty.refund.source_key IS 'key of the row, in canonical form';
+COMMENT ON COLUMN loyalty.refund.part IS '0 and up: what the row takes, from one purchase each; -1: by how much a purchase that has returns was lowered by its own row';
+COMMENT ON COLUMN loyalty.refund.of_source_id IS 'loyalty.source.id of the purchase';
+COMMENT ON COLUMN loyalty.refund.of_key IS 'key of the purchase, in canonical form; NULL: no purchase was found to take from';
+COMMENT ON COLUMN loyalty.refund.amount IS 'how much of the purchase is returned';
+COMMENT ON COLUMN loyalty.refund.at IS 'the instant at which it was returned';
+COMMENT ON COLUMN loyalty.refund.posted_at IS 'when the row was written';
 
 COMMENT ON TABLE loyalty.tier_change IS 'when members rose and fell';
 COMMENT ON COLUMN loyalty.tier_change.member_id IS 'loyalty.member.member_id';
@@ -141,5 +181,6 @@ COMMENT ON COLUMN loyalty.review.settled_at IS 'when it was posted after all; NU
 SELECT loyalty.watch_ledger('lot');
 SELECT loyalty.watch_ledger('movement');
 SELECT loyalty.watch_ledger('debt');
+SELECT loyalty.watch_ledger('refund');
 SELECT loyalty.watch_ledger('tier_change');
 SELECT loyalty.watch_ledger('review');

@@ -21,10 +21,11 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
-  s.as_of IS NOT NULL AS is_due, s.next_expiry_at, s.next_expiry_points
+  s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true;
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+WHERE a.status <> 'merged';
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
 -- NULL where other metrics are asked for, too.
@@ -52,10 +53,10 @@ SELECT a.member_id,
   (SELECT trim_scale(n.needs - least(a.value, n.needs)) FROM loyalty.tier_reach n
    WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next_tier,
-  CASE WHEN a.is_due THEN a.next_expiry_at ELSE (SELECT min(l.expires_at) FROM loyalty.lot l
+  CASE WHEN a.due THEN a.next_expiry_at ELSE (SELECT min(l.expires_at) FROM loyalty.lot l
    WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) END AS next_expiry_at,
-  CASE WHEN a.is_due THEN trim_scale(a.next_expiry_points * 0.0001) ELSE (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
+  CASE WHEN a.due THEN trim_scale(a.next_expiry_points * 0.0001) ELSE (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
    WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at = (
      SELECT min(n.expires_at) FROM loyalty.lot n
      WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
@@ -71,12 +72,23 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
-    WHEN e.breakdown IS NOT NULL THEN (
-      SELECT string_agg(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ', ' ORDER BY b.place)
+    WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
+      SELECT string_agg(format('%s +%s', coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-      WHERE b.own AND b.points::numeric > 0)
+      WHERE b.own AND b.points::numeric > 0), s.name || ' ' || e.source_key), '')
+    WHEN e.kind = 'transfer' THEN (
+      SELECT concat(CASE WHEN o.origin_member_id = o.member_id THEN 'another life'
+                         WHEN e.entry_no = e.lot_entry_no THEN format('given by member %s', o.origin_member_id)
+                         ELSE format('given to member %s', o.member_id) END, ': ' || m.reason)
+      FROM (SELECT i.* FROM loyalty.lot_origin i
+            WHERE e.entry_no = e.lot_entry_no AND i.member_id = e.member_id AND i.program_id = e.program_id AND i.entry_no = e.entry_no
+            UNION ALL
+            SELECT i.* FROM loyalty.lot_origin i
+            WHERE e.entry_no <> e.lot_entry_no AND i.origin_member_id = e.member_id AND i.program_id = e.program_id
+              AND i.origin_entry_no = e.lot_entry_no AND i.moved_by = e.entry_no) o
+      LEFT JOIN loyalty.movement m ON m.member_id = o.origin_member_id AND m.program_id = o.program_id AND m.entry_no = o.moved_by)
     WHEN e.redemption_id IS NOT NULL THEN (
       SELECT coalesce(w.name, d.reason, 'paid ' || o.name || ' ' || d.source_key, e.reason)
       FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id LEFT JOIN loyalty.source o ON o.id = d.source_id
@@ -104,17 +116,22 @@ FROM (
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
     UNION ALL
+    SELECT i.member_id, i.program_id, i.entry_no, i.at, i.entry_no AS lot_entry_no, 'merge' AS kind, 0::bigint AS points, NULL::bytea AS breakdown,
+      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at, NULL::bigint AS due_no
+    FROM loyalty.intervention i WHERE i.action = 'merge'
+    UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
       NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE a.held = 0 AND l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0
     UNION ALL
-    SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points, NULL::bytea AS breakdown, d.redemption_id,
-      NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, d.due_no
+    SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points,
+      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, d.due_no
     FROM loyalty.account a
-    CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN a.held > 0 AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-    JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no) u) e
+    CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
+    LEFT JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no
+    WHERE a.debt > 0 OR a.held > 0) u) e
 JOIN loyalty.program p ON p.id = e.program_id
 LEFT JOIN loyalty.source s ON s.id = e.source_id;
 
@@ -137,7 +154,7 @@ CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
   trim_scale(sum(l.points) * 0.0001) AS points
 FROM (
-  SELECT a.member_id, a.program_id, l.expires_at, l.remaining AS points
+  SELECT l.member_id, l.program_id, l.expires_at, l.remaining AS points
   FROM loyalty.account a
   JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
@@ -145,28 +162,38 @@ FROM (
   UNION ALL
   SELECT a.member_id, a.program_id, d.lot_expires_at AS expires_at, d.points
   FROM loyalty.account a
-  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN a.held > 0 AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  WHERE d.lot_expires_at > loyalty.instant() AND d.lot_expires_at < 'infinity') l
+  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
+  WHERE (a.debt > 0 OR a.held > 0) AND d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity') l
 JOIN loyalty.program p ON p.id = l.program_id
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at
-HAVING sum(l.points) <> 0;
+HAVING sum(l.points) > 0;
 
--- Movements of kind hold and repay are left out: held points are outstanding, and so are those that pay a debt.
+-- Movements of kind hold, debt and repay are left out: held points are outstanding, a return counts with what it could not
+-- take, and what pays a debt was taken then.  While something is owed, what is due is more than expiry: settling tells.
+-- Entries are added up by quarters of an hour before anybody asks for their local day: every zone's midnight is one, since
+-- 1972.  Before, each instant counts for itself.
 CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
 WITH entry AS (
-  SELECT l.program_id, l.at, CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, l.points
-  FROM loyalty.lot l
+  SELECT l.program_id, CASE WHEN l.at < '1973-01-01 00:00+00' THEN l.at ELSE date_bin('15 minutes', l.at, '2000-01-01 00:00+00') END AS at,
+    CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, sum(l.points) AS points
+  FROM loyalty.lot l GROUP BY l.program_id, 2, l.kind
   UNION ALL
-  SELECT m.program_id, m.at, m.kind, m.points FROM loyalty.movement m
+  SELECT m.program_id, CASE WHEN m.at < '1973-01-01 00:00+00' THEN m.at ELSE date_bin('15 minutes', m.at, '2000-01-01 00:00+00') END AS at,
+    m.kind, sum(m.points) AS points
+  FROM loyalty.movement m GROUP BY m.program_id, 2, m.kind
   UNION ALL
-  SELECT l.program_id, l.expires_at AS at, 'expire' AS kind, -l.remaining AS points
+  -- an account whose next change lies ahead has nothing due
+  SELECT l.program_id, CASE WHEN l.expires_at < '1973-01-01 00:00+00' THEN l.expires_at ELSE date_bin('15 minutes', l.expires_at, '2000-01-01 00:00+00') END AS at,
+    'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
-  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-  WHERE a.held = 0 AND l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant()
+  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0
+  GROUP BY l.program_id, 2
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
-  CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN a.held > 0 AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
+  CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
+  WHERE (a.debt > 0 OR a.held > 0) AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
@@ -270,8 +297,8 @@ COMMENT ON COLUMN loyalty.account_now.as_of IS 'the instant of these figures';
 COMMENT ON COLUMN loyalty.account_now.settled_at IS 'the instant to which the account is written';
 COMMENT ON COLUMN loyalty.account_now.open_from_expires_at IS 'with open_from_entry_no: lots before this one in burn order are closed';
 COMMENT ON COLUMN loyalty.account_now.open_from_entry_no IS 'see open_from_expires_at';
-COMMENT ON COLUMN loyalty.account_now.is_due IS 'has something become true that is not written yet: then lots and redemptions are not as they are now';
-COMMENT ON COLUMN loyalty.account_now.next_expiry_at IS 'where something is due: when the next points die; NULL: none will';
+COMMENT ON COLUMN loyalty.account_now.due IS 'has something become true that is not written down yet; then these two are known:';
+COMMENT ON COLUMN loyalty.account_now.next_expiry_at IS 'first instant at which the next points are dead';
 COMMENT ON COLUMN loyalty.account_now.next_expiry_points IS 'count of 1/10,000 point: how many die then';
 
 COMMENT ON VIEW loyalty.tier_reach IS 'inside of the other views: tiers that figures can reach';
@@ -301,10 +328,10 @@ COMMENT ON COLUMN loyalty.statement.member_id IS 'the applications number of the
 COMMENT ON COLUMN loyalty.statement.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.statement.entry_no IS 'number of the entry in its account: the order of what happened; tier changes take numbers too; NULL: due, not written down yet';
 COMMENT ON COLUMN loyalty.statement.at IS 'the instant at which it became true';
-COMMENT ON COLUMN loyalty.statement.kind IS 'earn, redeem, hold, restore, expire, clawback, transfer, repay, adjust';
+COMMENT ON COLUMN loyalty.statement.kind IS 'earn, redeem, hold, restore, expire, clawback, transfer, repay, adjust; debt: of the clawback just before, what was not there and is owed now, negative where that is cancelled';
 COMMENT ON COLUMN loyalty.statement.points IS 'what the account gained, signed';
 COMMENT ON COLUMN loyalty.statement.balance_after IS 'available and pending points after this entry';
-COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid, the reward, or the reason given';
+COMMENT ON COLUMN loyalty.statement.what IS 'the rules that paid and the purchase, the reward, to or from whom, or the reason given';
 COMMENT ON COLUMN loyalty.statement.source IS 'loyalty.source.name of the purchase';
 COMMENT ON COLUMN loyalty.statement.source_key IS 'key of the purchase; of a clawback: the returned purchase';
 COMMENT ON COLUMN loyalty.statement.expires_at IS 'first instant at which the points are dead; NULL: never';
@@ -331,7 +358,7 @@ COMMENT ON COLUMN loyalty.program_daily.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.program_daily.day IS 'local day of the program';
 COMMENT ON COLUMN loyalty.program_daily.opening IS 'outstanding before: the closing of the last day with entries';
 COMMENT ON COLUMN loyalty.program_daily.issued IS 'awarded for purchases';
-COMMENT ON COLUMN loyalty.program_daily.clawed_back IS 'taken back for returned purchases: negative; given back for purchases that came back';
+COMMENT ON COLUMN loyalty.program_daily.clawed_back IS 'taken back for returned purchases, also what is owed since: negative; given back for purchases that came back';
 COMMENT ON COLUMN loyalty.program_daily.redeemed IS 'spent: negative';
 COMMENT ON COLUMN loyalty.program_daily.restored IS 'given back by redemptions that were reversed';
 COMMENT ON COLUMN loyalty.program_daily.expired IS 'died: negative; positive where an expiry became a clawback';

@@ -58,7 +58,7 @@ SELECT what, r.* FROM (VALUES
   ('no amount', sell('1', 'NULL', 'now()')), ('NaN', sell('1', '''NaN''', 'now()')), ('infinity', sell('1', '''infinity''', 'now()')),
   ('-infinity', sell('1', '''-infinity''', 'now()')), ('10^30', sell('1', '1000000000000000000000000000000', 'now()')), ('10^15', sell('1', '1000000000000000', 'now()')),
   ('-10^15', sell('1', '-1000000000000000', 'now()')),
-  ('a rule gives 10^10', sell('1', '10000000000', 'now()')), ('negative', sell('1', '-5', 'now()')), ('a little below 0', sell('1', '-0.00000000000000000001', 'now()')),
+  ('a rule gives 10^10', sell('1', '10000000000', 'now()')),
   ('no time', sell('1', '1', 'NULL')), ('endless time', sell('1', '1', '''infinity''')), ('time without beginning', sell('1', '1', '''-infinity'''))) v (what, statement),
   LATERAL refused(statement) r;
 -- the same as a change, in a COPY, and for a member who has nothing yet
@@ -127,7 +127,7 @@ SELECT r.state, r.message, r.nothing_changed FROM refused('UPDATE shop.sale SET 
 UPDATE loyalty.source SET on_error = 'skip';
 INSERT INTO sale VALUES (110, 1, 1, now(), NULL, NULL), (111, 8, 7, now(), NULL, 0), (112, 8, 8, now(), NULL, 5), (113, 8, 7, now(), 'function', 0),
   (114, 8, 7, now(), 'negative', NULL), (115, 8, 7, now(), 'NaN', NULL), (116, 8, 7, now(), 'infinity', NULL), (117, 8, 7, now(), 'twelve', NULL),
-  (118, 8, -7, now(), NULL, NULL), (119, 8, NULL, now(), NULL, NULL), (120, 8, 'NaN', now(), NULL, NULL), (121, 8, 7, NULL, NULL, NULL), (122, 8, 9, now(), NULL, NULL);
+  (118, 8, -1e15, now(), NULL, NULL), (119, 8, NULL, now(), NULL, NULL), (120, 8, 'NaN', now(), NULL, NULL), (121, 8, 7, NULL, NULL, NULL), (122, 8, 9, now(), NULL, NULL);
 SELECT member_id, source_key, sqlstate, error, settled_at FROM loyalty.review ORDER BY source_key;
 SELECT s.id, l.points / 10000 AS points FROM sale s LEFT JOIN loyalty.lot l ON l.source_key = s.id::text WHERE s.id BETWEEN 110 AND 129 ORDER BY 1;
 SELECT available / 10000 AS available FROM loyalty.account WHERE member_id = 8;

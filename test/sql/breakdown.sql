@@ -20,6 +20,15 @@ FROM unnest(ARRAY['', '12: 100', '{12: 100}', '{12; down, 0}', '{12: -1; down, 0
   '{2147483648: 1; down, 0}', '{tier: 1; down, 0}', '{12: 1 there; down, 0}', '{12: 1; sideways, 0}', '{12: 1; down}', '{12: 1; down, 5}',
   '{12: 1; down, 0', '{12: 1; down, 0} more', '{12: 1,; down, 0}', '{12: NaN; down, 0}']) bad;
 SELECT '{12: 1; sideways, 0}'::breakdown;
+-- what limits left, and further awards of a purchase: version 2
+SELECT t AS given, t::breakdown AS breakdown, t::breakdown::bytea AS bytes, t::breakdown::bytea::breakdown::text = t::breakdown::text AS back
+FROM unnest(ARRAY['{12: 7 of 10 by cap, 13: 1; down, 0}', '{12: 0 of 0.5 by uses elsewhere, 13: 3 of 4 by budget more, 14: 5 more elsewhere; up, 2}',
+  '{2147483647: 0 of 9999999999.99999999 by cap; down, 0}']) t;
+SELECT bad, pg_temp.refused('breakdown', bad)
+FROM unnest(ARRAY['{12: 10 of 10 by cap; down, 0}', '{12: 7 of 5 by cap; down, 0}', '{12: 7 of 10; down, 0}', '{12: 7 of 10 by luck; down, 0}', '{12: 7 of 10000000000 by cap; down, 0}',
+  '{12: 7 elsewhere more; down, 0}']) bad;
+SELECT * FROM breakdown_limits('{12: 7 of 10 by cap, 13: 5 more, tier 3: 1; down, 0}');
+SELECT breakdown_points('{12: 7.5 of 10 by cap, 13: 5.5 more; down, 0}', 1, 2) AS half;
 \echo :LAST_ERROR_SQLSTATE
 
 -- bytes that are no breakdown
@@ -35,7 +44,7 @@ END $$;
 SELECT bad, pg_temp.damaged(bad)
 FROM unnest(ARRAY['\x', '\x01', '\x0100', '\x0200', '\x0104', '\x0150', '\x010019', '\x01001980', '\x01008000', '\x0100190080', '\x0100198000',
   '\x010019ffffffffffffffffff01', '\x0100ffffffffffffffff7f01', '\x010019ffffffffffffffff7f', '\x01001980808080808080808000', '\x0100190a1b',
-  '\x01001980808086bbf0d6f00d']::bytea[]) bad;
+  '\x01001980808086bbf0d6f00d', '\x0200', '\x0200c30100', '\x0200c3010001', '\x0200c1010000', '\x0200c1010005', '\x0200c3010000', '\x0200c901050000']::bytea[]) bad;
 SELECT pg_temp.damaged('\x0100'::bytea || decode(repeat('1900', 10001), 'hex')) AS too_many;
 SELECT length(pg_temp.damaged('\x0100'::bytea || decode(repeat('1900', 10000), 'hex'))) > 50000 AS not_too_many;
 SELECT pg_temp.damaged('\x0100'::bytea || decode(repeat('80', 100000), 'hex')) AS endless;
@@ -46,6 +55,8 @@ SELECT count(*) AS tried, count(*) FILTER (WHERE got LIKE 'accepted%' AND replac
   count(*) FILTER (WHERE got NOT LIKE 'accepted%' AND got NOT LIKE 'LY012%') AS other_error
 FROM (SELECT bad, pg_temp.damaged(bad) AS got
   FROM (SELECT '\x0100'::bytea || substr(decode(md5(i::text) || md5((-i)::text), 'hex'), 1, i % 14) AS bad FROM generate_series(1, 50000) i
+    UNION ALL SELECT '\x0200'::bytea || substr(decode(md5(i::text) || md5((-i)::text), 'hex'), 1, i % 14) FROM generate_series(1, 20000) i
+    UNION ALL SELECT set_byte('\x0200c30180d0dbc3f40205d901c0a0f0ac990300'::bytea, i % 20, (i / 20) % 256) FROM generate_series(1, 5120) i
     UNION ALL SELECT substr(decode(md5(i::text), 'hex'), 1, i % 16) FROM generate_series(1, 10000) i
     UNION ALL SELECT set_byte('\x01001980d0dbc3f4021bc0a0f0ac9903078080e983cb02'::bytea, i % 22, (i / 22) % 256) FROM generate_series(1, 5632) i) b) g;
 

@@ -50,7 +50,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- a strict trigger function would not be a bug, a C function that takes NULL by surprise is
   SELECT 'C function not STRICT', name FROM f WHERE language = 'c' AND pronargs > 0 AND NOT proisstrict AND prokind = 'f'
-    AND NOT (proretset) AND NOT support AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'backfill', 'backfill_ranges')
+    AND NOT (proretset) AND NOT support AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges')
   UNION ALL
   -- what writes, or runs other people's expressions, stays with the leader
   SELECT 'volatile and PARALLEL SAFE', name FROM f WHERE provolatile = 'v' AND proparallel = 's'
@@ -88,7 +88,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- nothing that changes the ledger hangs on the ledger: guards and invalidation alone
   SELECT 'trigger on the ledger', c.name || '.' || t.tgname FROM c JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-  WHERE c.relname IN ('account', 'lot', 'movement', 'debt', 'tier_change', 'redemption', 'request')
+  WHERE c.relname IN ('account', 'lot', 'movement', 'refund', 'debt', 'tier_change', 'redemption', 'request')
     AND t.tgfoid <> ALL (ARRAY['loyalty.ledger_truncate()', 'loyalty.config_changed()']::regprocedure[])
   UNION ALL
   -- write loyalty.lot, not lot: search_path does not hold schema loyalty

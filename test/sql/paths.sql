@@ -228,7 +228,7 @@ EXCEPTION WHEN OTHERS THEN
   RETURN SQLSTATE;
 END $$;
 SELECT try('INSERT INTO shop.sale VALUES (95, 1, 95)'), try('INSERT INTO shop.sale VALUES (96, 1, 96), (95, 1, 1)'),
-  try('INSERT INTO shop.sale VALUES (97, 2, -1)'), try('INSERT INTO shop.sale VALUES (98, 2, 98)');
+  try('INSERT INTO shop.sale VALUES (97, 2, ''NaN'')'), try('INSERT INTO shop.sale VALUES (98, 2, 98)');
 SELECT "check"('sale');
 
 \echo ---- nested statements

@@ -31,6 +31,7 @@ CREATE TABLE shop.part_low (at timestamptz, gone int, ok boolean, kind text, tot
 ALTER TABLE shop.part_low DROP COLUMN gone;
 ALTER TABLE shop.part ATTACH PARTITION shop.part_low FOR VALUES FROM (MINVALUE) TO (1000000);
 CREATE TABLE shop.part_high PARTITION OF shop.part FOR VALUES FROM (1000000) TO (MAXVALUE);
+CREATE TABLE shop.back (no int PRIMARY KEY, of int, who bigint, total numeric, at timestamptz);
 CREATE TABLE shop.line (doc text, pos int, who bigint, total numeric, kind text, ok boolean, at timestamptz, PRIMARY KEY (doc, pos));
 CREATE TABLE shop.paid (id int PRIMARY KEY, who bigint, total numeric, spent numeric, at timestamptz);
 
@@ -38,12 +39,16 @@ INSERT INTO loyalty.program (name, timezone, decimals, rounding, expiry, pending
   ('a', 'Europe/Istanbul', 2, 'half_up', '60 days', '3 days', 'spend', 'calendar month', '1 month', true);
 INSERT INTO loyalty.program (name, expiry, enrollment, clawback, tier_metric, tier_period, tier_validity, sandbox) VALUES
   ('b', '3 months, end of month', 'explicit', 'pending_only', 'points', 'week', '20 days', true);
+INSERT INTO loyalty.program (name, expiry, pending, clawback, on_return, tier_metric, tier_period, sandbox) VALUES
+  ('c', '40 days', '5 days', 'debt', 'grace', 'points', 'calendar month', true);
 INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES
-  ('a', 'low', 0, 0, 0), ('a', 'mid', 1, 300, 0.25), ('a', 'top', 2, 2000, 1), ('b', 'in', 0, 0, 0), ('b', 'up', 1, 500, 0.5);
+  ('a', 'low', 0, 0, 0), ('a', 'mid', 1, 300, 0.25), ('a', 'top', 2, 2000, 1), ('b', 'in', 0, 0, 0), ('b', 'up', 1, 500, 0.5), ('c', 'one', 0, 0, 0), ('c', 'two', 1, 200, 0.5);
 INSERT INTO loyalty.reward (program, name, cost, stock) VALUES ('a', 'cup', 25, 4000), ('a', 'pen', 3.5, NULL), ('b', 'bag', 40, NULL);
 SELECT loyalty.attach('shop.sale', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok');
 SELECT loyalty.attach('shop.sale', program => 'b', member => 'who', amount => 'total', occurred_at => 'at');
+SELECT loyalty.attach('shop.sale', program => 'c', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok');
 SELECT loyalty.attach('shop.part', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok', on_delete => 'keep');
+SELECT loyalty.attach('shop.back', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', refund_of => 'of', refund_source => 'sale');
 SELECT loyalty.attach('shop.line', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', on_error => 'skip');
 SELECT loyalty.attach('shop.paid', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', points_spent => 'spent', on_error => 'skip');
 INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclusive_group, expiry, pending) VALUES
@@ -53,6 +58,8 @@ INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclus
   ('a', 'sale', 'flat', 'bonus', '11.115', $$kind IN ('x', 'y')$$, 'g', NULL, NULL),
   ('a', 'sale', 'vip', 'bonus', '5', $$member.attributes->>'vip' = 'yes'$$, NULL, NULL, NULL),
   ('b', 'sale', 'b base', 'base', 'earn.amount', $$kind <> 'z'$$, NULL, NULL, NULL),
+  ('c', 'sale', 'c base', 'base', 'earn.amount * 0.21', NULL, NULL, NULL, '0'),
+  ('c', 'sale', 'c later', 'base', 'earn.amount * 0.1', $$kind <> 'z'$$, NULL, '9 days', NULL),
   ('a', 'part', 'part base', 'base', 'earn.amount', NULL, NULL, NULL, NULL),
   ('a', 'paid', 'paid base', 'base', 'earn.amount / 3', NULL, NULL, '20 days', '0'),
   ('a', 'line', 'line base', 'base', 'earn.amount / (total - 13)', NULL, NULL, '30 days', NULL);
@@ -71,14 +78,14 @@ DO $$
 DECLARE
   t text;
 BEGIN
-  FOREACH t IN ARRAY ARRAY['account', 'movement', 'tier_change', 'redemption', 'request'] LOOP
+  FOREACH t IN ARRAY ARRAY['account', 'movement', 'debt', 'tier_change', 'redemption', 'request'] LOOP
     EXECUTE format('ALTER TABLE loyalty.%I RENAME TO %I', t, t || '_plain');
     EXECUTE format('CREATE TABLE loyalty.%I (LIKE loyalty.%I INCLUDING ALL EXCLUDING IDENTITY) PARTITION BY HASH (member_id)', t, t || '_plain');
     FOR i IN 0..2 LOOP
       EXECUTE format('CREATE TABLE loyalty.%I PARTITION OF loyalty.%I FOR VALUES WITH (MODULUS 3, REMAINDER %s)', t || '_' || i, t, i);
     END LOOP;
   END LOOP;
-  FOREACH t IN ARRAY ARRAY['account', 'lot', 'movement', 'tier_change', 'redemption', 'request'] LOOP
+  FOREACH t IN ARRAY ARRAY['account', 'lot', 'movement', 'debt', 'refund', 'tier_change', 'redemption', 'request'] LOOP
     EXECUTE format('CREATE TRIGGER fire AFTER INSERT OR UPDATE ON loyalty.%I FOR EACH ROW EXECUTE FUNCTION shop.fire(%L)', t, t);
   END LOOP;
 END $$;
@@ -175,6 +182,20 @@ sub update_rows
 	return "UPDATE $table SET $what WHERE id $many";
 }
 
+# Returns in a table of their own: of an old sale, of one that is to come, of none.
+sub returns
+{
+	my $of = pick(old_id(), old_id(), $next_id + between(0, 3), 'NULL');
+	my $no = between(1, 150);
+	return pick(
+		"INSERT INTO shop.back VALUES ($no, $of, " . who() . ', ' . sprintf('%.2f', rand(60)) . ', ' . when() . ') ON CONFLICT (no) DO UPDATE SET total = EXCLUDED.total, of = EXCLUDED.of',
+		"INSERT INTO shop.back VALUES ($no, $of, " . who() . ', ' . sprintf('%.2f', rand(60)) . ', ' . when() . ') ON CONFLICT (no) DO NOTHING',
+		"UPDATE shop.back SET total = total * 2, who = " . who() . " WHERE no BETWEEN $no AND $no + 5",
+		"UPDATE shop.back SET of = $of WHERE no = $no",
+		"DELETE FROM shop.back WHERE no BETWEEN $no AND $no + 3",
+		"UPDATE shop.sale SET total = -total WHERE id = " . old_id());
+}
+
 sub other_row_statement
 {
 	my $id = old_id();
@@ -205,7 +226,7 @@ sub redemption
 sub call
 {
 	my $member = between(1, 80);
-	my $program = pick("'a'", "'a'", "'b'");
+	my $program = pick("'a'", "'a'", "'b'", "'c'", "'c'");
 	my $key = rand() < 0.6 ? ", key => 'k" . between(1, 9) . "'" : '';
 	return pick(
 		"SELECT * FROM loyalty.redeem($member, points => " . between(1, 20) . ", program => 'a'$key)",
@@ -225,6 +246,16 @@ sub call
 		"SELECT * FROM loyalty.balance($member, $program, " . instant($day + between(-20, 40)) . ')',
 		"SELECT * FROM loyalty.award('shop.sale', '" . old_id() . "')",
 		"SELECT * FROM loyalty.why_not('shop.sale', '" . old_id() . "')");
+}
+
+# Members who spend all they have, and return some of what gave it.
+sub spend_all
+{
+	my $low = between(1, 60);
+	emit("SELECT r.points, r.state FROM (SELECT c.member_id, b.available FROM loyalty.account c JOIN loyalty.program p ON p.id = c.program_id AND p.name = 'c', loyalty.balance(c.member_id, 'c') b"
+		  . " WHERE b.available > 0 AND c.member_id BETWEEN $low AND $low + 20"
+		  . " ORDER BY c.member_id) a, loyalty.redeem(a.member_id, points => a.available, program => 'c') r",
+		pick("UPDATE shop.sale SET ok = NOT ok WHERE who BETWEEN $low AND $low + 9 AND id % 3 = 0", "UPDATE shop.sale SET total = total / 3 WHERE who BETWEEN $low AND $low + 9"));
 }
 
 sub reconcile
@@ -271,13 +302,15 @@ while ($made < $statements)
 		reconcile();
 		next;
 	}
+	spend_all() if rand() < 0.02;
 	my $r = rand();
 	emit($r < 0.22 ? insert_rows(table(), 1)
 		: $r < 0.30 ? insert_rows(table(), between(2, 30))
 		: $r < 0.33 ? insert_rows(table(), between(100, 400))
 		: $r < 0.37 ? insert_lines()
-		: $r < 0.42 ? paid()
-		: $r < 0.58 ? update_rows()
+		: $r < 0.42 ? returns()
+		: $r < 0.45 ? paid()
+		: $r < 0.59 ? update_rows()
 		: $r < 0.70 ? other_row_statement()
 		: $r < 0.94 ? call()
 		: $r < 0.99 || $transaction ? transaction_statement()
@@ -303,7 +336,7 @@ sub ledger
 {
 	my ($database) = @_;
 	my %rows;
-	for my $table (qw(account lot movement debt tier_change redemption request review member member_alias))
+	for my $table (qw(account lot movement refund debt tier_change redemption request review member member_alias))
 	{
 		$rows{$table} = $node->safe_psql($database, qq{
 			SET TimeZone = 'UTC';
@@ -362,9 +395,9 @@ cmp_ok($lines{lot}, '>', 5000, 'big statements were among them');
 my %errors;
 $errors{$1}++ while $heap_output =~ /ERROR:  (\w{5})\b/g;
 note('errors: ' . join(', ', map { "$_ $errors{$_}" } sort keys %errors));
-cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement tier_change redemption request review);
+cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt refund tier_change redemption request review);
 is($node->safe_psql('by_choice', q{SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FROM shop.fired WHERE operation = 'INSERT'}),
-	'account lot movement redemption request tier_change', 'triggers on the tables fired: SQL was chosen');
+	'account debt lot movement redemption refund request tier_change', 'triggers on the tables fired: SQL was chosen');
 my ($code, undef, $complaint) = $node->psql('by_choice', "SET loyalty.store = heap; INSERT INTO shop.sale VALUES (-1, 1, 1, 'x', true, now())");
 isnt($code, 0, 'store_heap is refused where it cannot write');
 like($complaint, qr/loyalty\.store is "heap", which these tables do not allow/, 'and the message says why');

@@ -1,0 +1,79 @@
+-- program_daily foots on every row, and on every day equals the balances of all members at the end of that day, whatever
+-- happened and whether or not it is written down; in zones of odd offsets and over changes of clocks.
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+SELECT loyalty.install() >= 0 AS installed;
+
+BEGIN;
+CREATE SCHEMA daily_test;
+SET LOCAL search_path = daily_test;
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL DateStyle = 'ISO, YMD';
+CREATE TABLE sale (id int PRIMARY KEY, who bigint, total numeric, at timestamptz);
+INSERT INTO loyalty.program (name, timezone, decimals, expiry, pending, sandbox) VALUES
+  ('kathmandu', 'Asia/Kathmandu', 1, '40 days', '3 days', true), ('york', 'America/New_York', 0, '1 month, end of month', '0', true), ('monrovia', 'Africa/Monrovia', 0, '30 days', '0', true);
+SELECT count(loyalty.attach('sale', program => p, member => 'who', amount => 'total', occurred_at => 'at', condition => CASE p WHEN 'monrovia' THEN 'who = 100' ELSE 'who < 100' END))
+FROM unnest('{kathmandu,york,monrovia}'::text[]) p;
+INSERT INTO loyalty.rule (program, source, name, points) SELECT p, 'sale', p, 'earn.amount * 0.7' FROM unnest('{kathmandu,york,monrovia}'::text[]) p;
+-- a quarter of a year around a change of clocks; every entry at its own second around somebody's midnight
+CREATE FUNCTION live(day int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  p text;
+  n timestamptz := timestamptz '2024-02-01 00:00+00' + make_interval(days => day, hours => day * 7 % 24, mins => (day * 15) % 60, secs => day % 3 - 1);
+BEGIN
+  PERFORM set_config('loyalty.now', n::text, true);
+  INSERT INTO sale SELECT day * 10 + i, 1 + (day + i) % 5, 10 + day * i % 50, n - make_interval(hours => i * 5, secs => i) FROM generate_series(0, 5) i;
+  UPDATE sale SET total = total / 2 WHERE id % 37 = day % 37 AND id < day * 10;
+  DELETE FROM sale WHERE id % 53 = day % 53 AND id < day * 10;
+  UPDATE sale SET who = who % 5 + 1 WHERE id % 41 = day % 41 AND id < day * 10;
+  FOREACH p IN ARRAY '{kathmandu,york}'::text[] LOOP
+    CASE day % 5
+      WHEN 0 THEN PERFORM loyalty.adjust(1 + day % 5, 20 + day, 'gift', p, expires_at => n + interval '9 days');
+      WHEN 1 THEN PERFORM loyalty.adjust(1 + day % 5, -1, 'correction', p);
+      WHEN 2 THEN PERFORM loyalty.redeem(1 + day % 5, points => 2, program => p);
+      WHEN 3 THEN PERFORM loyalty.transfer(1 + day % 5, 1 + (day + 3) % 5, 3, p);
+      ELSE PERFORM loyalty.change_expiry(1 + day % 5, n + interval '11 days', 'x', program => p);
+    END CASE;
+  END LOOP;
+EXCEPTION WHEN SQLSTATE 'LY001' THEN
+  NULL;  -- nothing available that day
+END $$;
+SELECT count(live(d)) FROM generate_series(1, 42) d;
+-- local midnight lay at 00:44:30 UTC before 1972
+SET LOCAL loyalty.now = '1971-06-01 00:00+00';
+INSERT INTO sale VALUES (-1, 100, 10, '1971-05-10 00:44:29+00'), (-2, 100, 100, '1971-05-10 00:44:30+00'), (-3, 100, 1000, '1971-05-10 23:59:00+00');
+
+CREATE VIEW wrong AS
+SELECT d.program, d.day, 'does not foot' AS what FROM loyalty.program_daily d
+WHERE d.opening + d.issued + d.clawed_back + d.redeemed + d.restored + d.expired + d.transferred + d.adjusted <> d.closing
+UNION ALL
+SELECT n.program, n.day, 'opens otherwise than the day before closed' FROM (
+  SELECT d.*, lag(d.closing, 1, 0::numeric) OVER (PARTITION BY d.program ORDER BY d.day) AS former FROM loyalty.program_daily d) n WHERE n.opening <> n.former
+UNION ALL
+SELECT d.program, d.day, 'transfers do not add up to 0' FROM loyalty.program_daily d WHERE d.transferred <> 0
+UNION ALL
+SELECT d.program, d.day, format('closes at %s, balances are %s', d.closing, b.total) FROM loyalty.program_daily d
+JOIN loyalty.program p ON p.name = d.program
+CROSS JOIN LATERAL (SELECT least((d.day + 1)::timestamp AT TIME ZONE p.timezone - interval '1 microsecond', loyalty.instant()) AS at) e
+CROSS JOIN LATERAL (SELECT sum(x.available + x.pending + x.held - x.debt) AS total FROM loyalty.account a CROSS JOIN LATERAL loyalty.balance(a.member_id, p.name, e.at) x
+                    WHERE a.program_id = p.id) b
+WHERE d.closing <> b.total;
+
+SELECT day, issued FROM loyalty.program_daily WHERE program = 'monrovia' ORDER BY 1;
+SET LOCAL loyalty.now = '2024-03-16 12:00+00';
+TABLE wrong;
+SELECT program, count(*) AS days, count(*) FILTER (WHERE expired <> 0) AS with_expiry, sum(issued) > 0 AND sum(clawed_back) < 0 AND sum(redeemed) < 0 AND sum(adjusted) <> 0 AS all_kinds
+FROM loyalty.program_daily GROUP BY 1 ORDER BY 1;
+-- later, with much that is due and not written; and when it is written
+SET LOCAL loyalty.now = '2024-04-25 12:00+00';
+TABLE wrong;
+CREATE TEMP TABLE before AS SELECT * FROM loyalty.program_daily;
+SELECT count(*) FILTER (WHERE next_change_at <= loyalty.instant()) > 5 AS much_is_due FROM loyalty.account;
+SELECT settled > 5 AS written FROM loyalty.settle_batch('-9223372036854775808', 0, 1000);
+TABLE wrong;
+SELECT count(*) FROM (TABLE before EXCEPT TABLE loyalty.program_daily) x;
+SELECT * FROM loyalty.verify();
+-- the control: a movement that no balance knows is seen
+INSERT INTO loyalty.movement SELECT member_id, 1000000, lot_expires_at, lot_entry_no, 10000, at, posted_at, NULL, NULL, program_id, 'adjust', NULL FROM loyalty.movement ORDER BY at DESC LIMIT 1;
+SELECT count(*) > 0 AS found FROM wrong;
+ROLLBACK;
