@@ -1,6 +1,6 @@
 #!/bin/bash
 # run.sh [PART …]: measure, check that the results are equal, print one table.  Parts: copy single batch redeem
-# old_lots memory update; all of them unless named.  "make bench [PARTS='copy update']" runs it in a throw-away server;
+# old_lots memory update returns hold quote daily; all of them unless named.  "make bench [PARTS='copy update']" runs it in a throw-away server;
 # elsewhere it needs a superuser's connection (PG* variables) to a server on this machine, and makes and drops the
 # databases bench_base and bench_run.  How to read it: bench/README.md.
 #   ROWS=1000000  MEMBERS=100000  RUNS=5  SECONDS_EACH=5   size and length
@@ -13,7 +13,7 @@ export LC_ALL=C.UTF-8 PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning"
 rows=${ROWS:-1000000} members=${MEMBERS:-100000} runs=${RUNS:-5} seconds=${SECONDS_EACH:-5}
 work_mem=${WORK_MEM:-64MB} engine=${ENGINE:-on}
 columns='order_id, customer_id, total, ordered_at, status, category'
-all_parts='copy single batch redeem old_lots memory update'
+all_parts='copy single batch redeem old_lots memory update returns hold quote daily'
 parts=${*:-${PARTS:-$all_parts}}
 
 work=$(mktemp -d -t loyalty_bench.XXXXXX); chmod 755 "$work"
@@ -334,6 +334,86 @@ part_update() {
   done
   equal 'the ledger before and after' "$before" "$(standing loyalty)"
   row "UPDATE of $(( rows / 5 )) rows that changes no mapped value, against floor" '≤ 1.1 ×' '1.03 ×' update orders orders_floor
+}
+
+# Purchases of the last year: one partial refund of a tenth each, then the same rows' deletion.
+part_returns() {
+  local table tables='orders_floor orders' some=$(( rows / 10 )) first=1; [ "$engine" = on ] || tables=orders_floor
+  fresh
+  for table in $tables; do
+    value bench_run "INSERT INTO shop.$table ($columns) SELECT order_id, customer_id, total, ordered_at + (date_trunc('hour', now()) - '2025-01-02'), status, category
+      FROM generate_series(1, $rows) i, shop.purchase(i, $rows, $members)"
+  done
+  for round in $(rounds); do
+    for table in $tables; do
+      value bench_run "VACUUM ANALYZE shop.$table"
+      measure amount "$table" timed bench_run <<< "UPDATE shop.$table SET total = round(total * 0.9, 2) WHERE order_id BETWEEN $first AND $(( first + some - 1 ));"
+      measure delete "$table" timed bench_run <<< "DELETE FROM shop.$table WHERE order_id BETWEEN $first AND $(( first + some - 1 ));"
+    done
+    first=$(( first + some ))
+  done
+  if [ "$engine" = on ]; then
+    equal 'what is kept of purchases and what was paid' "$(value bench_run 'SELECT sum(kept_amount) FROM loyalty.lot')" \
+      "$(value bench_run "SELECT sum(total) FROM shop.orders WHERE status = 'paid'")"
+    equal 'findings of loyalty.verify(), and 0' "$(value bench_run 'SELECT count(*) FROM loyalty.verify()')" 0
+  fi
+  row "UPDATE of $some purchases' amounts, against floor" '≤ 5 ×' '≤ 3 ×' amount orders orders_floor
+  row "DELETE of $some purchases, against floor" '≤ 5 ×' '≤ 3 ×' delete orders orders_floor
+}
+
+part_hold() {
+  local program last=$(( members / 5 ))
+  if [ "$engine" = off ]; then say '  hold: skipped, needs the engine'; return; fi
+  fresh; program=$(burn_program)
+  fill 1 "$last" 10 10000
+  for table in lot account; do value bench_run "VACUUM ANALYZE loyalty.$table"; done
+  for round in $(rounds); do
+    measure hold redeem timed_pgbench 1 bench/pgbench_redeem_part_loyalty.sql -D first=1 -D last="$last" -D points=100
+    measure hold both timed_pgbench 1 bench/pgbench_hold_capture.sql -D first=1 -D last="$last" -D points=100
+  done
+  equal 'available points and what remains in lots' \
+    "$(value bench_run "SELECT sum(available) FROM loyalty.account WHERE program_id = $program")" \
+    "$(value bench_run "SELECT sum(remaining) FROM loyalty.lot WHERE program_id = $program AND expires_at > now()")"
+  equal 'findings of loyalty.verify(), and 0' "$(value bench_run 'SELECT count(*) FROM loyalty.verify()')" 0
+  row 'hold and capture, against redeem' '≤ 2 ×' '' hold both redeem
+}
+
+# cpu < statement: what the backend's processor time says, in milliseconds.
+cpu() {
+  { echo "SELECT (regexp_split_to_array(pg_read_file('/proc/self/stat'), ' '))[14:15] AS was \\gset"; cat
+    echo "SELECT 10 * (f[14]::int + f[15]::int - (:'was'::int[])[1] - (:'was'::int[])[2]) FROM regexp_split_to_array(pg_read_file('/proc/self/stat'), ' ') f;"
+  } | sql -d bench_run | tail -1
+}
+
+part_quote() {
+  local n=10000 tables='orders'
+  if [ "$engine" = off ]; then say '  quote: skipped, needs the engine'; return; fi
+  know_members
+  for round in $(rounds); do
+    measure quote insert cpu <<< "DO \$\$ BEGIN FOR i IN 1..$n LOOP
+      INSERT INTO shop.orders (customer_id, total, ordered_at, status, category) VALUES (i, 25, now(), 'paid', 'food'); END LOOP; END \$\$;"
+    measure quote quote cpu <<< "DO \$\$ BEGIN FOR i IN 1..$n LOOP
+      PERFORM q.points FROM loyalty.quote('shop.orders', jsonb_build_object('customer_id', i, 'total', 25, 'ordered_at', now(), 'status', 'paid', 'category', 'food')) q; END LOOP; END \$\$;"
+  done
+  row 'processor time of quote, against the insert that it foresees' '≤ 1.2 ×' '' quote quote insert
+}
+
+# A year of a program whose points live a year: every lot has its expiry written down, so movements are as many as lots.
+part_daily() {
+  if [ "$engine" = off ]; then say '  daily: skipped, needs the engine'; return; fi
+  local load="$work/purchases"
+  purchases "$rows" "$load"
+  fresh
+  value bench_run "COPY shop.orders ($columns) FROM '$load'"
+  value bench_run "CALL loyalty.run_maintenance()"
+  for table in lot movement account; do value bench_run "VACUUM ANALYZE loyalty.$table"; done
+  for round in $(rounds); do
+    measure daily aggregate timed bench_run <<< "SELECT sum(points) FROM (SELECT sum(points) AS points FROM loyalty.lot UNION ALL SELECT sum(points) FROM loyalty.movement) e;"
+    measure daily view timed bench_run <<< "SELECT count(*), sum(issued), max(closing) FROM loyalty.program_daily WHERE day BETWEEN '2024-01-01' AND '2024-12-31';"
+  done
+  say "  daily: $(value bench_run "SELECT (SELECT count(*) FROM loyalty.lot) || ' lots, ' || (SELECT count(*) FROM loyalty.movement) || ' movements'")"
+  equal 'issued on all days and points of all lots' "$(value bench_run 'SELECT sum(issued) * 10000 FROM loyalty.program_daily')" "$(value bench_run 'SELECT sum(points) FROM loyalty.lot')"
+  row "program_daily of a year, $rows lots and as many movements, against one sequential aggregate over both" '≤ 3 ×' '' daily view aggregate
 }
 
 # ---- ----

@@ -57,6 +57,7 @@ typedef struct SourceRow
 	char	   *occurred_at;
 	char	   *condition;
 	char	   *points_spent;
+	char	   *release;
 	char	  **keys;
 	char	  **refund_of;
 	char	   *refund_source;
@@ -444,8 +445,8 @@ static void
 load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
-						  " refund_source, on_delete, on_error, enabled, author, points_spent, spend_step, spend_minimum,"
-						  " spend_maximum_share FROM loyalty.source");
+						  " refund_source, release, release_within, on_delete, on_error, enabled, author, points_spent, spend_step,"
+						  " spend_minimum, spend_maximum_share FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -467,6 +468,8 @@ load_sources(Config *config)
 		row->condition = next_text(&r);
 		row->refund_of = next_texts(&r, &s->nrefund_of);
 		row->refund_source = next_text(&r);
+		row->release = next_text(&r);
+		s->release_within = next_bytes(&r, sizeof(Interval));
 		s->keep_deleted = strcmp(next_text(&r), "keep") == 0;
 		s->skip_errors = strcmp(next_text(&r), "skip") == 0;
 		s->enabled = DatumGetBool(next_datum(&r)) && s->program && s->program->enabled;
@@ -770,6 +773,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
 	s->condition = compile_mapping(row, row->condition, EXPRESSION_SOURCE_CONDITION, relation, "condition");
 	s->points_spent = compile_mapping(row, row->points_spent, EXPRESSION_AMOUNT, relation, "points_spent");
+	s->release = compile_mapping(row, row->release, EXPRESSION_RELEASE, relation, "release");
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)
 		s->keys[i] = compile_mapping(row, row->keys[i], EXPRESSION_KEY, relation, "key");
@@ -944,4 +948,15 @@ config_member_now(int64 member_id)
 	for (int i = 0; i < config->nmerged && (merged = find_merged(config, member_id)) != NULL; i++)
 		member_id = merged->into;
 	return member_id;
+}
+
+bool
+config_member_absorbed(int64 member_id)
+{
+	Config	   *config = config_get();
+
+	for (int i = 0; i < config->nmerged; i++)
+		if (config->merged[i].into == member_id)
+			return true;
+	return false;
 }

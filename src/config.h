@@ -148,6 +148,8 @@ typedef struct Source
 	Points		spend_step;		/* 0: any */
 	Points		spend_minimum;
 	Numeric		spend_maximum_share;	/* of the amount; NULL: all */
+	Expression *release;		/* NULL: no award waits for an event */
+	Interval   *release_within; /* for so long; NULL: without end */
 	int			nkeys;
 	Expression **keys;
 	int			nrefund_of;		/* parts of the key of the purchase that a row returns; 0: no row names one */
@@ -209,6 +211,9 @@ extern const Reward *config_reward(const Program *program, const char *name);	/*
 
 /* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
+
+/* has anybody been merged into this member: then entries are not numbered in the order of time */
+extern bool config_member_absorbed(int64 member_id);
 
 /* who this member is now: whoever they were merged into, else they themselves */
 extern int64 config_member_now(int64 member_id);

@@ -148,7 +148,7 @@ Datum
 loyalty_check_expression(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {
-		"member", "amount", "occurred_at", "key", "source condition", "bonus condition", "base points", "bonus points",
+		"member", "amount", "occurred_at", "key", "source condition", "release", "bonus condition", "base points", "bonus points",
 		"base condition"
 	};
 	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(1));

@@ -237,20 +237,29 @@ add_pending(TimestampTz from, const Interval *pending, pg_tz *zone)
 	return from + pending->time;
 }
 
-/* When a rule's points (NULL: those of the program's own rules) become available and die. */
-static void
-lot_dates(const Source *source, const Rule *rule, TimestampTz occurred_at, TimestampTz at, AwardLot *lot)
+/* What waits for an event waits for ever, and dies at its deadline: see ledger_release(). */
+void
+earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at, AwardLot *lot)
 {
 	const Program *program = source->program;
 	const Interval *pending = rule && rule->pending ? rule->pending : &program->pending;
 	const Expiry *expiry = rule && rule->expiry ? rule->expiry : &program->expiry;
+	TimestampTz occurred_at = purchase->occurred_at;
 
 	if (pending->time == 0 && pending->day == 0 && pending->month == 0)
 		lot->available_at = Min(occurred_at, at);	/* at once, also when clocks differ */
 	else
 		lot->available_at = add_pending(occurred_at, pending, program->zone);
-	lot->expires_at = expiry_instant(expiry, program->expiry_from_available ? lot->available_at : occurred_at,
-									 program->zone);
+	lot->available_at = Max(lot->available_at, purchase->released_at);
+	if (purchase->waits)
+		lot->available_at = DT_NOEND;
+	if (purchase->waits && program->expiry_from_available)
+		lot->expires_at = DT_NOEND;
+	else
+		lot->expires_at = expiry_instant(expiry, program->expiry_from_available ? lot->available_at : occurred_at,
+										 program->zone);
+	if (purchase->waits)
+		lot->expires_at = Min(lot->expires_at, purchase->deadline);
 }
 
 /* Lots of equal dates are one lot; the entries of a lot are marked as its own. */
@@ -263,7 +272,7 @@ earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Awa
 	award->points = 0;
 	award->nlots = 1;
 	award->lots = palloc0((breakdown->count + 1) * sizeof(AwardLot));
-	lot_dates(source, NULL, purchase->occurred_at, at, &award->lots[0]);
+	earn_lot_dates(source, NULL, purchase, at, &award->lots[0]);
 	for (int i = 0; i < breakdown->count; i++)
 	{
 		const Rule *rule = award->rule_of[i] < 0 ? NULL : &source->rules[award->rule_of[i]];
@@ -272,8 +281,9 @@ earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Awa
 
 		if (rule && (rule->expiry || rule->pending) && breakdown->entries[i].units > 0)
 		{
-			lot_dates(source, rule, purchase->occurred_at, at, &dates);
-			for (n = 0; n < award->nlots; n++)
+			earn_lot_dates(source, rule, purchase, at, &dates);
+			/* while they wait, dates do not tell lives apart */
+			for (n = purchase->waits ? award->nlots : 0; n < award->nlots; n++)
 				if (award->lots[n].available_at == dates.available_at && award->lots[n].expires_at == dates.expires_at)
 					break;
 			if (n == award->nlots)

@@ -14,6 +14,9 @@ typedef struct Purchase
 	Numeric		amount;
 	TimestampTz occurred_at;
 	Points		spent;			/* paid with points */
+	bool		waits;			/* for the event that releases its points */
+	TimestampTz released_at;	/* when that came; -infinity when nothing is known */
+	TimestampTz deadline;		/* of one that waits: then its points die */
 } Purchase;
 
 /* Why a rule paid or not, for award(), why_not() and quote(). */
@@ -35,6 +38,10 @@ typedef enum EarnVerdict
 extern void earn_evaluate(const Source *source, const Account *account, ExprContext *context,
 						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
 						  EarnVerdict *verdicts);
+
+/* When a rule's points (NULL: those of the program's own rules) become available and die. */
+extern void earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at,
+						   AwardLot *lot);
 
 /* The same award once more, after award->breakdown has lost something to limits. */
 extern void earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Award *award);

@@ -296,6 +296,10 @@ result_type(ExpressionRole role, Oid given)
 				get_typtype(given) != TYPTYPE_BASE || OidIsValid(get_element_type(given)))
 				return InvalidOid;
 			return given;
+		case EXPRESSION_RELEASE:
+			if (given == TIMESTAMPTZOID || given == TIMESTAMPOID || given == DATEOID)
+				return TIMESTAMPTZOID;
+			return given == BOOLOID || given == UNKNOWNOID ? BOOLOID : InvalidOid;
 		case EXPRESSION_SOURCE_CONDITION:
 		case EXPRESSION_RULE_CONDITION:
 			return BOOLOID;
@@ -318,6 +322,8 @@ type_hint(ExpressionRole role)
 			return "The time of a purchase is a timestamptz, a timestamp or a date.";
 		case EXPRESSION_KEY:
 			return "A key is of a built-in type without fractions of binary floating point: cast it to text.";
+		case EXPRESSION_RELEASE:
+			return "What releases points is a boolean, or the time at which it came.";
 		case EXPRESSION_SOURCE_CONDITION:
 		case EXPRESSION_RULE_CONDITION:
 			return "A condition is a boolean.";

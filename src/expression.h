@@ -29,6 +29,7 @@ typedef enum ExpressionRole
 	EXPRESSION_OCCURRED_AT,		/* timestamptz (timestamp and date are read in TimeZone) */
 	EXPRESSION_KEY,				/* any built-in scalar type */
 	EXPRESSION_SOURCE_CONDITION,	/* boolean */
+	EXPRESSION_RELEASE,			/* boolean, or timestamptz */
 	/* over source row, earn.*, account.*, member.* */
 	EXPRESSION_RULE_CONDITION,	/* boolean */
 	EXPRESSION_BASE_POINTS,		/* numeric; earn.base is refused */

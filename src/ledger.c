@@ -200,7 +200,7 @@ ledger_settle(Account *account, TimestampTz at)
 		{
 			CHECK_FOR_INTERRUPTS();
 			settle_to(account, hold->held_until);
-			ledger_release(account, hold, hold->held_until);
+			ledger_unhold(account, hold, hold->held_until);
 		}
 		settle_to(account, at);
 	}

@@ -37,6 +37,9 @@ extern const char *const entry_kind_names[];	/* as movement.kind has them */
 #define LOT_ADJUST		'j'
 #define LOT_TRANSFER	't'
 
+/* part = award number * LOTS_AN_AWARD + lot: awards of one key are its first, what it grew by later, what was released */
+#define LOTS_AN_AWARD	64
+
 typedef struct Lot
 {
 	/* as the columns of loyalty.lot */
@@ -288,6 +291,15 @@ extern void ledger_award(Account *account, int32 source_id, char *source_key, in
 extern void ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at);
 
 /*
+ * An award whose lots wait for an event (available_at infinity) goes on, as far as it is kept, in lots of its own with
+ * these dates: `to`, one for each of `lots`, whose parts count from first_part.  Counters stay.
+ */
+extern void ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at);
+
+/* Of the lots of one purchase and account, those whose award has not gone on in another; returns how many. */
+extern int	ledger_leave_moved_on(Lot **lots, int nlots);
+
+/*
  * Take `points` from available lots in burn order, as movements of `kind` that name the redemption.  The caller has
  * settled the account and knows that enough is available.  Returns first and last entry.
  */
@@ -299,14 +311,6 @@ extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 r
  * either nothing is owed or nothing is available.
  */
 extern void ledger_pay_debts(Account *account, TimestampTz at);
-
-/*
- * Points come back to a lot that they had left, by a movement of `kind` (see Movement for the rest).  Its own owed
- * points are paid first (not under pending_only), then the lots that paid for its return have theirs back; dead points
- * stay dead.  Returns how many are alive; when all is restored, ledger_pay_debts() takes from them what is owed.
- */
-extern Points ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id,
-							 int64 origin, TimestampTz at);
 
 /* Points for no purchase. */
 extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
@@ -382,7 +386,7 @@ typedef struct Returned
 } Returned;
 
 /* All held points go back. */
-extern Returned ledger_release(Account *account, Redemption *redemption, TimestampTz at);
+extern Returned ledger_unhold(Account *account, Redemption *redemption, TimestampTz at);
 
 /* Spent points go back, in the opposite order of taking. */
 extern Returned ledger_reverse(Account *account, Redemption *redemption, Points points, TimestampTz at);

@@ -11,6 +11,14 @@
 extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at,
 						int64 redemption_id, int64 origin);
 
+/*
+ * Points come back to a lot that they had left, by a movement of `kind` (see Movement for the rest).  Its own owed
+ * points are paid first (not under pending_only), then the lots that paid for its return have theirs back; dead points
+ * stay dead.  Returns how many are alive; when all is restored, ledger_pay_debts() takes from them what is owed.
+ */
+extern Points ledger_come_back(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id,
+							   int64 origin, TimestampTz at);
+
 /* Points go back into a lot, which may have died; the movement that says why is the caller's. */
 extern void ledger_refill(Account *account, Lot *lot, Points points, TimestampTz at);
 

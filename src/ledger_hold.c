@@ -123,7 +123,7 @@ ledger_hold(Account *account, Redemption *redemption, TimestampTz at)
 }
 
 Returned
-ledger_release(Account *account, Redemption *redemption, TimestampTz at)
+ledger_unhold(Account *account, Redemption *redemption, TimestampTz at)
 {
 	Returned	returned = {0};
 
@@ -173,13 +173,13 @@ ledger_reverse(Account *account, Redemption *redemption, Points points, Timestam
 	return returned;
 }
 
-/* Into one lot, or to what had paid for its return: see ledger_restore().  What is neither alive nor dead was owed. */
+/* Into one lot, or to what had paid for its return: see ledger_come_back().  What is neither alive nor dead was owed. */
 static void
 return_to_lot(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, TimestampTz at,
 			  Returned *returned)
 {
 	int			first = account->nmovements;
-	Points		alive = ledger_restore(account, lot, points, kind, redemption_id, 0, at);
+	Points		alive = ledger_come_back(account, lot, points, kind, redemption_id, 0, at);
 	Points		dead = 0;
 
 	for (int i = first; i < account->nmovements; i++)

@@ -46,19 +46,14 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 	return breakdown_points(breakdown, kept, lot->amount);
 }
 
-void
-ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+/* The points of an award follow its kept amount.  Returns how many were taken. */
+static Points
+change_kept(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
 {
-	MemoryContext old = MemoryContextSwitchTo(account->context);
-	Numeric		former = lots[0]->kept_amount;
-	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
-	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
 	Due		   *dues = palloc(nlots * sizeof(Due));
 	Points		taken = 0;
 
 	kept = kept ? money_copy(kept) : NULL;
-	if (account->program->nlimits > 0)
-		limit_keep(account, lots[0], kept);
 	for (int i = 0; i < nlots; i++)
 	{
 		Lot		   *lot = lots[i];
@@ -77,6 +72,21 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	take_back(account, dues, nlots, at);
 	ledger_pay_debts(account, at);
 	account->changed = true;
+	return taken;
+}
+
+void
+ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		former = lots[0]->kept_amount;
+	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Points		taken;
+
+	if (account->program->nlimits > 0)
+		limit_keep(account, lots[0], kept);
+	taken = change_kept(account, lots, nlots, kept, at);
 	tier_count(account, counted_at, difference, -taken, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
@@ -198,6 +208,106 @@ take_back(Account *account, Due *dues, int n, TimestampTz at)
 			due->lot->changed = true;
 		}
 	}
+}
+
+/* ---- awards that wait ---- */
+
+/* What was taken from the lots of an award is taken from those in which it goes on, for the same shares. */
+static void
+take_again(Account *account, Lot **fresh, const Points *remaining, int n, TimestampTz at)
+{
+	Points	   *missing = palloc(n * sizeof(Points));
+
+	for (int i = 0; i < n; i++)
+	{
+		Breakdown  *breakdown = fresh[i]->breakdown ? breakdown_decode(fresh[i]->breakdown) : NULL;
+
+		missing[i] = points_subtract(fresh[i]->points, kept_points(fresh[i], breakdown, fresh[i]->kept_amount));
+	}
+	for (int payer = 0; payer < n; payer++)
+	{
+		Points		taken = points_subtract(fresh[payer]->points, remaining[payer]);
+
+		/* its own share first, then those of the others */
+		for (int i = -1; i < n; i++)
+		{
+			int			of = i < 0 ? payer : i;
+			Points		part = Min(missing[of], taken);
+			Due			due = {fresh[of], part};
+
+			take_from(account, fresh[payer], &due, at);
+			missing[of] -= part;
+			taken -= part;
+		}
+	}
+}
+
+void
+ledger_release(Account *account, Lot **lots, int nlots, int first_part, const AwardLot *to, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Numeric		kept = lots[0]->kept_amount;
+	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	Lot		  **fresh = palloc(nlots * sizeof(Lot *));
+	Points	   *remaining = palloc(nlots * sizeof(Points));
+	Points		taken;
+
+	for (int i = 0; i < nlots; i++)
+		remaining[i] = lots[i]->remaining;
+	taken = change_kept(account, lots, nlots, NULL, at);
+	for (int i = 0; i < nlots; i++)
+	{
+		const Lot  *lot = lots[i];
+
+		/* what has died stays dead */
+		fresh[i] = ledger_grant(account, lot->points, LOT_AWARD, lot->earned_at, to[i].available_at,
+								lot->expires_at > at ? to[i].expires_at : Min(lot->expires_at, to[i].expires_at), at);
+		fresh[i]->source_id = lot->source_id;
+		fresh[i]->source_key = lot->source_key;
+		fresh[i]->part = first_part + i;
+		fresh[i]->amount = lot->amount;
+		fresh[i]->kept_amount = kept;
+		fresh[i]->breakdown = lot->breakdown;
+	}
+	take_again(account, fresh, remaining, nlots, at);
+	ledger_pay_debts(account, at);
+	if (Min(lots[0]->earned_at, at) != counted_at)
+	{
+		/* a purchase that lay ahead: it counts where it is now found */
+		tier_count(account, counted_at, money_subtract(money_zero(), kept), -taken, at);
+		tier_count(account, Min(lots[0]->earned_at, at), kept, taken, at);
+		account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Has lots[i], of the lots of one purchase and account, gone on in another award? */
+static bool
+moved_on(Lot *const *lots, int nlots, int i)
+{
+	if (lots[i]->available_at != DT_NOEND || lots[i]->kept_amount != NULL)
+		return false;
+	if (money_sign(lots[i]->amount) != 0)
+		return true;
+	/* of an amount of 0 nothing is also what is left of a purchase that is cancelled */
+	for (int j = 0; j < nlots; j++)
+		if (lots[j]->part / LOTS_AN_AWARD > lots[i]->part / LOTS_AN_AWARD && money_sign(lots[j]->amount) == 0)
+			return true;
+	return false;
+}
+
+int
+ledger_leave_moved_on(Lot **lots, int nlots)
+{
+	Lot		  **left = palloc(Max(nlots, 1) * sizeof(Lot *));
+	int			n = 0;
+
+	for (int i = 0; i < nlots; i++)
+		if (!moved_on(lots, nlots, i))
+			left[n++] = lots[i];
+	memcpy(lots, left, n * sizeof(Lot *));
+	pfree(left);
+	return n;
 }
 
 /* ---- giving back ---- */
@@ -351,7 +461,7 @@ give_to_payers(Account *account, Lot *lot, Points points, bool returned, Timesta
 		}
 		else if (!returned)
 			ledger_move(account, lot, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, -part, at, 0, p.debt);
-		*alive += ledger_restore(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
+		*alive += ledger_come_back(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
 								 p.debt ? p.debt : lot->entry_no, at);
 		given += part;
 		if (!is_kept(payer))	/* it has passed points on, maybe for this lot */
@@ -379,7 +489,7 @@ give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 }
 
 Points
-ledger_restore(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
+ledger_come_back(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
 			   TimestampTz at)
 {
 	/* under pending_only what is owed was left to the member */

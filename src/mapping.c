@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "calendar.h"
 #include "errcodes.h"
 #include "fixed.h"
 #include "mapping.h"
@@ -299,6 +300,35 @@ refuse_row(const Source *source, const char *key, const char *what, const char *
 			 errhint("Correct the row, or leave it out by the source's condition.")));
 }
 
+bool
+mapping_waits(Mapping *mapping, const Source *source, TimestampTz *released_at)
+{
+	bool		isnull;
+	Datum		value;
+
+	*released_at = DT_NOBEGIN;
+	if (source->release == NULL)
+		return false;
+	value = expression_eval(source->release, mapping->context, &isnull);
+	if (isnull)
+		return true;
+	if (source->release->type == BOOLOID)
+		return !DatumGetBool(value);
+	*released_at = DatumGetTimestampTz(value);
+	return *released_at == DT_NOEND;
+}
+
+/* Until when points wait that wait. */
+static TimestampTz
+deadline(const Source *source, TimestampTz occurred_at)
+{
+	const Interval *within = source->release_within;
+
+	if (within == NULL)
+		return DT_NOEND;
+	return calendar_add(occurred_at, within->month, within->day, source->program->zone) + within->time;
+}
+
 void
 mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
 {
@@ -323,6 +353,9 @@ mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
 	if (TIMESTAMP_NOT_FINITE(purchase->occurred_at))
 		refuse_row(source, purchase->key, "an impossible time", "The time is infinite.");
 	purchase->spent = source->points_spent ? spend_read(source, mapping->context, purchase->key) : 0;
+	purchase->waits = mapping_waits(mapping, source, &purchase->released_at);
+	if (purchase->waits)
+		purchase->deadline = deadline(source, purchase->occurred_at);
 }
 
 /* ---- changes ---- */

@@ -51,6 +51,9 @@ extern bool mapping_is_return(const Source *source, const char *refund_of, Numer
 /* Amount and time of a row that counts; LY010 when NULL, not finite or out of range. */
 extern void mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase);
 
+/* Do the points of the row wait for an event that has not come?  *released_at: when it came, as far as is known. */
+extern bool mapping_waits(Mapping *mapping, const Source *source, TimestampTz *released_at);
+
 /* true when old and new row may read differently: a column that the mapping reads has changed */
 extern bool mapping_changed(const Source *source, TupleDesc desc, HeapTuple old, HeapTuple new);
 

@@ -546,7 +546,6 @@ account_of(Returns *returns, int64 member)
 	return account;
 }
 
-/* One account's items, in the order of their arrival. */
 /* One purchase that either is new or only gives back waits for budgets one by one. */
 static void
 choose_purse(Pass *pass)
@@ -560,7 +559,8 @@ choose_purse(Pass *pass)
 			only = &pass->items[i];
 			n++;
 		}
-	if (pass->rows->count == 1 && n == 1 && (only->lots.nlots == 0 || !only->counts))
+	if (pass->rows->count == 1 && n == 1 &&
+		(!only->counts || only->is_return || (only->lots.nlots == 0 && !pass->source->is_returned)))
 		limit_set_mode(pass->purse, PURSE_ONE);
 }
 
@@ -593,6 +593,7 @@ spend_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots)
 	return true;
 }
 
+/* One account's items, in the order of their arrival. */
 static void
 work_account(Pass *pass, int a, int first, int end)
 {
@@ -675,16 +676,22 @@ earn_item(void *arg, void *work)
 				  &pass->award, NULL);
 }
 
-/* A first award, or a further one for what a purchase grew by (`amount`) beyond what is stored. */
 static void
-award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Breakdown *stored, Numeric amount)
+check_award_no(Pass *pass, PostItem *item, int award_no)
 {
 	if (award_no >= AWARDS_A_KEY)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
 				 errmsg("purchase \"%s\" of source \"%s\" of program \"%s\" has been awarded too often", item->purchase.key,
 						pass->source->name, pass->source->program->name),
-				 errdetail("It has grown or changed hands %d times.", AWARDS_A_KEY)));
+				 errdetail("It has grown, was released or changed hands %d times.", AWARDS_A_KEY)));
+}
+
+/* A first award, or a further one for what a purchase grew by (`amount`) beyond what is stored. */
+static void
+award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Breakdown *stored, Numeric amount)
+{
+	check_award_no(pass, item, award_no);
 	pass->account = account;
 	pass->stored = stored;
 	pass->at = ledger_settle(account, Min(item->purchase.occurred_at, pass->statement_at));
@@ -717,6 +724,44 @@ add_stored(Breakdown *stored, const Lot *first)
 		: repalloc(stored->entries, (stored->count + more->count) * sizeof(BreakdownEntry));
 	memcpy(stored->entries + stored->count, more->entries, more->count * sizeof(BreakdownEntry));
 	stored->count += more->count;
+}
+
+/* A rule whose points lie in this lot and have a life of their own; NULL: the program's. */
+static const Rule *
+rule_of_lot(const Source *source, const Lot *lot)
+{
+	Breakdown  *breakdown = lot->breakdown ? breakdown_decode(lot->breakdown) : NULL;
+
+	for (int i = 0; breakdown && i < breakdown->count; i++)
+		for (int r = 0; r < source->nrules && breakdown->entries[i].own && breakdown->entries[i].units > 0; r++)
+			if (source->rules[r].id == breakdown->entries[i].rule)
+				return &source->rules[r];
+	return NULL;
+}
+
+/* The event has come for which the awards of a purchase wait, unless their time was up before. */
+static int
+release_awards(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, int award_no)
+{
+	TimestampTz at = ledger_settle(account, pass->statement_at);
+
+	for (int first = 0, end; first < nlots; first = end)
+	{
+		AwardLot	to[LOTS_AN_AWARD];
+		bool		alive = false;
+
+		for (end = first; end < nlots && lots[end]->part / LOTS_AN_AWARD == lots[first]->part / LOTS_AN_AWARD; end++)
+			alive |= lots[end]->available_at == DT_NOEND && lots[end]->remaining > 0 && lots[end]->expires_at > at;
+		if (!alive)
+			continue;
+		check_award_no(pass, item, award_no);
+		item->purchase.released_at = Max(item->purchase.released_at, at);
+		for (int i = first; i < end; i++)
+			earn_lot_dates(pass->source, rule_of_lot(pass->source, lots[i]), &item->purchase, at, &to[i - first]);
+		ledger_release(account, lots + first, end - first, award_no++ * LOTS_AN_AWARD, to, at);
+		pass->posted++;
+	}
+	return award_no;
 }
 
 /* The lots of the award that was just made. */
@@ -767,6 +812,8 @@ keep_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, i
 				kept = money_subtract(kept, lots[i]->amount);
 			add_stored(&stored, lots[i]);
 		}
+	if (says && pass->source->release && !item->purchase.waits)
+		award_no = release_awards(pass, account, item, lots, nlots, award_no);
 	if (says == NULL || money_sign(grown) <= 0 || strcmp(account->status, "active") != 0)
 		return;
 	award_item(pass, account, item, award_no, &stored, grown);
@@ -821,6 +868,8 @@ work_item(Pass *pass, Account *account, PostItem *item)
 		if (lot->member_id == account->member_id && lot->program_id == account->program->id)
 			own[nown++] = ledger_named_lot(account, lot);
 	}
+	if (pass->source->release)
+		nown = ledger_leave_moved_on(own, nown);
 	if (pass->source->points_spent && !spend_item(pass, account, item, own, nown))
 		return;
 	if (nown > 0)

@@ -60,7 +60,7 @@ typedef struct Leaf
 /* A row of the table as it is compared: columns of the first sort. */
 enum
 {
-	S_KEY, S_MEMBER, S_AMOUNT, S_OF_KEY, S_PLACE, S_LEAF, S_STATE, S_COLUMNS
+	S_KEY, S_MEMBER, S_AMOUNT, S_OF_KEY, S_PLACE, S_LEAF, S_STATE, S_RELEASED, S_COLUMNS
 };
 
 #define ROW_AWAY	0			/* outside of what is asked for, or of an excluded member: says only that the key is there */
@@ -412,9 +412,18 @@ begin_compare(Work *work)
 	TupleDescInitEntry(desc, S_PLACE + 1, "place", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, S_LEAF + 1, "leaf", INT4OID, -1, 0);
 	TupleDescInitEntry(desc, S_STATE + 1, "state", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, S_RELEASED + 1, "released", BOOLOID, -1, 0);
 	work->compare = tuplesort_begin_heap(desc, 1, columns, operators, collations, nulls_first, work_mem, NULL,
 										 TUPLESORT_NONE);
 	work->compare_slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+}
+
+static bool
+waits(Work *work)
+{
+	TimestampTz released_at;
+
+	return mapping_waits(work->mapping, work->source, &released_at);
 }
 
 /* RowWork: what a row says, by its key. */
@@ -460,6 +469,7 @@ compare_row(Work *work, int leaf, ItemPointer tid, HeapTuple row)
 	slot->tts_values[S_PLACE] = Int64GetDatum(((int64) ItemPointerGetBlockNumber(tid) << 16) | ItemPointerGetOffsetNumber(tid));
 	slot->tts_values[S_LEAF] = Int32GetDatum(leaf);
 	slot->tts_values[S_STATE] = Int32GetDatum(state);
+	slot->tts_values[S_RELEASED] = BoolGetDatum(source->release && state == ROW_COUNTS && !waits(work));
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(work->compare, slot);
 }
@@ -473,6 +483,7 @@ typedef struct Row
 	Numeric		amount;			/* NULL: none */
 	char	   *of_key;			/* of the purchase that it returns; NULL: it names none */
 	int			state;
+	bool		released;		/* what waited for an event may go on */
 	int			leaf;
 	ItemPointerData tid;
 } Row;
@@ -511,6 +522,7 @@ next_compare(Work *work, MemoryContext context, Row *row)
 		ItemPointerSet(&row->tid, (BlockNumber) (place >> 16), (OffsetNumber) (place & 0xFFFF));
 		row->leaf = DatumGetInt32(slot_getattr(slot, S_LEAF + 1, &isnull));
 		row->state = DatumGetInt32(slot_getattr(slot, S_STATE + 1, &isnull));
+		row->released = DatumGetBool(slot_getattr(slot, S_RELEASED + 1, &isnull));
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -639,6 +651,7 @@ sale_in_step(Work *work, char *of_key)
 			lots[nlots++] = found.lots[i];
 	if (nlots == 0)
 		return found.nlots == 0;	/* the return waits for its purchase */
+	nlots = ledger_leave_moved_on(lots, nlots);
 	refund_sort_lots(lots, nlots);
 	for (int i = 0; i < nlots; i++)
 		if (i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD)
@@ -684,6 +697,11 @@ in_step(Work *work, const Lots *group, const Row *row)
 	for (int i = 0; i < group->n; i++)
 		if (group->lots[i]->member_id == row->member)
 			own[nown++] = group->lots[i];
+	for (int i = 0; i < nown && row->released; i++)
+		if (own[i]->available_at == DT_NOEND && own[i]->remaining > 0 &&
+			own[i]->expires_at > instant_for_writing(work->source->program))
+			return false;
+	nown = ledger_leave_moved_on(own, nown);
 	for (int i = 0; i < nown; i++)
 		if (i == 0 || own[i]->part / LOTS_AN_AWARD != own[i - 1]->part / LOTS_AN_AWARD)
 			amount = money_add(amount, own[i]->amount);

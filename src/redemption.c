@@ -86,7 +86,7 @@ release(Change *change)
 	if (change->redemption->state != REDEMPTION_HELD)
 		refuse_state(change, "released");
 	find_points(change, "released");
-	change->returned = ledger_release(change->call.account, change->redemption, change->call.at);
+	change->returned = ledger_unhold(change->call.account, change->redemption, change->call.at);
 }
 
 static void

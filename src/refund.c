@@ -275,6 +275,7 @@ find_sale(Returns *returns, int64 member, int32 source_id, char *key)
 	for (int i = 0; i < found.nlots && sale.account; i++)
 		if (found.lots[i]->member_id == owner && found.lots[i]->program_id == returns->source->program->id)
 			sale.lots[sale.nlots++] = ledger_named_lot(sale.account, found.lots[i]);
+	sale.nlots = ledger_leave_moved_on(sale.lots, sale.nlots);
 	refund_sort_lots(sale.lots, sale.nlots);
 	return sale;
 }
@@ -599,8 +600,9 @@ trim_candidates(Newest *newest, Numeric amount)
 
 /*
  * Lots are read backwards in burn order, which is not the order of earning; what bounds it: a lot that has points is
- * earned before it expires, and of lots that expire together the later entry was granted later.  So what is read is
- * what expires after the purchases that are found were made: one life of points, whatever lies before.
+ * earned before it expires, and of lots that expire together the later entry was granted later (but for members into
+ * whom others were merged).  So what is read is what expires after the purchases that are found were made: one life of
+ * points, whatever lies before.
  */
 static void
 find_newest(Returns *returns, Account *account, Numeric amount, Newest *newest)
@@ -608,6 +610,7 @@ find_newest(Returns *returns, Account *account, Numeric amount, Newest *newest)
 	TimestampTz expires_at = DT_NOEND;
 	int64		entry_no = PG_INT64_MAX;
 	int			n = FIRST_PAGE;
+	bool		in_order = !config_member_absorbed(account->member_id);
 	Lot		   *lots[NEXT_PAGE];
 	int			found;
 	MemoryContext page = AllocSetContextCreate(CurrentMemoryContext, "loyalty page", ALLOCSET_DEFAULT_SIZES);
@@ -624,7 +627,7 @@ find_newest(Returns *returns, Account *account, Numeric amount, Newest *newest)
 		trim_candidates(newest, amount);
 		expires_at = last->expires_at;
 		entry_no = last->entry_no;
-		if (newest->enough && last->at < newest->rows[newest->n - 1].earned_at)
+		if (newest->enough && in_order && last->at < newest->rows[newest->n - 1].earned_at)
 			entry_no = 0;		/* no later one among those that expire with it */
 		if (newest->enough && expires_at != DT_NOBEGIN && expires_at < newest->rows[newest->n - 1].earned_at)
 		{

@@ -7,9 +7,6 @@
 
 #include "store.h"
 
-/* part = award number * LOTS_AN_AWARD + lot: awards of one key are its first and what it grew by later */
-#define LOTS_AN_AWARD	64
-
 /* A pass over rows, as far as returns need it. */
 typedef struct Returns
 {

@@ -57,8 +57,7 @@ origin_index(HeapStore *store, HeapTable *table)
 	ereport(ERROR,
 			(errcode(ERRCODE_LY_VERSION_MISMATCH),
 			 errmsg("table loyalty.movement has no index on (member_id, program_id, origin_entry_no)"),
-			 errhint("CREATE INDEX movement_origin ON loyalty.movement (member_id, program_id, origin_entry_no)"
-					 " WHERE origin_entry_no IS NOT NULL;")));
+			 errhint("Create movement_origin again, as loyalty.install() does: WHERE origin_entry_no IS NOT NULL.")));
 	return NULL;
 }
 

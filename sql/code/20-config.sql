@@ -26,7 +26,7 @@ REVOKE ALL ON FUNCTION loyalty.in_ledger(text, integer) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION loyalty.check_expression(expression text, role text, relation regclass, author regrole, what text)
 RETURNS void LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'loyalty_check_expression';
 COMMENT ON FUNCTION loyalty.check_expression(text, text, regclass, regrole, text) IS
-  'raise LY007 unless this is a good expression over rows of relation in this role: member, amount, occurred_at, key, source condition, base condition, bonus condition, base points, bonus points';
+  'raise LY007 unless this is a good expression over rows of relation in this role: member, amount, occurred_at, key, source condition, release, base condition, bonus condition, base points, bonus points';
 REVOKE ALL ON FUNCTION loyalty.check_expression(text, text, regclass, regrole, text) FROM PUBLIC;
 
 -- What the tables can already say and the engine does not do yet.  The one place to take a refusal away.
@@ -327,9 +327,14 @@ BEGIN
   END IF;
 
   PERFORM loyalty.check_spending(NEW.program, NEW.spend_step, NEW.spend_minimum, NEW.spend_maximum_share);
+  PERFORM loyalty.check_interval('release_within', NEW.release_within);
+  IF NEW.release IS NULL AND NEW.release_within IS NOT NULL THEN
+    RAISE EXCEPTION 'release_within is %, and nothing says what releases', NEW.release_within
+      USING ERRCODE = 'LY017', HINT = 'release is an SQL expression over the row, for instance the column delivered_at.';
+  END IF;
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.points_spent)
-       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.points_spent)
+    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release, NEW.points_spent)
+       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release, OLD.points_spent)
        AND (OLD.attached OR NOT NEW.attached) THEN
       NEW.author := OLD.author;
       RETURN NEW;
@@ -353,6 +358,9 @@ BEGIN
   END IF;
   IF NEW.points_spent IS NOT NULL THEN
     PERFORM loyalty.check_expression(NEW.points_spent, 'amount', NEW.relation, NEW.author, 'points_spent of ' || of_source);
+  END IF;
+  IF NEW.release IS NOT NULL THEN
+    PERFORM loyalty.check_expression(NEW.release, 'release', NEW.relation, NEW.author, 'release of ' || of_source);
   END IF;
   PERFORM loyalty.check_key(NEW.relation, NEW.key, NEW.author, 'key of ' || of_source);
   PERFORM loyalty.check_refund_of(NEW.program, NEW.name, NEW.relation, NEW.key, NEW.author, NEW.refund_of, NEW.refund_source);

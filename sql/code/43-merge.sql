@@ -6,17 +6,22 @@ CREATE OR REPLACE FUNCTION loyalty.merge_check(from_member bigint, to_member big
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  other text;
+  other name;
+  found_there boolean;
   person loyalty.member;
 BEGIN
-  SELECT c.relname INTO other FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
-  WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-    AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job}')
-  ORDER BY c.relname LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'table loyalty.% names members, and merge_members() does not know it', other
-      USING ERRCODE = 'LY014', HINT = 'A table that is not ours does not belong into schema loyalty.';
-  END IF;
+  FOR other IN
+    SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
+    WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job}')
+    ORDER BY c.relname
+  LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
+    IF found_there THEN
+      RAISE EXCEPTION 'table loyalty.% names member %, and merge_members() does not know it', other, merge_check.from_member
+        USING ERRCODE = 'LY014', HINT = 'A table that is not ours does not belong into schema loyalty.';
+    END IF;
+  END LOOP;
   IF NOT EXISTS (SELECT FROM loyalty.account a WHERE a.member_id = merge_check.from_member UNION ALL
                  SELECT FROM loyalty.member m WHERE m.member_id = merge_check.from_member UNION ALL
                  SELECT FROM loyalty.member_alias m WHERE m.member_id = merge_check.from_member) THEN

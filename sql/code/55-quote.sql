@@ -12,7 +12,7 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'Attach it by loyalty.attach(); of a partitioned table the root is attached.';
   END IF;
   RETURN QUERY
-  SELECT coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), sum(b.points::numeric), l.available_at,
+  SELECT coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), sum(b.points::numeric), CASE WHEN isfinite(l.available_at) THEN l.available_at END,
     CASE WHEN isfinite(l.expires_at) THEN l.expires_at END,
     CASE WHEN isfinite(l.expires_at) THEN loyalty.last_day(l.expires_at, p.timezone) END,
     p.name,

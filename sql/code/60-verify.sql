@@ -150,7 +150,7 @@ BEGIN
   RETURN QUERY
   SELECT 'award_kept', l.program_id, l.member_id, l.entry_no, format('kept %s of %s', coalesce(l.kept_amount::text, 'nothing'), coalesce(l.amount::text, 'no amount'))
   FROM loyalty.lot l
-  WHERE l.kind = 'a' AND (l.amount IS NULL OR l.source_key IS NULL OR (l.kept_amount IS NULL AND l.amount <> 0)
+  WHERE l.kind = 'a' AND (l.amount IS NULL OR l.source_key IS NULL OR (l.kept_amount IS NULL AND l.amount <> 0 AND l.available_at < 'infinity')
     OR (l.amount >= 0 AND (l.kept_amount < 0 OR l.kept_amount > l.amount)))
   LIMIT most;
 
@@ -172,7 +172,7 @@ BEGIN
   ), sold AS (
     SELECT l.source_id, l.source_key, l.member_id, sum(l.amount) AS amount, sum(coalesce(l.kept_amount, 0)) AS kept_amount, min(l.entry_no) AS entry_no,
       bool_or(l.kept_amount IS NOT NULL AND l.amount = 0) AS kept_nothing
-    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0
+    FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0 AND NOT (l.available_at = 'infinity' AND l.kept_amount IS NULL)
       AND EXISTS (SELECT FROM returned e WHERE e.of_source_id = l.source_id AND e.of_key = l.source_key)
     GROUP BY 1, 2, 3
   )

@@ -14,6 +14,8 @@ CREATE TABLE loyalty.source (
   condition text,
   refund_of text[],
   refund_source text,
+  release text,
+  release_within interval,
   on_delete text NOT NULL DEFAULT 'clawback' CHECK (on_delete IN ('clawback', 'keep')),
   on_error text NOT NULL DEFAULT 'fail' CHECK (on_error IN ('fail', 'skip')),
   replicated boolean NOT NULL DEFAULT false,
@@ -42,6 +44,8 @@ COMMENT ON COLUMN loyalty.source.key IS 'SQL expressions over the row that name 
 COMMENT ON COLUMN loyalty.source.condition IS 'SQL expression over the row: is it a purchase; NULL: always';
 COMMENT ON COLUMN loyalty.source.refund_of IS 'SQL expressions over the row: the key of the purchase that it returns, part by part; a row for which one is NULL names none';
 COMMENT ON COLUMN loyalty.source.refund_source IS 'loyalty.source.name of the purchases that are returned: then every row is a return; NULL: those of this table';
+COMMENT ON COLUMN loyalty.source.release IS 'SQL expression over the row, boolean or the time at which it came: until then its points wait; NULL: no award waits for an event';
+COMMENT ON COLUMN loyalty.source.release_within IS 'what waits longer than this from occurred_at on dies; NULL: it waits for ever';
 COMMENT ON COLUMN loyalty.source.on_delete IS 'deleting a row takes its points back (clawback, default) or not (keep)';
 COMMENT ON COLUMN loyalty.source.on_error IS 'a rule that fails stops the sale (fail, default), or the row goes to loyalty.review (skip)';
 COMMENT ON COLUMN loyalty.source.replicated IS 'do its triggers fire for rows that replication brings; default false';

@@ -20,6 +20,7 @@ EPOCH = datetime(1970, 1, 1)
 EPOCH_UTC = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SECOND = 1_000_000
 DAY = 86400 * SECOND
+HOLD = 900 * SECOND             # when a call does not say how long
 TOO_LONG = 0                    # control: a model in which points live so many microseconds too long is found out
 POINT = 10_000                  # of the ledger's units
 UNIT = 100_000_000              # of a rule's units in a point
@@ -215,6 +216,17 @@ class Debt:
         self.lot, self.amount, self.left = lot, amount, amount
 
 
+class Redemption:
+    """taken: [lot, points], in the order of taking; of points so many are held or spent still."""
+    __slots__ = ('points', 'taken', 'state', 'key', 'at', 'until')
+
+    def __init__(self, points, state, key, at, until):
+        self.points, self.state, self.key, self.at, self.until, self.taken = points, state, key, at, until, []
+
+    def left(self):
+        return sum(part for _, part in self.taken)
+
+
 class Award:
     """What a purchase has earned at once: its shares, in order, and the lots they lie in."""
     __slots__ = ('amount', 'kept', 'shares', 'lots', 'counted_at', 'mode', 'step')
@@ -244,7 +256,7 @@ class Account:
         self.spend = defaultdict(int)           # by first instant of a period
         self.earned = defaultdict(int)
         self.debts = []                         # oldest first
-        self.redemptions = []                   # [points, state, key, at]
+        self.redemptions = []
         self.requests = {}                      # key -> (call, arguments, answer)
         self.changes = []                       # of tier: (at, from, to, held until, reason)
         self.tier = self.lowest = program.tier_for(0, 0)
@@ -335,16 +347,20 @@ class Account:
         if at <= self.settled_at:
             return self.settled_at
         if undo is not None:
-            undo.append((self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes), list(self.live),
-                         [(lot, lot.remaining, dict(lot.moves)) for lot in self.live],
-                         [(debt, debt.left, len(debt.lot.payments)) for debt in self.debts]))
-        while self.debt():
-            # what becomes available pays at its own instant, in the order of time
-            release = min((lot.available_at for lot in self.live if self.settled_at < lot.available_at < lot.expires_at), default=FOREVER)
-            if release > at:
+            undo.append(self.picture())
+        while True:
+            # holds lapse, and what becomes available pays debts, each at its own instant and in the order of time
+            hold = min((hold for hold in self.holds()), key=lambda hold: hold.until, default=None)
+            release = FOREVER
+            if self.debt():
+                release = min((lot.available_at for lot in self.live if self.settled_at < lot.available_at < lot.expires_at), default=FOREVER)
+            event = min(release, hold.until if hold else FOREVER)
+            if event > at:
                 break
-            self.bury(release)
-            self.settled_at = release
+            self.bury(event)
+            self.settled_at = event
+            if hold and hold.until == event:
+                self.release(hold)
             self.pay_debts()
         self.bury(at)
         while self.tier_until <= at:
@@ -354,17 +370,26 @@ class Account:
         self.settled_at = at
         return at
 
+    def picture(self):
+        lots = {id(lot): lot for lot in self.live}
+        lots.update((id(lot), lot) for hold in self.holds() for lot, _ in hold.taken)
+        return (self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes), list(self.live),
+                [(lot, lot.remaining, lot.owed, lot.dead, lot.open, dict(lot.moves)) for lot in lots.values()],
+                [(debt, debt.left, len(debt.lot.payments)) for debt in self.debts],
+                [(hold, [list(part) for part in hold.taken]) for hold in self.holds()])
+
     def put_back(self, undo):
         if undo:
-            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, lots, debts = undo[0]
+            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, lots, debts, holds = undo[0]
             del self.changes[changes:]
-            for lot, remaining, moves in lots:
-                lot.dead, lot.open, lot.remaining = False, True, remaining
+            for lot, lot.remaining, lot.owed, lot.dead, lot.open, moves in lots:
                 lot.moves.clear()
                 lot.moves.update(moves)
             for debt, left, payments in debts:
                 debt.left = left
                 del debt.lot.payments[payments:]
+            for hold, hold.taken in holds:
+                hold.state = 'held'
 
     def bury(self, at):
         for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
@@ -386,8 +411,11 @@ class Account:
     def pending(self):
         return sum(lot.remaining for lot in self.live if lot.available_at > self.settled_at)
 
+    def holds(self):
+        return [redemption for redemption in self.redemptions if redemption.state == 'held']
+
     def held(self):
-        return 0
+        return sum(hold.left() for hold in self.holds())
 
     def debt(self):
         return sum(debt.left for debt in self.debts)
@@ -440,10 +468,48 @@ class Account:
             if lot.available_at <= self.settled_at:
                 part = min(lot.remaining, points)
                 self.change_lot(lot, -part, kind)
-                taken.append((lot, part))
+                taken.append([lot, part])
                 points -= part
         assert points == 0
         return taken
+
+    # -- redemptions
+
+    def bring_back(self, redemption, points, kind):
+        """The last taken first, each to its own lot.  How many are alive, and how many dead."""
+        alive = dead = 0
+        while points:
+            taken = redemption.taken[-1]
+            lot = taken[0]
+            part = min(points, taken[1])
+            taken[1] -= part
+            points -= part
+            if taken[1] == 0:
+                redemption.taken.pop()
+            died = lot.moves['expire']
+            alive += self.restore(lot, part, kind)
+            dead += died - lot.moves['expire']
+        return alive, dead
+
+    def capture(self, hold, points):
+        self.bring_back(hold, hold.left() - points, 'hold')
+        for lot, part in hold.taken:
+            lot.moves['hold'] += part
+            lot.moves['redeem'] -= part
+        hold.state = 'captured'
+        self.pay_debts()
+
+    def release(self, hold):
+        self.bring_back(hold, hold.left(), 'hold')
+        hold.state = 'released'
+        self.pay_debts()
+
+    def reverse(self, redemption, points):
+        back = self.bring_back(redemption, points, 'restore')
+        if not redemption.taken:
+            redemption.state = 'reversed'
+        self.pay_debts()
+        return back
 
     # -- purchases
 
@@ -584,14 +650,34 @@ class Account:
             self.change_lot(lot, points, 'clawback')
 
     def restore(self, lot, points, kind):
-        """To a lot; what it owes is paid first."""
+        """To a lot: of one of which something was returned, what it owes is paid first, and then those who paid in its
+        place.  How many live in the end."""
         owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
         lot.owed -= owed
+        lot.moves[kind] += points
         lot.moves['clawback'] -= owed
-        lot.moves[kind] += owed
-        if points > owed:
-            self.change_lot(lot, points - owed, kind)
-        return 0 if lot.dead else points - owed
+        points -= owed
+        alive = 0
+        returned = lot.award and lot.award.kept != lot.award.amount
+        while points and returned:
+            payment = next((payment for payment in reversed(lot.payments) if payment[0] is not lot), None)
+            if payment is None:
+                break
+            payer, paid, debt = payment
+            part = min(paid, points)
+            points -= part
+            payment[1] -= part
+            if payment[1] == 0:
+                lot.payments.remove(payment)
+            if debt:
+                lot.payments.append([lot, part, debt])
+            way = 'repay' if debt else 'clawback'
+            lot.moves[way] -= part
+            alive += self.restore(payer, part, way)
+        if points:
+            lot.moves[kind] -= points
+            self.change_lot(lot, points, kind)
+        return alive if lot.dead else alive + points
 
     def pay_debts(self):
         """While something is owed, nothing is available."""
@@ -752,7 +838,7 @@ class Shop:
         if account.debt() or account.available() < points:
             raise Refused('LY001')
 
-    def redeem(self, member, points, reward, quantity, key):
+    def redeem(self, member, points, reward, quantity, hold, key):
         if points is not None:
             self.check_points(points)
             if points < 0:
@@ -767,10 +853,44 @@ class Shop:
                     raise Refused('LY005')
                 cost = self.program.rewards[reward] * quantity
             self.check_available(account, cost)
-            account.burn(cost, 'redeem')
-            account.redemptions.append([cost, 'captured', key, account.settled_at])
-            return [cost, 'captured']
-        return self.request(member, 'redeem', (points, reward, quantity), key, work)
+            at = account.settled_at
+            redemption = Redemption(cost, 'captured' if hold is None else 'held', key, at, None if hold is None else at + (hold or HOLD))
+            redemption.taken = account.burn(cost, 'redeem' if hold is None else 'hold')
+            account.redemptions.append(redemption)
+            return redemption
+        redemption = self.request(member, 'redeem', (points, reward, quantity, HOLD if hold == 0 else hold), key, work)
+        if redemption.state == 'held':
+            self.accounts[member].settle(self.now)      # an old one is answered as it is now: it may have lapsed
+        return [redemption.points, redemption.state]
+
+    def change_redemption(self, member, n, what, points, key):
+        """Capture, release or reverse the member's nth redemption."""
+        account = self.accounts.get(member)
+        if account is None or n >= len(account.redemptions):
+            raise Refused('LY017')
+
+        def work(account):
+            redemption = account.redemptions[n]
+            if redemption.state != ('captured' if what == 'reverse' else 'held'):
+                raise Refused('LY006')
+            if what == 'capture' and account.status != 'active':
+                raise Refused('LY009')
+            if points is not None:
+                self.check_points(points)
+                if points < 0:
+                    raise Refused('LY017')
+            about = redemption.left() if points is None else points
+            if about > redemption.left():
+                raise Refused('LY006')
+            if what == 'reverse':
+                alive, dead = account.reverse(redemption, about)
+                return [about, redemption.state, alive, dead]
+            if what == 'capture':
+                account.capture(redemption, about)
+            else:
+                account.release(redemption)
+            return [about, redemption.state]
+        return self.request(member, what, (n, points), key, work)
 
     def adjust(self, member, points, key, expires_at, available_at, counts):
         self.check_points(points)

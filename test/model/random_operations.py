@@ -182,8 +182,9 @@ CREATE FUNCTION world.state(members bigint[]) RETURNS SETOF text LANGUAGE sql ST
     SELECT member_id, 3, change_no, concat_ws('|', 'tier', member_id, extract(epoch FROM at), coalesce(world.tier(from_tier_id), '-'), coalesce(world.tier(to_tier_id), '-'),
       extract(epoch FROM held_until), reason) FROM loyalty.tier_change WHERE member_id = ANY (members)
     UNION ALL
-    SELECT member_id, 4, redemption_id, concat_ws('|', 'redemption', member_id, points, state, coalesce(key, '-'), extract(epoch FROM at))
-    FROM loyalty.redemption WHERE member_id = ANY (members)
+    SELECT member_id, 4, redemption_id, concat_ws('|', 'redemption', member_id, points,
+      coalesce(to_jsonb(r)->>'taken', points::text), state, coalesce(key, '-'), extract(epoch FROM at), extract(epoch FROM held_until))
+    FROM loyalty.redemption r WHERE member_id = ANY (members)
     UNION ALL
     SELECT member_id, 5, entry_no, concat_ws('|', 'debt', member_id, amount, left_over) FROM loyalty.debt WHERE member_id = ANY (members)
   ) s ORDER BY member_id, part, no $$;
@@ -233,8 +234,8 @@ def state(shop, members):
                                    decimal(award.kept, 2) if award and award.kept is not None else '-'] + ([moves] if moves else [])))
         for at, old, new, until, reason in account.changes:
             lines.append('|'.join(['tier', str(member), epoch(at), tier(old), tier(new), epoch(until), reason]))
-        for cost, its_state, key, at in account.redemptions:
-            lines.append('|'.join(['redemption', str(member), str(cost), its_state, key or '-', epoch(at)]))
+        for r in account.redemptions:
+            lines.append('|'.join(['redemption', str(member), str(r.points), str(r.left()), r.state, r.key or '-', epoch(r.at)] + ([epoch(r.until)] if r.until else [])))
         for debt in account.debts:
             lines.append('|'.join(['debt', str(member), str(debt.amount), str(debt.left)]))
     return lines
@@ -323,7 +324,7 @@ class Maker:
         if account is None:
             return None
         lots = self.rng.sample(account.live, min(3, len(account.live)))
-        edges = [account.tier_until, account.period[1]] + [lot.expires_at for lot in lots] + [lot.available_at for lot in lots]
+        edges = [account.tier_until, account.period[1]] + [hold.until for hold in account.holds()] + [lot.expires_at for lot in lots] + [lot.available_at for lot in lots]
         edges = [at for at in edges if self.shop.now < at < self.shop.now + 40 * DAY]
         return self.rng.choice(edges) - self.rng.choice([0, 0, 1]) if edges else None
 
@@ -515,21 +516,66 @@ class Delete(Operation):
         return rows_members(shop, keys)
 
 
+HOLDS = [None, None, None, 0, 3600 * SECOND, 40 * HOUR, 29 * DAY]
+
+
 class Redeem(Operation):
     weight = 10
 
     def make(maker):
         member = maker.member()
+        hold = maker.rng.choice(HOLDS)
         if maker.rng.random() < 0.2:
-            return (member, None, maker.rng.choice(['cup', 'pen', 'pen', 'nothing']), maker.rng.randint(1, 3), maker.key())
-        return (member, maker.points(member), None, 1, maker.key())
+            return (member, None, maker.rng.choice(['cup', 'pen', 'pen', 'nothing']), maker.rng.randint(1, 3), hold, maker.key())
+        return (member, maker.points(member), None, 1, hold, maker.key())
 
-    def do(shop, member, what, reward, quantity, key):
-        return shop.redeem(member, what, reward, quantity, key)
+    def do(shop, *args):
+        return shop.redeem(*args)
 
-    def sql(member, what, reward, quantity, key):
+    def sql(member, what, reward, quantity, hold, key):
         what = f'points => {points(what)}' if what is not None else f"reward => '{reward}', quantity => {quantity}"
-        return f"SELECT (points * 10000)::bigint, state FROM loyalty.redeem({member}, {what}, program => 'w', key => {text(key)})"
+        hold = '' if hold is None else f", hold => '{hold // SECOND} seconds'"
+        return f"SELECT (points * 10000)::bigint, state FROM loyalty.redeem({member}, {what}, program => 'w', key => {text(key)}{hold})"
+
+
+class Capture(Operation):
+    """A member's redemptions are numbered, for the model and for SQL."""
+    weight = 4
+    what = 'capture'
+    state = 'held'
+
+    @classmethod
+    def make(cls, maker):
+        rng = maker.rng
+        account = maker.shop.accounts.get(maker.member())
+        if account is None or not account.redemptions:
+            return None
+        fitting = [n for n, r in enumerate(account.redemptions) if r.state == cls.state]
+        n = rng.choice(fitting) if fitting and rng.random() < 0.9 else rng.randrange(len(account.redemptions))
+        left = account.redemptions[n].left()
+        step = maker.shop.program.step
+        part = None if cls.what == 'release' or rng.random() < 0.4 else rng.choice([left, left + step, rng.randint(0, left // step) * step])
+        return (account.member, n, cls.what, part, maker.key())
+
+    def do(shop, *args):
+        return shop.change_redemption(*args)
+
+    def sql(member, n, what, part, key):
+        its_id = f'(SELECT redemption_id FROM loyalty.redemption WHERE member_id = {member} ORDER BY redemption_id OFFSET {n} LIMIT 1)'
+        part = '' if part is None else f'points => {points(part)}, '
+        more = ', (alive * 10000)::bigint, (dead * 10000)::bigint' if what == 'reverse' else ''
+        return f"SELECT (points * 10000)::bigint, state{more} FROM loyalty.{what}({member}, {its_id}, {part}key => {text(key)})"
+
+
+class Release(Capture):
+    weight = 2
+    what = 'release'
+
+
+class Reverse(Capture):
+    weight = 4
+    what = 'reverse'
+    state = 'captured'
 
 
 class Adjust(Operation):
@@ -564,17 +610,28 @@ class Retry(Operation):
         if maker.rng.random() < 0.7:
             return (member, key, call, arguments)
         other = list(arguments)
+        step = maker.shop.program.step
+        if maker.rng.random() < 0.3 or call not in ('redeem', 'adjust'):
+            return (member, key, 'adjust', (3 * step, None, None, False))
+        other[0] = (other[0] or 0) + step
         if call == 'redeem':
-            other[0] = (other[0] or 0) + maker.shop.program.step
-            return (member, key, 'redeem', (other[0], None, 1)) if maker.rng.random() < 0.7 else (member, key, 'adjust', (maker.shop.program.step, None, None, False))
-        other[0] += maker.shop.program.step
-        return (member, key, 'adjust', tuple(other)) if other[0] else None
+            other[1:3] = None, 1
+        return (member, key, call, tuple(other)) if other[0] else None
 
-    def do(shop, member, key, call, arguments):
-        return Redeem.do(shop, member, *arguments, key) if call == 'redeem' else Adjust.do(shop, member, arguments[0], key, *arguments[1:])
+    def call(member, key, call, arguments):
+        if call == 'redeem':
+            return Redeem, (member, *arguments, key)
+        if call == 'adjust':
+            return Adjust, (member, arguments[0], key, *arguments[1:])
+        return Capture, (member, arguments[0], call, arguments[1], key)
 
-    def sql(member, key, call, arguments):
-        return Redeem.sql(member, *arguments, key) if call == 'redeem' else Adjust.sql(member, arguments[0], key, *arguments[1:])
+    def do(shop, *args):
+        kind, its = Retry.call(*args)
+        return kind.do(shop, *its)
+
+    def sql(*args):
+        kind, its = Retry.call(*args)
+        return kind.sql(*its)
 
 
 class Enroll(Operation):
@@ -644,7 +701,7 @@ class Maintain(Operation):
         return set(shop.accounts)
 
 
-OPERATIONS = [Clock, Insert, Again, Amount, Condition, Whose, Anything, Several, Key, Delete, Redeem, Adjust, Retry, Enroll, Block, Unblock,
+OPERATIONS = [Clock, Insert, Again, Amount, Condition, Whose, Anything, Several, Key, Delete, Redeem, Capture, Release, Reverse, Adjust, Retry, Enroll, Block, Unblock,
               Balance, Maintain]
 
 
@@ -657,28 +714,24 @@ class World:
         self.program = a_program(self.rng)
         self.members = list(range(1, self.rng.choice([3, 8, 15]) + 1))
         self.start = START + self.rng.randint(0, 300 * DAY)
+        self.made = []
 
-    def operations(self, n):
-        """Make up n operations, by living through them."""
-        shop = Shop(self.program, self.start)
+    def make_up(self, shop, n):
+        """n operations one by one, each when the one before has been done."""
         maker = Maker(self.rng, shop, self.members)
-        made = []
         weights = [kind.weight for kind in OPERATIONS]
-        while len(made) < n:
+        while len(self.made) < n:
             kind = self.rng.choices(OPERATIONS, weights)[0]
             args = kind.make(maker)
-            if args is None:
-                continue
-            made.append((kind, args))
-            try:
-                kind.do(shop, *args)
-            except Refused:
-                pass
-        return made
+            if args is not None:
+                self.made.append((kind, args))
+                yield kind, args
 
     def script(self, operations, every, store, tamper=None):
-        """(SQL, what it must print, for each line the operation it belongs to)."""
+        """(SQL, what it must print) of these operations, or of so many that are made up (self.made) meanwhile."""
         shop = Shop(self.program, self.start)
+        if isinstance(operations, int):
+            operations = self.make_up(shop, operations)
         sql = [f'SET loyalty.store = {store};', "SET TimeZone = 'UTC';", 'SET client_min_messages = warning;', CLEAN_SQL, *program_sql(self.program),
                f'SET loyalty.now = {instant(self.start)};']
         expected = []
@@ -746,6 +799,12 @@ def run_script(database, script, expected, keep=None):
 def prepare(database):
     subprocess.run(['psql', '-Xq', '-d', 'postgres', '-c', f'CREATE DATABASE {database}'], check=True)
     subprocess.run(['psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', database, '-c', STATE_SQL], check=True, stdout=subprocess.DEVNULL)
+
+
+def has_holds(database):
+    """Are capture, release and reverse there?"""
+    return subprocess.run(['psql', '-XqAt', '-d', database, '-c', "SELECT to_regproc('loyalty.capture') IS NOT NULL"],
+                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip() == 't'
 
 
 def touching(world, operations, member):
@@ -822,6 +881,10 @@ def main():
     for job in range(options.jobs):
         prepare(f'{options.database}_{job}')
         databases.put(f'{options.database}_{job}')
+    if not has_holds(f'{options.database}_0'):
+        HOLDS[:] = [None]
+        for kind in (Capture, Release, Reverse):
+            OPERATIONS.remove(kind)
     total = failures = 0
     with multiprocessing.Pool(options.jobs, take_database, (databases,)) as pool:
         for count, report in pool.imap(run_world, [(options, number) for number in numbers]):
@@ -844,8 +907,9 @@ def run_world(job):
     world = World(options.seed, number)
     store = options.store or ('sql' if number % 4 == 3 else 'heap')
     every = options.every or (1 if number % 20 == 0 else 250)
-    operations = world.operations(min(options.each, 1000) if every == 1 and not options.every else options.each)
-    difference = run_script(its_database, *world.script(operations, every, store, options.tamper))
+    each = min(options.each, 1000) if every == 1 and not options.every else options.each
+    difference = run_script(its_database, *world.script(each, every, store, options.tamper))
+    operations = world.made
     if difference is None:
         return len(operations), None
     report = [f'world {number} of seed {options.seed}, store {store}, differs at operation {difference[0]} of {len(operations)}:', *difference[1],

@@ -11,6 +11,7 @@ The statements print one line for each step after which the ledger says somethin
   first   debts are repaid by the latest, not by the oldest
   release what becomes available while something is owed stays the member's
 """
+import copy
 import random
 import sys
 from datetime import datetime, timedelta, timezone
@@ -70,6 +71,12 @@ class Account:
 
     def figures(self):
         return (sum(l.left for l in self.alive()), sum(l.left for l in self.alive(True)), self.debt(), sum(l.owed for l in self.lots))
+
+    def at(self, at):
+        """as it is then, without having been touched"""
+        then = copy.deepcopy(self) if self.debt() and at > self.settled else copy.copy(self)
+        then.settle(at)
+        return then
 
     def settle(self, at):
         while self.debt() and at > self.settled and mistake != 'release':
@@ -231,6 +238,12 @@ def instant(at):
     return at.strftime('%Y-%m-%d %H:%M:%S+00')
 
 
+def settle_all():
+    out.append('SELECT settle_all();')
+    for a in accounts.values():
+        a.settle(now)
+
+
 def worked(changes):
     """(member, key, counts, total, kind, at) in the order of a statement's pass"""
     for program in PROGRAMS:
@@ -266,6 +279,8 @@ def write(ids):
             changes.append((old[0], i, False, Fraction(0), None, None))
         changes.append((new[0], i, new[2], new[1], new[3], new[4]))
         values.append("(%d, %d, %s, %s, '%s', '%s')" % (i, new[0], float(new[1]), new[2], new[3], instant(new[4])))
+    if any(rows[i][4] < now for i in ids):
+        settle_all()           # a late row is worked at the account's own instant
     out.append('INSERT INTO sale AS s VALUES ' + ', '.join(values) + ' ON CONFLICT (id) DO UPDATE SET'
                ' who = EXCLUDED.who, total = EXCLUDED.total, ok = EXCLUDED.ok, kind = EXCLUDED.kind, at = EXCLUDED.at;')
     worked(changes)
@@ -296,6 +311,7 @@ def call():
 def state(program, member):
     """which points are alive, and what is left of which debt"""
     a = accounts[program, member]
+    a.settle(now)
     return '%s %d:%s;%s' % (program, member, ''.join(' %d until %s' % (l.left, instant(l.expires)) for l in sorted(a.lots, key=lambda l: l.place) if l.left and l.expires > now),
                             ''.join(' %d of %d' % (d[1], d[2]) for d in a.debts if d[1]))
 
@@ -304,9 +320,9 @@ def check(n):
     """every account as it is now"""
     expected = []
     for (program, member), a in sorted(accounts.items()):
-        a.settle(now)
-        expected.append('%s %d: %d %d %d %d' % ((program, member) + a.figures()))
-        if a.figures()[0] and a.figures()[2] and mistake != 'release':
+        figures = a.at(now).figures()
+        expected.append('%s %d: %d %d %d %d' % ((program, member) + figures))
+        if figures[0] and figures[2] and mistake != 'release':
             sys.exit('the model is wrong: something is available beside a debt')
     out.append("SELECT wrong(%d, '%s', '%s');" % (n, ', '.join(expected), ', '.join(state(*k) for k in sorted(accounts)) if n % 5 == 0 else ''))
 
@@ -333,12 +349,16 @@ EXCEPTION WHEN SQLSTATE 'LY001' THEN
   IF good THEN RETURN NEXT format('%s: %s', command, SQLERRM); END IF;
 END $$;
 CREATE FUNCTION instant(at timestamptz) RETURNS text LANGUAGE sql AS $$ SELECT to_char(at, 'YYYY-MM-DD HH24:MI:SS+00') $$;
+CREATE FUNCTION settle_all() RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM loyalty.block(a.member_id, p.name), loyalty.unblock(a.member_id, p.name) FROM loyalty.account a JOIN loyalty.program p ON p.id = a.program_id;
+END $$;
 CREATE FUNCTION wrong(step int, expected text, state text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
   found_ones text;
 BEGIN
   IF state <> '' THEN
-    PERFORM loyalty.settle_batch(-1, 0, 1000);
+    PERFORM settle_all();
     SELECT string_agg(format('%s %s:%s;%s', p.name, a.member_id,
         (SELECT string_agg(format(' %s until %s', trim_scale(l.remaining * 0.0001), instant(l.expires_at)), '' ORDER BY l.expires_at, l.entry_no) FROM loyalty.lot l
          WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at > loyalty.instant()),

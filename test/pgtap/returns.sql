@@ -146,6 +146,9 @@ UPDATE shop.sale SET paid = true WHERE id = 24;
 SELECT shop.all_have(19, '100 0 0 100', '0 0 0 0', '0 0 0 0', 'A spent, B paid for it, B returned, A back: what A gets back pays what B owes');
 SELECT shop.all_law(19, 100, 'one of two is there');
 
+-- buy, burn, return, reverse: stands here with reverse(); expected for 100 bought and burned, returned, reversed:
+-- '100 0 0 100' under pending_only, '0 0 0 0' under to_zero and debt, and the law says 0
+
 -- debts: nothing can be spent, and what becomes available pays at its instant
 INSERT INTO shop.sale VALUES (26, 20, 100, '2024-06-01', 'base'), (27, 20, 60, '2024-06-01', 'pending');
 SELECT shop.burn('debt', 20, 100);

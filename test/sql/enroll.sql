@@ -69,6 +69,14 @@ INSERT INTO sale VALUES (20, 1, 5, '2024-02-20');
 SELECT program, status, round(available) AS available FROM accounts WHERE member_id = 1 ORDER BY 1;
 SELECT points FROM loyalty.redeem(1, points => 1, program => 'closed');
 \echo :LAST_ERROR_SQLSTATE
+-- it can be corrected, by hand and by returns, which take what there is; each with who and as which role
+SELECT points FROM loyalty.adjust(1, 3, 'found out', 'closed');
+SELECT points FROM loyalty.adjust(1, -1, 'and back', 'closed');
+UPDATE sale SET total = 15 WHERE id = 2;
+SELECT round(available) AS available FROM accounts WHERE member_id = 1 AND program = 'closed';
+UPDATE sale SET total = 25 WHERE id = 2;
+SELECT round(available) AS available FROM accounts WHERE member_id = 1 AND program = 'closed';
+SELECT action, points / 10000 AS points, reason, by = session_user AS me, set_role = current_user AS as_me, at IS NOT NULL AS dated FROM loyalty.intervention WHERE member_id = 1 ORDER BY entry_no;
 SELECT loyalty.unblock(1, 'closed', 'a mistake'), loyalty.unblock(1, 'closed');
 SELECT points FROM loyalty.redeem(1, points => 1, program => 'closed');
 SELECT loyalty.block(99, 'closed');

@@ -175,6 +175,7 @@ SELECT * FROM loyalty.merge_members(3, 4, 'x');
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
 CREATE TABLE loyalty.strange (member_id bigint);
+INSERT INTO loyalty.strange VALUES (3);
 SELECT * FROM loyalty.merge_members(3, 4, 'x');
 \echo :LAST_ERROR_SQLSTATE
 ROLLBACK;

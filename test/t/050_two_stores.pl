@@ -240,6 +240,12 @@ sub call
 		"SELECT * FROM loyalty.reverse($member, " . redemption($member, 'captured') . (rand() < 0.6 ? ', points => ' . between(1, 15) : '') . "$key)",
 		"SELECT * FROM loyalty.adjust($member, " . between(-30, 80) . ", 'test', program => $program$key" . pick('', ', counts_for_tier => true', ', available_at => ' . instant($day + 4), ', expires_at => ' . instant($day + 9)) . ')',
 		"SELECT * FROM loyalty.enroll($member, $program" . pick('', ', at => ' . when(), ", attributes => '{\"vip\": \"yes\"}'") . ')',
+		"SELECT * FROM loyalty.transfer($member, " . between(1, 80) . ", " . between(1, 25) . ", program => $program$key)",
+		"SELECT * FROM loyalty.change_expiry($member, " . instant($day + between(-1, 90)) . ", 'test', program => $program$key)",
+		"SELECT * FROM loyalty.change_expiry($member, " . pick("'infinity'", instant($day + 30)) . ", 'test', ARRAY[" . between(1, 40) . ", " . between(1, 40) . "], program => $program$key)",
+		"INSERT INTO loyalty.opening_balance (member_id, program, points, key) VALUES ($member, $program, " . between(0, 90) . ", 'k" . between(1, 9) . "')",
+		rand() < 0.3 ? "SELECT * FROM loyalty.merge_members($member, " . between(1, 80) . ", 'test')" : "SELECT loyalty.add_alias($member, 'name " . between(1, 60) . "')",
+		"SELECT * FROM loyalty.explain($member, $program)",
 		"SELECT loyalty.block($member, $program)",
 		"SELECT loyalty.unblock($member, $program)", "SELECT loyalty.unblock($member, $program)",
 		"SELECT * FROM loyalty.balance($member, $program)",
@@ -336,7 +342,7 @@ sub ledger
 {
 	my ($database) = @_;
 	my %rows;
-	for my $table (qw(account lot movement refund debt tier_change redemption request review member member_alias))
+	for my $table (qw(account lot movement refund debt tier_change redemption request review member member_alias lot_origin intervention))
 	{
 		$rows{$table} = $node->safe_psql($database, qq{
 			SET TimeZone = 'UTC';
@@ -395,7 +401,7 @@ cmp_ok($lines{lot}, '>', 5000, 'big statements were among them');
 my %errors;
 $errors{$1}++ while $heap_output =~ /ERROR:  (\w{5})\b/g;
 note('errors: ' . join(', ', map { "$_ $errors{$_}" } sort keys %errors));
-cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt refund tier_change redemption request review);
+cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt refund tier_change redemption request review lot_origin intervention);
 is($node->safe_psql('by_choice', q{SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FROM shop.fired WHERE operation = 'INSERT'}),
 	'account debt lot movement redemption refund request tier_change', 'triggers on the tables fired: SQL was chosen');
 my ($code, undef, $complaint) = $node->psql('by_choice', "SET loyalty.store = heap; INSERT INTO shop.sale VALUES (-1, 1, 1, 'x', true, now())");
