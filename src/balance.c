@@ -188,8 +188,8 @@ loyalty_due_movements(PG_FUNCTION_ARGS)
 		for (int i = 0; i < reading.account->nmovements; i++)
 		{
 			const Movement *m = &reading.account->movements[i];
-			Datum		values[7];
-			bool		nulls[7] = {0};
+			Datum		values[8];
+			bool		nulls[8] = {0};
 
 			values[0] = TimestampTzGetDatum(m->at);
 			values[1] = CStringGetTextDatum(entry_kind_names[m->kind]);
@@ -200,6 +200,7 @@ loyalty_due_movements(PG_FUNCTION_ARGS)
 			nulls[5] = m->redemption_id == 0;
 			values[6] = Int64GetDatum(m->origin_entry_no);
 			nulls[6] = m->origin_entry_no == 0;
+			values[7] = Int64GetDatum(m->entry_no);
 			tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		}
 	}

@@ -1,6 +1,6 @@
 /*
  * burn.c
- *	  redeem(): points for a reward, or for nothing in particular.
+ *	  redeem(): points for a reward, or for nothing in particular, at once or reserved.
  *
  * Order of a call, which gives every retry the same answer:
  * 1. arguments that are wrong whatever the member has;
@@ -11,11 +11,14 @@
 #include "postgres.h"
 
 #include "common/int.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "calendar.h"
 #include "call.h"
 #include "errcodes.h"
+#include "fixed.h"
 #include "stock.h"
 
 PG_FUNCTION_INFO_V1(loyalty_redeem);
@@ -29,7 +32,20 @@ typedef struct Redeem
 	int32		quantity;
 	char	   *key;
 	char	   *reason;
+	Interval   *hold;			/* NULL: at once */
 } Redeem;
+
+#define HOLD_DAYS_LIMIT 30
+#define HOLD_DEFAULT (15 * USECS_PER_MINUTE)
+
+static void
+refuse_long_hold(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
+			 errmsg("hold is too long"),
+			 errdetail("Points can be held for %d days at most.", HOLD_DAYS_LIMIT)));
+}
 
 static void
 refuse_argument(const char *what, const char *hint)
@@ -38,6 +54,39 @@ refuse_argument(const char *what, const char *hint)
 			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
 			 errmsg_internal("%s", what),
 			 errhint("%s", hint)));
+}
+
+/* How long to hold; nothing: as long as by default.  Its end is judged when it is known. */
+static Interval *
+read_hold(const Interval *given)
+{
+	Interval   *hold = palloc(sizeof(Interval));
+
+	*hold = *given;
+	if (hold->month == 0 && hold->day == 0 && hold->time == 0)
+		hold->time = HOLD_DEFAULT;
+	if (hold->month < 0 || hold->day < 0 || hold->time < 0)
+		refuse_argument("hold is negative", "It says how long the points are reserved, 15 minutes for instance.");
+	if (hold->month > HOLD_DAYS_LIMIT || hold->day > HOLD_DAYS_LIMIT || hold->time > HOLD_DAYS_LIMIT * USECS_PER_DAY)
+		refuse_long_hold();
+	return hold;
+}
+
+/* The same for every way in which the same length is written. */
+static const char *
+hold_text(const Interval *hold)
+{
+	StringInfoData text;
+
+	if (hold == NULL)
+		return NULL;
+	initStringInfo(&text);
+	if (hold->month)
+		appendStringInfo(&text, "%d months ", hold->month);
+	if (hold->day)
+		appendStringInfo(&text, "%d days ", hold->day);
+	appendStringInfo(&text, "%s seconds", fixed_to_text(hold->time, 6));
+	return text.data;
 }
 
 static void
@@ -50,11 +99,7 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
 	redeem->quantity = PG_ARGISNULL(3) ? 1 : PG_GETARG_INT32(3);
 	redeem->key = call_text(fcinfo, 5);
 	redeem->reason = call_text(fcinfo, 7);
-	if (!PG_ARGISNULL(6))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"hold\" is not available in this version"),
-				 errhint("Leave hold out: the points are taken at once.")));
+	redeem->hold = PG_ARGISNULL(6) ? NULL : read_hold(PG_GETARG_INTERVAL_P(6));
 	if ((redeem->reward == NULL) == (points == NULL))
 		refuse_argument(points ? "both reward and points are given" : "neither reward nor points is given",
 						"Name a reward, or say how many points.");
@@ -97,10 +142,22 @@ find_reward(const Program *program, const Redeem *redeem, TimestampTz at, Points
 	return reward;
 }
 
-static void
-burn(Call *call, const Redeem *redeem, Redemption *redemption)
+/* Local time of the program: a day is as long as it is there. */
+static TimestampTz
+hold_end(const Call *call, const Interval *hold)
+{
+	TimestampTz end = calendar_add(call->at, hold->month, hold->day, call->program->zone) + hold->time;
+
+	if (end > calendar_add(call->at, 0, HOLD_DAYS_LIMIT, call->program->zone))
+		refuse_long_hold();
+	return Max(end, call->at + 1);
+}
+
+static Redemption *
+burn(Call *call, const Redeem *redeem)
 {
 	Account    *account = call->account;
+	Redemption *redemption = MemoryContextAllocZero(account->context, sizeof(Redemption));
 	const Reward *reward = NULL;
 	Points		points = redeem->points;
 
@@ -112,13 +169,18 @@ burn(Call *call, const Redeem *redeem, Redemption *redemption)
 	if (reward && reward->has_stock)
 		stock_take(reward, redeem->quantity);
 	*redemption = (Redemption) {
-		.redemption_id = store_next_redemption(call->store), .reward_id = reward ? reward->id : 0,
-		.quantity = redeem->quantity, .points = points, .state = "captured", .key = redeem->key,
-		.reason = redeem->reason, .at = call->at
+		.redemption_id = store_next_redemption(call->store), .program_id = call->program->id,
+		.reward_id = reward ? reward->id : 0, .quantity = redeem->quantity, .points = points, .taken = points,
+		.state = redeem->hold ? REDEMPTION_HELD : REDEMPTION_CAPTURED, .key = redeem->key, .reason = redeem->reason,
+		.held_until = redeem->hold ? hold_end(call, redeem->hold) : DT_NOEND, .at = call->at, .changed_at = call->at
 	};
-	ledger_burn(account, points, ENTRY_REDEEM, redemption->redemption_id, call->at, &redemption->first_entry,
-				&redemption->last_entry);
+	if (redeem->hold)
+		ledger_hold(account, redemption, call->at);
+	else
+		ledger_burn(account, points, ENTRY_REDEEM, redemption->redemption_id, call->at, &redemption->first_entry,
+					&redemption->last_entry);
 	store_insert_redemption(account, redemption);
+	return redemption;
 }
 
 Datum
@@ -127,10 +189,10 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	char	   *name = call_text(fcinfo, 4);
 	const Program *program = config_program(name);
 	Redeem		redeem;
-	Redemption	redemption;
+	Redemption *redemption;
 	Request		request;
 	Call		call;
-	Argument	arguments[4];
+	Argument	arguments[5];
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
@@ -138,24 +200,28 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	arguments[0] = (Argument) {"reward", redeem.reward, false};
 	arguments[1] = (Argument) {"points", redeem.points ? points_to_text(redeem.points) : NULL, true};
 	arguments[2] = (Argument) {"quantity", redeem.quantity != 1 ? psprintf("%d", redeem.quantity) : NULL, true};
-	arguments[3] = (Argument) {"reason", redeem.reason, false};
+	arguments[3] = (Argument) {"hold", hold_text(redeem.hold), false};
+	arguments[4] = (Argument) {"reason", redeem.reason, false};
 	call_begin(&call, "redeem", program, redeem.member);
 	if (request_find(call.account, redeem.key, "redeem", arguments, lengthof(arguments), &request))
 	{
-		if (!store_find_redemption(call.account, request.redemption_id, &redemption))
+		redemption = ledger_redemption(call.account, request.redemption_id);
+		if (redemption == NULL)
 			elog(ERROR, "redemption " INT64_FORMAT " has gone", request.redemption_id);
+		if (redemption->state == REDEMPTION_HELD)
+			call_settle(&call);	/* it may have lapsed */
 	}
 	else
 	{
-		burn(&call, &redeem, &redemption);
-		request_keep(call.account, redeem.key, "redeem", arguments, lengthof(arguments), redemption.redemption_id, 0,
-					 redemption.at);
+		redemption = burn(&call, &redeem);
+		request_keep(call.account, redeem.key, "redeem", arguments, lengthof(arguments), redemption->redemption_id, 0,
+					 redemption->at);
 	}
 	call_end(&call);
-	values[0] = Int64GetDatum(redemption.redemption_id);
-	values[1] = NumericGetDatum(points_to_numeric(redemption.points));
-	values[2] = CStringGetTextDatum(redemption.state);
-	values[3] = redemption.voucher ? CStringGetTextDatum(redemption.voucher) : (Datum) 0;
-	nulls[3] = redemption.voucher == NULL;
+	values[0] = Int64GetDatum(redemption->redemption_id);
+	values[1] = NumericGetDatum(points_to_numeric(redemption->points));
+	values[2] = CStringGetTextDatum(redemption_state_names[redemption->state]);
+	values[3] = redemption->voucher ? CStringGetTextDatum(redemption->voucher) : (Datum) 0;
+	nulls[3] = redemption->voucher == NULL;
 	return call_result(fcinfo, values, nulls);
 }

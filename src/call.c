@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -65,15 +66,22 @@ call_points(const Program *program, Numeric value)
 
 /* ---- the account ---- */
 
-/* The accounts of `members` (descending, distinct), locked; enrolled_at: see store_lock_accounts(). */
 static void
-begin(Call *call, const char *name, const Program *program, int n, const int64 *members, const TimestampTz *enrolled_at,
-	  Account **accounts)
+open_call(Call *call, const char *name)
 {
-	*call = (Call) {.name = name, .program = program};
+	*call = (Call) {.name = name};
 	PreventCommandIfReadOnly(psprintf("loyalty.%s()", name));
 	owner_become(&call->caller);
-	call->store = store_open(instant_for_writing(program));
+	call->store = store_open(GetCurrentStatementStartTimestamp());
+}
+
+/* The accounts of `members` (descending, distinct), locked; enrolled_at: see store_lock_accounts(). */
+static void
+lock_accounts(Call *call, const Program *program, int n, const int64 *members, const TimestampTz *enrolled_at,
+			  Account **accounts)
+{
+	call->program = program;
+	store_post_at(call->store, instant_for_writing(program));
 	store_lock_accounts(call->store, program, n, members, enrolled_at, CurrentMemoryContext, accounts);
 	for (int i = 0; i < n; i++)
 		if (accounts[i] == NULL)
@@ -88,7 +96,8 @@ call_begin(Call *call, const char *name, const Program *program, int64 member)
 {
 	Account    *account;
 
-	begin(call, name, program, 1, &member, NULL, &account);
+	open_call(call, name);
+	lock_accounts(call, program, 1, &member, NULL, &account);
 	call->account = account;
 }
 
@@ -97,7 +106,8 @@ call_begin_enrolling(Call *call, const char *name, const Program *program, int64
 {
 	Account    *account;
 
-	begin(call, name, program, 1, &member, program->automatic ? &at : NULL, &account);
+	open_call(call, name);
+	lock_accounts(call, program, 1, &member, program->automatic ? &at : NULL, &account);
 	call->account = account;
 }
 
@@ -108,9 +118,28 @@ call_begin_two(Call *call, const char *name, const Program *program, int64 membe
 	Account    *accounts[2];
 
 	Assert(member != other);
-	begin(call, name, program, 2, members, NULL, accounts);
+	open_call(call, name);
+	lock_accounts(call, program, 2, members, NULL, accounts);
 	call->account = accounts[member < other];
 	call->other = accounts[member > other];
+}
+
+/* A redemption's program never changes, so that it can be asked before the account is locked. */
+void
+call_begin_redemption(Call *call, const char *name, int64 member, int64 redemption_id)
+{
+	Redemption *redemption;
+	Account    *account;
+
+	open_call(call, name);
+	redemption = store_find_redemption(call->store, member, redemption_id, CurrentMemoryContext);
+	if (redemption == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+				 errmsg("member " INT64_FORMAT " has no redemption " INT64_FORMAT, member, redemption_id),
+				 errhint("loyalty.redeem() returns its number.")));
+	lock_accounts(call, config_program_by_id(redemption->program_id), 1, &member, NULL, &account);
+	call->account = account;
 }
 
 void

@@ -50,6 +50,8 @@ extern Points call_points(const Program *program, Numeric value);
 /* Lock the member's account; LY002 when there is none.  Refused in read-only transactions. */
 extern void call_begin(Call *call, const char *name, const Program *program, int64 member);
 
+/* The same by one of the member's redemptions, in the program that it belongs to; LY017 when there is none. */
+extern void call_begin_redemption(Call *call, const char *name, int64 member, int64 redemption_id);
 /* The same, and under automatic enrolment an unknown member is enrolled at `at`. */
 extern void call_begin_enrolling(Call *call, const char *name, const Program *program, int64 member, TimestampTz at);
 

@@ -56,6 +56,7 @@ typedef struct SourceRow
 	char	   *amount;
 	char	   *occurred_at;
 	char	   *condition;
+	char	   *points_spent;
 	char	   *release;
 	char	  **keys;
 	char	  **refund_of;
@@ -257,6 +258,16 @@ next_numeric(RowReader *reader)
 	return copy;
 }
 
+/* NULL, and what no trigger has checked, is 0. */
+static Points
+next_points(RowReader *reader)
+{
+	Datum		value = next_datum(reader);
+	Points		points = 0;
+
+	return !reader->isnull && fixed_from_numeric(DatumGetNumeric(value), POINTS_SCALE, &points) == FIXED_OK ? points : 0;
+}
+
 static void *
 next_bytes(RowReader *reader, size_t size)
 {
@@ -291,7 +302,8 @@ load_programs(Config *config)
 	static const char *const on_returns[] = {"fall", "keep", "grace", NULL};
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
-						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox"
+						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
+						  " earn_on_points_paid, point_value"
 						  " FROM loyalty.program");
 
 	config->nprograms = n;
@@ -322,6 +334,8 @@ load_programs(Config *config)
 		p->is_default = DatumGetBool(next_datum(&r));
 		p->enabled = DatumGetBool(next_datum(&r));
 		p->sandbox = DatumGetBool(next_datum(&r));
+		p->earn_on_points_paid = DatumGetBool(next_datum(&r));
+		p->point_value = next_numeric(&r);
 	}
 }
 
@@ -431,7 +445,8 @@ static void
 load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
-						  " refund_source, release, release_within, on_delete, on_error, enabled, author FROM loyalty.source");
+						  " refund_source, release, release_within, on_delete, on_error, enabled, author, points_spent, spend_step,"
+						  " spend_minimum, spend_maximum_share FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -459,6 +474,10 @@ load_sources(Config *config)
 		s->skip_errors = strcmp(next_text(&r), "skip") == 0;
 		s->enabled = DatumGetBool(next_datum(&r)) && s->program && s->program->enabled;
 		row->author = DatumGetObjectId(next_datum(&r));
+		row->points_spent = next_text(&r);
+		s->spend_step = next_points(&r);
+		s->spend_minimum = next_points(&r);
+		s->spend_maximum_share = next_numeric(&r);
 		if (s->program == NULL)
 			config->nsources--;
 	}
@@ -753,6 +772,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->amount = compile_mapping(row, row->amount, EXPRESSION_AMOUNT, relation, "amount");
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
 	s->condition = compile_mapping(row, row->condition, EXPRESSION_SOURCE_CONDITION, relation, "condition");
+	s->points_spent = compile_mapping(row, row->points_spent, EXPRESSION_AMOUNT, relation, "points_spent");
 	s->release = compile_mapping(row, row->release, EXPRESSION_RELEASE, relation, "release");
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)

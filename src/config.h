@@ -103,6 +103,8 @@ typedef struct Program
 	bool		is_default;
 	bool		enabled;
 	bool		sandbox;
+	bool		earn_on_points_paid;
+	Numeric		point_value;	/* NULL: not said */
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
@@ -142,6 +144,10 @@ typedef struct Source
 	Expression *amount;
 	Expression *occurred_at;
 	Expression *condition;		/* NULL: every row */
+	Expression *points_spent;	/* NULL: nothing is paid with points */
+	Points		spend_step;		/* 0: any */
+	Points		spend_minimum;
+	Numeric		spend_maximum_share;	/* of the amount; NULL: all */
 	Expression *release;		/* NULL: no award waits for an event */
 	Interval   *release_within; /* for so long; NULL: without end */
 	int			nkeys;

@@ -17,6 +17,7 @@
 #include "earn.h"
 #include "errcodes.h"
 #include "fixed.h"
+#include "spend.h"
 
 static Units evaluate_rule(const Source *source, const Rule *rule, ExprContext *context, TimestampTz occurred_at,
 						   EarnVerdict *verdict);
@@ -123,7 +124,7 @@ fill_slots(const Source *source, const Account *account, ExprContext *context, c
 	TupleTableSlot *outer = context->ecxt_outertuple;
 
 	ExecClearTuple(earn);
-	earn->tts_values[EARN_AMOUNT] = NumericGetDatum(purchase->amount);
+	earn->tts_values[EARN_AMOUNT] = NumericGetDatum(spend_earning_amount(source, purchase));
 	earn->tts_values[EARN_OCCURRED_AT] = TimestampTzGetDatum(purchase->occurred_at);
 	earn->tts_values[EARN_LOCAL_TIME] = source->uses_local_time
 		? TimestampGetDatum(calendar_local(purchase->occurred_at, source->program->zone)) : (Datum) 0;

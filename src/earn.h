@@ -13,6 +13,7 @@ typedef struct Purchase
 	char	   *key;
 	Numeric		amount;
 	TimestampTz occurred_at;
+	Points		spent;			/* paid with points */
 	bool		waits;			/* for the event that releases its points */
 	TimestampTz released_at;	/* when that came; -infinity when nothing is known */
 	TimestampTz deadline;		/* of one that waits: then its points die */

@@ -1,7 +1,7 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_debt.c (debts) and
- *	  ledger_move.c (points that go on to other lots) are its other doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_hold.c (holds, and burns
+ *	  that are undone), ledger_debt.c (debts) and ledger_move.c (points that go on to other lots) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -12,6 +12,7 @@
  * - A lot that is alive counts in `available` or `pending` with what remains of it; a dead one's remaining is
  *	 what died, and equals its expire movements.
  * - open_from is the place in burn order before which nothing is open.
+ * - Settling stops at each instant at which a hold lapses, so that all happens in the order of time.
  * - While something is owed (debt) nothing is available: whoever makes points available calls ledger_pay_debts().
  */
 #include "postgres.h"
@@ -24,6 +25,7 @@
 #include "ledger_entry.h"
 #include "limit.h"
 #include "money.h"
+#include "stock.h"
 #include "store.h"
 #include "tier.h"
 
@@ -42,6 +44,7 @@ const char *const entry_kind_names[] = {
 	[ENTRY_DEBT] = "debt",
 };
 
+static void settle_to(Account *account, TimestampTz at);
 static void release_lots(Account *account, TimestampTz at);
 static void settle_lots(Account *account, TimestampTz at);
 static void open_lot(Account *account, const Lot *lot, TimestampTz at);
@@ -105,19 +108,30 @@ ledger_take_lot(Account *account, Lot *lot)
 	append_lot(account->context, &account->lots, &account->nlots, &account->max_lots, lot);
 }
 
+/* The account's copy of a lot, whatever way it was read. */
+static Lot *
+known_lot(Account *account, int64 entry_no)
+{
+	for (int i = 0; i < account->nfresh; i++)
+		if (account->fresh[i]->entry_no == entry_no)
+			return account->fresh[i];
+	for (int i = 0; i < account->nlots; i++)
+		if (account->lots[i]->entry_no == entry_no)
+			return account->lots[i];
+	for (int i = 0; i < account->nnamed; i++)
+		if (account->named[i]->entry_no == entry_no)
+			return account->named[i];
+	return NULL;
+}
+
 Lot *
 ledger_named_lot(Account *account, Lot *lot)
 {
+	Lot		   *known = known_lot(account, lot->entry_no);
+
 	Assert(lot->member_id == account->member_id && lot->program_id == account->program->id);
-	for (int i = 0; i < account->nfresh; i++)
-		if (account->fresh[i]->entry_no == lot->entry_no)
-			return account->fresh[i];
-	for (int i = 0; i < account->nlots; i++)
-		if (account->lots[i]->entry_no == lot->entry_no)
-			return account->lots[i];
-	for (int i = 0; i < account->nnamed; i++)
-		if (account->named[i]->entry_no == lot->entry_no)
-			return account->named[i];
+	if (known)
+		return known;
 	append_lot(account->context, &account->named, &account->nnamed, &account->max_named, lot);
 	if (lot->remaining == 0)
 		insert_lot(account->context, &account->closed, &account->nclosed, &account->max_closed, lot);
@@ -127,14 +141,10 @@ ledger_named_lot(Account *account, Lot *lot)
 Lot *
 ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 {
-	Lot		  **const lists[] = {account->fresh, account->lots, account->named};
-	const int	counts[] = {account->nfresh, account->nlots, account->nnamed};
-	Lot		   *lot;
+	Lot		   *lot = known_lot(account, entry_no);
 
-	for (int list = 0; list < lengthof(lists); list++)
-		for (int i = 0; i < counts[list]; i++)
-			if (lists[list][i]->entry_no == entry_no)
-				return lists[list][i];
+	if (lot)
+		return lot;
 	lot = store_find_lot(account, expires_at, entry_no);
 	if (lot == NULL)
 		ereport(ERROR,
@@ -180,22 +190,37 @@ ledger_next_lot(Account *account, LotCursor *cursor)
 TimestampTz
 ledger_settle(Account *account, TimestampTz at)
 {
-	MemoryContext old;
+	Redemption *hold;
 
 	if (at <= account->settled_at)
 		return account->settled_at;
 	if (at >= account->next_change_at)
 	{
-		old = MemoryContextSwitchTo(account->context);
-		tier_settle(account, at);
-		if (account->debt > 0)
-			release_lots(account, at);
-		settle_lots(account, at);
-		MemoryContextSwitchTo(old);
+		while ((hold = ledger_first_lapse(account)) != NULL && hold->held_until <= at)
+		{
+			CHECK_FOR_INTERRUPTS();
+			settle_to(account, hold->held_until);
+			ledger_unhold(account, hold, hold->held_until);
+		}
+		settle_to(account, at);
 	}
 	account->settled_at = at;
 	account->changed = true;
 	return at;
+}
+
+/* No hold lapses before `at`. */
+static void
+settle_to(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_settle(account, at);
+	if (account->debt > 0)
+		release_lots(account, at);
+	settle_lots(account, at);
+	account->settled_at = at;
+	MemoryContextSwitchTo(old);
 }
 
 /* A lot has died; pending: it never was available. */
@@ -281,8 +306,11 @@ settle_lots(Account *account, TimestampTz at)
 	TimestampTz next = tier_next_change(account);
 	LotCursor	cursor = {0};
 	bool		found = false;
+	Redemption *hold = ledger_first_lapse(account);
 	Lot		   *lot;
 
+	if (hold)
+		next = Min(next, hold->held_until);
 	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		bool		was_pending = lot->available_at > account->settled_at;
@@ -537,12 +565,21 @@ ledger_write(Account *account)
 		ledger_write_debts(account);
 	if (account->ntier_changes > 0)
 		store_insert_tier_changes(account, account->tier_changes, account->ntier_changes);
+	for (int i = 0; i < account->nredemptions; i++)
+	{
+		Redemption *redemption = account->redemptions[i];
+
+		if (redemption->changed)
+			store_change_redemption(account, redemption);
+		if (redemption->gives_stock)
+			stock_give(redemption->reward_id, redemption->quantity);
+	}
 	store_change_account(account);
 	limit_write(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
-	account->ndebts = account->open_debt = 0;
-	account->debts_read = false;
+	account->ndebts = account->open_debt = account->nredemptions = 0;
+	account->debts_read = account->holds_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
 	account->changed = false;

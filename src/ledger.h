@@ -81,6 +81,44 @@ typedef struct Movement
 	const char *reason;
 } Movement;
 
+typedef enum RedemptionState
+{
+	REDEMPTION_HELD,
+	REDEMPTION_CAPTURED,
+	REDEMPTION_RELEASED,		/* or lapsed: then it changed at held_until */
+	REDEMPTION_REVERSED			/* all of it */
+} RedemptionState;
+
+extern const char *const redemption_state_names[];	/* as redemption.state has them */
+
+/* A burn, as the columns of loyalty.redemption; NULL, 0: nothing said. */
+typedef struct Redemption
+{
+	int64		redemption_id;
+	int32		program_id;
+	int32		reward_id;
+	int32		quantity;
+	Points		points;			/* when it began */
+	Points		taken;			/* of them, what is held or spent still */
+	RedemptionState state;
+	const char *key;
+	const char *reason;
+	const char *voucher;
+	TimestampTz held_until;		/* infinity: was never held */
+	int64		first_entry;	/* of the movements that took the points */
+	int64		last_entry;
+	TimestampTz at;
+	TimestampTz changed_at;
+	int32		source_id;		/* of points paid on a sale; 0: none */
+	const char *source_key;
+	Points		stated;			/* the most that its row ever said */
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		changed;
+	bool		gives_stock;	/* its pieces of the reward go back when it is written */
+} Redemption;
+
 /* What a return found nowhere, under clawback = debt. */
 typedef struct Debt
 {
@@ -191,6 +229,10 @@ typedef struct Account
 	Lot		  **closed;			/* of the named, those that were empty, in burn order: the store passes over them */
 	int			nclosed;
 	int			max_closed;
+	Redemption **redemptions;	/* read so far */
+	int			nredemptions;
+	int			max_redemptions;
+	bool		holds_read;		/* all open holds are among them */
 	Debt	  **debts;			/* open when they were read, oldest first, then new ones */
 	int			ndebts;
 	int			max_debts;
@@ -323,5 +365,36 @@ extern Lot *ledger_named_lot(Account *account, Lot *lot);
 /* for the stores: append an open lot that was read in burn order, an open debt in the order of its entry */
 extern void ledger_take_lot(Account *account, Lot *lot);
 extern void ledger_take_debt(Account *account, Debt *debt);
+
+/*
+ * Redemptions.  The account is settled to `at`, and a redemption is the account's own copy, in the right state: the
+ * caller has seen to it.  ledger_write() writes what changed, and gives pieces of rewards back.
+ */
+
+/* Reserve redemption->points until held_until: out of their lots, where expiry cannot reach them. */
+extern void ledger_hold(Account *account, Redemption *redemption, TimestampTz at);
+
+/* Spend so many of the held points; the rest, last taken first, goes back. */
+extern void ledger_capture(Account *account, Redemption *redemption, Points points, TimestampTz at);
+
+/* What came back: alive, dead because the lot had died, or at once used for what the lot owed. */
+typedef struct Returned
+{
+	Points		alive;
+	Points		dead;
+	Points		owed;
+} Returned;
+
+/* All held points go back. */
+extern Returned ledger_unhold(Account *account, Redemption *redemption, TimestampTz at);
+
+/* Spent points go back, in the opposite order of taking. */
+extern Returned ledger_reverse(Account *account, Redemption *redemption, Points points, TimestampTz at);
+
+/* the account's own copy; NULL when there is none of this number */
+extern Redemption *ledger_redemption(Account *account, int64 redemption_id);
+
+/* for the stores: append a redemption that was read, unless there is a copy; allocated in account->context */
+extern void ledger_take_redemption(Account *account, Redemption *redemption);
 
 #endif

@@ -30,4 +30,10 @@ extern void ledger_write_debts(Account *account);
 /* A live lot gains or loses points, and the balance (available or pending) with it. */
 extern void ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
 
+/* A lot by its name, read unless the account has it. */
+extern Lot *ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
+/* The open hold that lapses first; NULL: none.  Costs nothing where nothing is held. */
+extern Redemption *ledger_first_lapse(Account *account);
+
 #endif

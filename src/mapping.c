@@ -28,6 +28,7 @@
 #include "member.h"
 #include "money.h"
 #include "refund.h"
+#include "spend.h"
 
 #define KNOWN_LIMIT	10000		/* external ids remembered */
 #define KEY_LIMIT	500			/* bytes */
@@ -351,6 +352,7 @@ mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
 	purchase->occurred_at = DatumGetTimestampTz(value);
 	if (TIMESTAMP_NOT_FINITE(purchase->occurred_at))
 		refuse_row(source, purchase->key, "an impossible time", "The time is infinite.");
+	purchase->spent = source->points_spent ? spend_read(source, mapping->context, purchase->key) : 0;
 	purchase->waits = mapping_waits(mapping, source, &purchase->released_at);
 	if (purchase->waits)
 		purchase->deadline = deadline(source, purchase->occurred_at);

@@ -29,6 +29,7 @@
 #include "refund.h"
 #include "review.h"
 #include "settings.h"
+#include "spend.h"
 #include "store.h"
 
 #define BATCH_ROWS	1000
@@ -81,6 +82,7 @@ typedef struct Pass
 	const Breakdown *stored;
 	TimestampTz at;
 	Award		award;
+	Spending	spending;
 } Pass;
 
 static void lock_all(Pass *pass);
@@ -571,6 +573,35 @@ choose_purse(Pass *pass)
 		limit_set_mode(pass->purse, PURSE_ONE);
 }
 
+/* ReviewWork */
+static void
+check_spending(void *arg, void *work)
+{
+	spend_check(&((Pass *) arg)->spending);
+}
+
+/* ReviewWork */
+static void
+refuse_stranger(void *arg, void *work)
+{
+	spend_refuse_stranger(((Pass *) arg)->source, &((PostItem *) work)->purchase);
+}
+
+/* What the row pays with points, before it earns; false when it cannot and the source skips errors. */
+static bool
+spend_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots)
+{
+	if (account == NULL)
+		return item->skip || !item->counts || item->purchase.spent == 0 || evaluate(pass, item, refuse_stranger);
+	if ((pass->hoping && item->purchase.spent == 0) ||
+		!spend_begin(&pass->spending, pass->source, account, &item->purchase, item->counts, lots, nlots, pass->statement_at))
+		return true;
+	if (!evaluate(pass, item, check_spending))
+		return false;
+	spend_finish(&pass->spending);
+	return true;
+}
+
 /* One account's items, in the order of their arrival. */
 static void
 work_account(Pass *pass, int a, int first, int end)
@@ -585,6 +616,8 @@ work_account(Pass *pass, int a, int first, int end)
 	for (int i = first; i < end; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (account == NULL && pass->source->points_spent && !spend_item(pass, NULL, &pass->items[i], NULL, 0))
+			continue;
 		if (pass->items[i].skip || (account == NULL && !pass->items[i].is_return && !pass->items[i].was_return))
 			continue;
 		if (account && (repeats || pass->written[a]))
@@ -847,6 +880,8 @@ work_item(Pass *pass, Account *account, PostItem *item)
 	}
 	if (pass->source->release)
 		nown = ledger_leave_moved_on(own, nown);
+	if (pass->source->points_spent && !spend_item(pass, account, item, own, nown))
+		return;
 	if (nown > 0)
 		keep_item(pass, account, item, own, nown, award_no);
 	else if (item->counts && !item->is_return && account && strcmp(account->status, "active") == 0)

@@ -33,6 +33,7 @@
 #include "owner.h"
 #include "review.h"
 #include "settings.h"
+#include "spend.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(loyalty_quote);
@@ -50,6 +51,7 @@ typedef struct Quote
 	Mapping    *mapping;
 	HeapTuple	row;
 	TimestampTz now;
+	bool		foresees;		/* quote(): points that the row pays with are spent before it earns */
 
 	/* what came out */
 	const char *reason;			/* why the row earns nothing; NULL: the rules were asked */
@@ -162,6 +164,7 @@ loyalty_quote(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(1)};
 	MemoryContext old = MemoryContextSwitchTo(quote.context);
 
+	quote.foresees = true;
 	check_fields(quote.relid, PG_GETARG_JSONB_P(1));
 	quote.row = query_row(&quote, psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)", table_name(quote.relid)),
 						  1, types, values);
@@ -219,6 +222,8 @@ read_purchase(void *arg, void *unused)
 		mapping_purchase(quote->mapping, quote->source, &quote->purchase);
 		if (mapping_is_return(quote->source, mapping_refund_of(quote->mapping, quote->source), quote->purchase.amount))
 			quote->reason = "the row is a return: it earns nothing";
+		else if (quote->foresees)
+			spend_check_rules(quote->source, &quote->purchase);
 	}
 }
 
@@ -267,6 +272,8 @@ settle_account(Quote *quote)
 		store_read_members(quote->store, &quote->account, 1);
 	ledger_settle(quote->account, at);
 	quote->tier = config_tier(quote->source->program, quote->account->tier_id);
+	if (quote->foresees && quote->purchase.spent > 0)
+		quote->reason = spend_quote(quote->account, &quote->purchase);
 }
 
 /* As the sale would be trimmed; nothing is taken. */
@@ -570,6 +577,9 @@ put_reasons(Quote *quote, char *key)
 	store_probe_keys(quote->store, source->id, 1, &key, quote->context, &lots);
 	if (quote->reason)
 		put_reason(quote, NULL, quote->reason);
+	else if (lots.nlots == 0 && quote->purchase.spent > 0 && spend_obstacle(quote->account, quote->purchase.spent))
+		put_reason(quote, NULL, psprintf("the purchase was not posted: points are missing to pay it. %s",
+										 spend_obstacle(quote->account, quote->purchase.spent)));
 	else if (lots.nlots == 0)
 		put_reason(quote, NULL, "the purchase was not posted: it is older than the attachment, or no trigger saw it; loyalty.reconcile() posts it");
 	else if (all_taken(&lots))

@@ -43,13 +43,13 @@ request_number(Numeric value)
 											   DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(value))));
 }
 
-/* What a stored request says for an argument, as text; NULL when it was left out. */
+/* What a stored object says under a name, as text; NULL when it was left out. */
 static const char *
-stored_argument(const Request *request, const char *name)
+stored_text(Jsonb *object, const char *name)
 {
 	JsonbValue	value;
 
-	if (getKeyJsonValueFromContainer(&request->arguments->root, name, strlen(name), &value) == NULL)
+	if (object == NULL || getKeyJsonValueFromContainer(&object->root, name, strlen(name), &value) == NULL)
 		return NULL;
 	if (value.type == jbvNumeric)
 		return request_number(value.val.numeric);
@@ -86,7 +86,7 @@ request_find(Account *account, const char *key, const char *call, const Argument
 		refuse_call(request, call);
 	for (int i = 0; i < n; i++)
 	{
-		const char *former = stored_argument(request, arguments[i].name);
+		const char *former = stored_text(request->arguments, arguments[i].name);
 		const char *now = arguments[i].value;
 
 		if (former == NULL ? now != NULL : (now == NULL || strcmp(former, now) != 0))
@@ -118,19 +118,40 @@ push_argument(JsonbParseState **state, const Argument *argument)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
-void
-request_keep(Account *account, const char *key, const char *call, const Argument *arguments, int n,
-			 int64 redemption_id, int64 entry_no, TimestampTz at)
+static Jsonb *
+stored_object(const Argument *arguments, int n)
 {
 	JsonbParseState *state = NULL;
-	Request		request = {.key = key, .call = call, .redemption_id = redemption_id, .entry_no = entry_no, .at = at};
 
-	if (key == NULL)
-		return;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < n; i++)
 		if (arguments[i].value)
 			push_argument(&state, &arguments[i]);
-	request.arguments = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+void
+request_keep(Account *account, const char *key, const char *call, const Argument *arguments, int n,
+			 int64 redemption_id, int64 entry_no, TimestampTz at)
+{
+	request_keep_answer(account, key, call, arguments, n, redemption_id, entry_no, at, NULL, 0);
+}
+
+void
+request_keep_answer(Account *account, const char *key, const char *call, const Argument *arguments, int n,
+					int64 redemption_id, int64 entry_no, TimestampTz at, const Argument *answer, int nanswer)
+{
+	Request		request = {.key = key, .call = call, .redemption_id = redemption_id, .entry_no = entry_no, .at = at};
+
+	if (key == NULL)
+		return;
+	request.arguments = stored_object(arguments, n);
+	request.answer = nanswer > 0 ? stored_object(answer, nanswer) : NULL;
 	store_insert_request(account, &request);
+}
+
+const char *
+request_answer(const Request *request, const char *name)
+{
+	return stored_text(request->answer, name);
 }

@@ -31,6 +31,13 @@ extern bool request_find(Account *account, const char *key, const char *call, co
 extern void request_keep(Account *account, const char *key, const char *call, const Argument *arguments, int n,
 						 int64 redemption_id, int64 entry_no, TimestampTz at);
 
+/* The same with what was answered, for calls whose effect does not say it for ever. */
+extern void request_keep_answer(Account *account, const char *key, const char *call, const Argument *arguments, int n,
+								int64 redemption_id, int64 entry_no, TimestampTz at, const Argument *answer, int nanswer);
+
+/* What was answered under a name, as text; NULL: nothing. */
+extern const char *request_answer(const Request *request, const char *name);
+
 /* "1.50" and 1.5 are one argument; NULL stays NULL */
 extern const char *request_number(Numeric value);
 

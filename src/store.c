@@ -178,6 +178,12 @@ store_open(TimestampTz posted_at)
 	return create(posted_at, NULL);
 }
 
+void
+store_post_at(Store *store, TimestampTz posted_at)
+{
+	store->posted_at = posted_at;
+}
+
 Store *
 store_open_reader(Snapshot snapshot)
 {
@@ -297,6 +303,12 @@ bool
 store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high)
 {
 	return store->ops->keys_fresh(store, source_id, low, high);
+}
+
+int
+store_read_taking(Account *account, const Redemption *redemption, Movement **movements)
+{
+	return account->store->ops->read_taking(account, redemption, movements);
 }
 
 void
@@ -433,10 +445,28 @@ store_insert_redemption(Account *account, const Redemption *redemption)
 	account->store->ops->insert_redemption(account, redemption);
 }
 
-bool
-store_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+void
+store_change_redemption(Account *account, Redemption *redemption)
 {
-	return account->store->ops->find_redemption(account, redemption_id, redemption);
+	account->store->ops->change_redemption(account, redemption);
+}
+
+Redemption *
+store_find_redemption(Store *store, int64 member, int64 redemption_id, MemoryContext context)
+{
+	return store->ops->find_redemption(store, member, redemption_id, context);
+}
+
+void
+store_read_holds(Account *account)
+{
+	account->store->ops->read_holds(account);
+}
+
+void
+store_read_spent(Account *account, int32 source_id, const char *source_key)
+{
+	account->store->ops->read_spent(account, source_id, source_key);
 }
 
 void

@@ -23,22 +23,6 @@ typedef struct KeyLots
 	Lot		  **lots;
 } KeyLots;
 
-/* A burn, as the columns of loyalty.redemption; NULL, 0: nothing said. */
-typedef struct Redemption
-{
-	int64		redemption_id;
-	int32		reward_id;
-	int32		quantity;
-	Points		points;
-	const char *state;
-	const char *key;
-	const char *reason;
-	const char *voucher;
-	int64		first_entry;
-	int64		last_entry;
-	TimestampTz at;
-} Redemption;
-
 /* What a row that is a return takes from one purchase, as the columns of loyalty.refund. */
 typedef struct Refund
 {
@@ -73,9 +57,11 @@ typedef struct Request
 	int64		redemption_id;	/* 0: none */
 	int64		entry_no;		/* 0: none */
 	TimestampTz at;
+	Jsonb	   *answer;			/* NULL: what it made says it */
 } Request;
 
 extern Store *store_open(TimestampTz posted_at);
+extern void store_post_at(Store *store, TimestampTz posted_at);	/* before an account is locked */
 extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot sees, locks and writes nothing */
 extern void store_close(Store *store);
 
@@ -152,6 +138,9 @@ extern void store_hope(Store *store);
 
 extern void store_insert_lots(Account *account, Lot **lots, int n);
 extern void store_change_lots(Account *account, Lot **lots, int n);
+/* The movements by which a redemption took its points, in order; allocated in account->context. */
+extern int	store_read_taking(Account *account, const Redemption *redemption, Movement **movements);
+
 extern void store_insert_movements(Account *account, const Movement *movements, int n);
 extern void store_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void store_change_account(Account *account);
@@ -183,7 +172,12 @@ extern void store_change_usage(Account *account, Usage *usage);
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);
 extern void store_insert_redemption(Account *account, const Redemption *redemption);
-extern bool store_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
+extern void store_change_redemption(Account *account, Redemption *redemption);	/* state, taken, changed_at */
+extern Redemption *store_find_redemption(Store *store, int64 member, int64 redemption_id, MemoryContext context);	/* NULL: none */
+
+/* Hand to ledger_take_redemption(): all open holds; what was paid with points on a purchase. */
+extern void store_read_holds(Account *account);
+extern void store_read_spent(Account *account, int32 source_id, const char *source_key);
 extern void store_insert_request(Account *account, const Request *request);
 extern bool store_find_request(Account *account, const char *key, Request *request);
 

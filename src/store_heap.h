@@ -132,7 +132,11 @@ extern void heap_insert_tier_changes(Account *account, const TierChange *changes
 extern void heap_read_usage(Account *account, Usage *usage);
 extern void heap_change_usage(Account *account, Usage *usage);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
-extern bool heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption);
+extern int	heap_read_taking(Account *account, const Redemption *redemption, Movement **movements);
+extern void heap_change_redemption(Account *account, Redemption *redemption);
+extern Redemption *heap_find_redemption(Store *base, int64 member, int64 redemption_id, MemoryContext context);
+extern void heap_read_holds(Account *account);
+extern void heap_read_spent(Account *account, int32 source_id, const char *source_key);
 extern void heap_insert_request(Account *account, const Request *request);
 extern bool heap_find_request(Account *account, const char *key, Request *request);
 

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -12,6 +14,8 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "errcodes.h"
 #include "store_heap.h"
@@ -248,23 +252,138 @@ heap_insert_redemption(Account *account, const Redemption *redemption)
 	ResetPerTupleExprContext(store->estate);
 }
 
-bool
-heap_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+/* The redemption in a slot. */
+static Redemption *
+heap_redemption(TupleTableSlot *slot, MemoryContext context)
+{
+	Redemption *redemption;
+
+	slot_getallattrs(slot);
+	redemption = row_to_redemption(slot->tts_values, slot->tts_isnull, context);
+	redemption->tid = slot->tts_tid;
+	return redemption;
+}
+
+Redemption *
+heap_find_redemption(Store *base, int64 member, int64 redemption_id, MemoryContext context)
+{
+	HeapStore  *store = heap_of(base);
+	HeapTable  *table = heap_table(store, STORE_REDEMPTION);
+	Redemption *redemption = NULL;
+	IndexScanDesc scan;
+	ScanKeyData keys[2];
+
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	scan = heap_primary_scan(store, table, 2);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
+	heap_search(store, scan, keys, 2);
+	if (heap_next(store, scan, ForwardScanDirection, table->slot))
+		redemption = heap_redemption(table->slot, context);
+	ExecClearTuple(table->slot);
+	return redemption;
+}
+
+/* Of the account, by one of the partial indexes. */
+static void
+read_redemptions(Account *account, const char *index_name, ScanKey keys, int nkeys)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_REDEMPTION);
-	IndexScanDesc scan = heap_primary_scan(store, table, 2);
+	Relation	index = index_open(row_relation(index_name), AccessShareLock);
+	IndexScanDesc scan;
+
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, nkeys, 0);
+	heap_search(store, scan, keys, nkeys);
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		ledger_take_redemption(account, heap_redemption(table->slot, account->context));
+	}
+	ExecClearTuple(table->slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+}
+
+void
+heap_read_holds(Account *account)
+{
 	ScanKeyData keys[2];
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(redemption_id));
-	heap_search(store, scan, keys, 2);
-	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
-		return false;
-	slot_getallattrs(table->slot);
-	row_to_redemption(table->slot->tts_values, table->slot->tts_isnull, redemption);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	read_redemptions(account, "redemption_held", keys, 2);
+}
+
+void
+heap_read_spent(Account *account, int32 source_id, const char *source_key)
+{
+	ScanKeyData keys[3];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
+	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(source_key));
+	read_redemptions(account, "redemption_source", keys, 3);
+}
+
+void
+heap_change_redemption(Account *account, Redemption *redemption)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_REDEMPTION);
+	Datum		values[R_COUNT];
+	bool		nulls[R_COUNT];
+	HeapTuple	changed;
+	MemoryContext old;
+
+	if (!table_tuple_fetch_row_version(table->rel, &redemption->tid, SnapshotAny, table->slot))
+		elog(ERROR, "redemption " INT64_FORMAT " of member " INT64_FORMAT " has gone", redemption->redemption_id,
+			 account->member_id);
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	redemption_to_row(account, redemption, values, nulls);
+	changed = heap_modify_tuple_by_cols(ExecFetchSlotHeapTuple(table->slot, false, NULL), RelationGetDescr(table->rel), 3,
+										(int[]) {R_STATE + 1, R_TAKEN + 1, R_CHANGED_AT + 1},
+										(Datum[]) {values[R_STATE], values[R_TAKEN], values[R_CHANGED_AT]},
+										(bool[]) {false, false, false});
+	ExecForceStoreHeapTuple(changed, table->slot, false);
+	heap_update_row(store, table, &redemption->tid, NULL, NULL);
+	MemoryContextSwitchTo(old);
 	ExecClearTuple(table->slot);
-	return true;
+	ResetPerTupleExprContext(store->estate);
+}
+
+/* They are neighbours: a redemption takes all its points at once. */
+int
+heap_read_taking(Account *account, const Redemption *redemption, Movement **movements)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_MOVEMENT);
+	int			room = redemption->last_entry - redemption->first_entry + 1;
+	int			n = 0;
+	IndexScanDesc scan;
+	ScanKeyData keys[4];
+
+	*movements = MemoryContextAlloc(account->context, mul_size(room, sizeof(Movement)));
+	if (store->base.snapshot == NULL)
+		heap_refresh_snapshot(store);
+	scan = heap_primary_scan(store, table, 4);
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(redemption->first_entry));
+	ScanKeyInit(&keys[3], 3, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(redemption->last_entry));
+	heap_search(store, scan, keys, 4);
+	while (n < room && heap_next(store, scan, ForwardScanDirection, table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(table->slot);
+		row_to_movement(table->slot->tts_values, table->slot->tts_isnull, &(*movements)[n++]);
+	}
+	ExecClearTuple(table->slot);
+	return n;
 }
 
 void

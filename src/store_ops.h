@@ -42,6 +42,7 @@ typedef struct StoreOps
 	void		(*change_lots) (Account *account, Lot **lots, int n);
 
 	void		(*insert_movements) (Account *account, const Movement *movements, int n);
+	int			(*read_taking) (Account *account, const Redemption *redemption, Movement **movements);
 	int			(*read_origin) (Account *account, int64 origin, Movement **movements);
 	void		(*read_debts) (Account *account);
 	void		(*insert_debts) (Account *account, Debt **debts, int n);
@@ -56,7 +57,10 @@ typedef struct StoreOps
 	void		(*read_usage) (Account *account, Usage *usage);
 	void		(*change_usage) (Account *account, Usage *usage);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
-	bool		(*find_redemption) (Account *account, int64 redemption_id, Redemption *redemption);
+	void		(*change_redemption) (Account *account, Redemption *redemption);
+	Redemption *(*find_redemption) (Store *store, int64 member, int64 redemption_id, MemoryContext context);
+	void		(*read_holds) (Account *account);
+	void		(*read_spent) (Account *account, int32 source_id, const char *source_key);
 	void		(*insert_request) (Account *account, const Request *request);
 	bool		(*find_request) (Account *account, const char *key, Request *request);
 } StoreOps;

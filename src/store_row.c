@@ -127,6 +127,11 @@ static const StoreColumn redemption_columns[] = {
 	[R_AT] = {"at", TIMESTAMPTZOID},
 	[R_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
 	[R_BY] = {"by", TEXTOID},
+	[R_TAKEN] = {"taken", INT8OID},
+	[R_CHANGED_AT] = {"changed_at", TIMESTAMPTZOID},
+	[R_SOURCE_ID] = {"source_id", INT4OID},
+	[R_SOURCE_KEY] = {"source_key", TEXTOID},
+	[R_STATED] = {"stated", INT8OID},
 };
 
 static const StoreColumn request_columns[] = {
@@ -138,6 +143,7 @@ static const StoreColumn request_columns[] = {
 	[Q_REDEMPTION_ID] = {"redemption_id", INT8OID},
 	[Q_ENTRY_NO] = {"entry_no", INT8OID},
 	[Q_AT] = {"at", TIMESTAMPTZOID},
+	[Q_ANSWER] = {"answer", JSONBOID},
 };
 
 static const StoreColumn debt_columns[] = {
@@ -523,22 +529,43 @@ usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls)
 
 /* ---- redemptions, requests ---- */
 
-void
-row_to_redemption(const Datum *v, const bool *nulls, Redemption *redemption)
+static RedemptionState
+redemption_state(const char *name)
 {
+	for (int i = 0; i <= REDEMPTION_REVERSED; i++)
+		if (strcmp(redemption_state_names[i], name) == 0)
+			return i;
+	elog(ERROR, "a redemption is \"%s\"", name);
+}
+
+Redemption *
+row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Redemption *redemption = palloc0(sizeof(Redemption));
+
 	*redemption = (Redemption) {
 		.redemption_id = DatumGetInt64(v[R_REDEMPTION_ID]),
+		.program_id = DatumGetInt32(v[R_PROGRAM_ID]),
 		.reward_id = nulls[R_REWARD_ID] ? 0 : DatumGetInt32(v[R_REWARD_ID]),
 		.quantity = DatumGetInt32(v[R_QUANTITY]),
 		.points = DatumGetInt64(v[R_POINTS]),
-		.state = text_value(v, nulls, R_STATE),
+		.taken = DatumGetInt64(v[R_TAKEN]),
+		.state = redemption_state(TextDatumGetCString(v[R_STATE])),
 		.key = text_value(v, nulls, R_KEY),
 		.reason = text_value(v, nulls, R_REASON),
 		.voucher = text_value(v, nulls, R_VOUCHER),
+		.held_until = nulls[R_HELD_UNTIL] ? DT_NOEND : DatumGetTimestampTz(v[R_HELD_UNTIL]),
 		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
 		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
-		.at = DatumGetTimestampTz(v[R_AT])
+		.at = DatumGetTimestampTz(v[R_AT]),
+		.changed_at = DatumGetTimestampTz(v[R_CHANGED_AT]),
+		.source_id = nulls[R_SOURCE_ID] ? 0 : DatumGetInt32(v[R_SOURCE_ID]),
+		.source_key = text_value(v, nulls, R_SOURCE_KEY),
+		.stated = nulls[R_STATED] ? 0 : DatumGetInt64(v[R_STATED])
 	};
+	MemoryContextSwitchTo(old);
+	return redemption;
 }
 
 void
@@ -552,17 +579,23 @@ redemption_to_row(const Account *account, const Redemption *redemption, Datum *v
 	nulls[R_REWARD_ID] = redemption->reward_id == 0;
 	v[R_QUANTITY] = Int32GetDatum(redemption->quantity);
 	v[R_POINTS] = Int64GetDatum(redemption->points);
-	v[R_STATE] = CStringGetTextDatum(redemption->state);
+	v[R_STATE] = CStringGetTextDatum(redemption_state_names[redemption->state]);
 	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
 	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
 	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
-	v[R_HELD_UNTIL] = (Datum) 0;
-	nulls[R_HELD_UNTIL] = true;
+	v[R_HELD_UNTIL] = TimestampTzGetDatum(redemption->held_until);
+	nulls[R_HELD_UNTIL] = redemption->held_until == DT_NOEND;
 	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);
 	v[R_LAST_ENTRY] = Int64GetDatum(redemption->last_entry);
 	v[R_AT] = TimestampTzGetDatum(redemption->at);
 	v[R_POSTED_AT] = TimestampTzGetDatum(account->posted_at);
 	v[R_BY] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	v[R_TAKEN] = Int64GetDatum(redemption->taken);
+	v[R_CHANGED_AT] = TimestampTzGetDatum(redemption->changed_at);
+	v[R_SOURCE_ID] = Int32GetDatum(redemption->source_id);
+	v[R_SOURCE_KEY] = text_or_null(redemption->source_key, &nulls[R_SOURCE_KEY]);
+	v[R_STATED] = Int64GetDatum(redemption->stated);
+	nulls[R_SOURCE_ID] = nulls[R_STATED] = redemption->source_id == 0;
 }
 
 void
@@ -574,7 +607,8 @@ row_to_request(const Datum *v, const bool *nulls, const char *key, Request *requ
 		.arguments = DatumGetJsonbPCopy(v[Q_ARGUMENTS]),
 		.redemption_id = nulls[Q_REDEMPTION_ID] ? 0 : DatumGetInt64(v[Q_REDEMPTION_ID]),
 		.entry_no = nulls[Q_ENTRY_NO] ? 0 : DatumGetInt64(v[Q_ENTRY_NO]),
-		.at = DatumGetTimestampTz(v[Q_AT])
+		.at = DatumGetTimestampTz(v[Q_AT]),
+		.answer = nulls[Q_ANSWER] ? NULL : DatumGetJsonbPCopy(v[Q_ANSWER])
 	};
 }
 
@@ -592,4 +626,6 @@ request_to_row(const Account *account, const Request *request, Datum *v, bool *n
 	v[Q_ENTRY_NO] = Int64GetDatum(request->entry_no);
 	nulls[Q_ENTRY_NO] = request->entry_no == 0;
 	v[Q_AT] = TimestampTzGetDatum(request->at);
+	v[Q_ANSWER] = JsonbPGetDatum(request->answer);
+	nulls[Q_ANSWER] = request->answer == NULL;
 }

@@ -72,12 +72,13 @@ enum TierChangeAttribute
 enum RedemptionAttribute
 {
 	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHER,
-	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_COUNT
+	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_TAKEN, R_CHANGED_AT, R_SOURCE_ID, R_SOURCE_KEY,
+	R_STATED, R_COUNT
 };
 
 enum RequestAttribute
 {
-	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_COUNT
+	Q_MEMBER_ID, Q_PROGRAM_ID, Q_KEY, Q_CALL, Q_ARGUMENTS, Q_REDEMPTION_ID, Q_ENTRY_NO, Q_AT, Q_ANSWER, Q_COUNT
 };
 
 enum DebtAttribute
@@ -105,7 +106,7 @@ extern Lot *row_to_lot(const Datum *v, const bool *nulls, MemoryContext context)
 extern Refund *row_to_refund(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_movement(const Datum *v, const bool *nulls, Movement *movement);
 extern Debt *row_to_debt(const Datum *v, MemoryContext context);
-extern void row_to_redemption(const Datum *v, const bool *nulls, Redemption *redemption);
+extern Redemption *row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
 extern void row_to_usage(const Datum *v, const bool *nulls, Usage *usage);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);

@@ -338,21 +338,96 @@ sql_insert_redemption(Account *account, const Redemption *redemption)
 	MemoryContextSwitchTo(old);
 }
 
-static bool
-sql_find_redemption(Account *account, int64 redemption_id, Redemption *redemption)
+static Redemption *
+sql_find_redemption(Store *store, int64 member, int64 redemption_id, MemoryContext context)
 {
-	Datum		values[STORE_MAX_COLUMNS] = {Int64GetDatum(account->member_id), Int64GetDatum(redemption_id)};
+	Datum		values[STORE_MAX_COLUMNS] = {Int64GetDatum(member), Int64GetDatum(redemption_id)};
 	bool		nulls[STORE_MAX_COLUMNS];
+	Redemption *redemption = NULL;
 	SqlCall		call;
-	bool		found;
 
 	sql_enter(&call);
-	found = sql_run(account->store, SQL_FIND_REDEMPTION, values, NULL) > 0;
-	if (found)
+	sql_write_rows(sql_of(store));
+	if (sql_run(store, SQL_FIND_REDEMPTION, values, NULL) > 0)
 	{
 		sql_row(0, values, nulls);
-		MemoryContextSwitchTo(call.context);
-		row_to_redemption(values, nulls, redemption);
+		redemption = row_to_redemption(values, nulls, context);
+	}
+	sql_leave(&call);
+	return redemption;
+}
+
+static void
+read_redemptions(Account *account, SqlStatement statement, const Datum *parameters)
+{
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	uint64		found;
+	SqlCall		call;
+
+	sql_enter(&call);
+	sql_write_rows(sql_of(account->store));
+	found = sql_run(account->store, statement, parameters, NULL);
+	for (uint64 i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		ledger_take_redemption(account, row_to_redemption(values, nulls, account->context));
+	}
+	sql_leave(&call);
+}
+
+static void
+sql_read_holds(Account *account)
+{
+	read_redemptions(account, SQL_READ_HOLDS,
+					 (Datum[]) {Int64GetDatum(account->member_id), Int32GetDatum(account->program->id)});
+}
+
+static void
+sql_read_spent(Account *account, int32 source_id, const char *source_key)
+{
+	read_redemptions(account, SQL_READ_SPENT,
+					 (Datum[]) {Int64GetDatum(account->member_id), Int32GetDatum(source_id), CStringGetTextDatum(source_key)});
+}
+
+static void
+sql_change_redemption(Account *account, Redemption *redemption)
+{
+	Datum		values[] = {
+		Int64GetDatum(account->member_id), Int64GetDatum(redemption->redemption_id),
+		CStringGetTextDatum(redemption_state_names[redemption->state]), Int64GetDatum(redemption->taken),
+		TimestampTzGetDatum(redemption->changed_at)
+	};
+	SqlCall		call;
+	uint64		changed;
+
+	sql_enter(&call);
+	changed = sql_run(account->store, SQL_CHANGE_REDEMPTION, values, NULL);
+	if (changed != 1)
+		sql_refuse_change(STORE_REDEMPTION, account->member_id, 0, changed);
+	sql_leave(&call);
+}
+
+static int
+sql_read_taking(Account *account, const Redemption *redemption, Movement **movements)
+{
+	Datum		parameters[] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int64GetDatum(redemption->first_entry),
+		Int64GetDatum(redemption->last_entry)
+	};
+	Datum		values[STORE_MAX_COLUMNS];
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	uint64		found;
+
+	sql_enter(&call);
+	sql_write_rows(sql_of(account->store));
+	found = sql_run(account->store, SQL_READ_TAKING, parameters, NULL);
+	*movements = MemoryContextAlloc(account->context, mul_size(Max(found, 1), sizeof(Movement)));
+	for (uint64 i = 0; i < found; i++)
+	{
+		sql_row(i, values, nulls);
+		row_to_movement(values, nulls, &(*movements)[i]);
 	}
 	sql_leave(&call);
 	return found;
@@ -409,11 +484,11 @@ const StoreOps store_sql = {
 	.read_lots = sql_read_lots,
 	.read_moved = sql_read_moved,
 	.read_back = sql_read_back,
-	.find_lot = sql_find_lot,
 	.probe_keys = sql_probe_keys,
 	.begin_source = sql_begin_source,
 	.next_source_lot = sql_next_source_lot,
 	.keys_fresh = sql_keys_fresh,
+	.find_lot = sql_find_lot,
 	.insert_lots = sql_insert_lots,
 	.change_lots = sql_change_lots,
 	.insert_movements = sql_insert_movements,
@@ -429,7 +504,11 @@ const StoreOps store_sql = {
 	.read_usage = sql_read_usage,
 	.change_usage = sql_change_usage,
 	.insert_redemption = sql_insert_redemption,
+	.read_taking = sql_read_taking,
+	.change_redemption = sql_change_redemption,
 	.find_redemption = sql_find_redemption,
+	.read_holds = sql_read_holds,
+	.read_spent = sql_read_spent,
 	.insert_request = sql_insert_request,
 	.find_request = sql_find_request,
 };

@@ -166,7 +166,7 @@ sql_refuse_change(StoreTableId id, int64 member, int64 entry_no, uint64 changed)
 			 errmsg("a row of loyalty.%s changed although its account is locked", store_layout[id].name),
 			 entry_no ? errdetail("Of lot " INT64_FORMAT " of member " INT64_FORMAT " %llu rows were changed.", entry_no,
 								  member, (unsigned long long) changed)
-			 : errdetail("Of the account of member " INT64_FORMAT " %llu rows were changed.", member,
+			 : errdetail("Of the %s of member " INT64_FORMAT " %llu rows were changed.", store_layout[id].name, member,
 						 (unsigned long long) changed),
 			 errhint("Something writes to the ledger beside the extension; call SELECT * FROM loyalty.verify().")));
 }

@@ -167,6 +167,24 @@ static const SqlText texts[] = {
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
 	{INT8OID, INT8OID}},
 
+	[SQL_READ_HOLDS] = {STORE_REDEMPTION,
+		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND state" EQ "'held'",
+	{INT8OID, INT4OID}},
+
+	[SQL_READ_SPENT] = {STORE_REDEMPTION,
+		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND source_id" EQ "$2 AND source_key" EQ "$3",
+	{INT8OID, INT4OID, TEXTOID}},
+
+	[SQL_CHANGE_REDEMPTION] = {STORE_REDEMPTION,
+		"UPDATE loyalty.redemption SET state = $3, taken = $4, changed_at = $5"
+		" WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
+	{INT8OID, INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID}},
+
+	[SQL_READ_TAKING] = {STORE_MOVEMENT,
+		"SELECT {columns} FROM loyalty.movement WHERE member_id" EQ "$1 AND program_id" EQ "$2"
+		" AND entry_no" GE "$3 AND entry_no" LE "$4 ORDER BY entry_no",
+	{INT8OID, INT4OID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
+
 	[SQL_FIND_REQUEST] = {STORE_REQUEST,
 		"SELECT {columns} FROM loyalty.request WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND key" EQ "$3",
 	{INT8OID, INT4OID, TEXTOID}},
@@ -280,6 +298,7 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_ENROLL_ACCOUNT:
 		case SQL_CHANGE_ACCOUNT:
 		case SQL_CHANGE_LOT:
+		case SQL_CHANGE_REDEMPTION:
 		case SQL_DELETE_REFUND:
 		case SQL_CHANGE_DEBT:
 		case SQL_CHANGE_USAGE:

@@ -39,7 +39,7 @@ BEGIN
        WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
-       WHEN 'argument' THEN value IN ('points_spent', 'revenue', 'visit')
+       WHEN 'argument' THEN value IN ('revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
@@ -214,6 +214,11 @@ BEGIN
   PERFORM loyalty.check_interval('tier_validity', NEW.tier_validity);
   PERFORM loyalty.check_interval('grace', NEW.grace);
   PERFORM loyalty.check_finite('point_value', NEW.point_value);
+  IF NEW.point_value IS NULL AND (NOT NEW.earn_on_points_paid OR EXISTS (
+       SELECT FROM loyalty.source s WHERE s.program = NEW.name AND s.spend_maximum_share IS NOT NULL)) THEN
+    RAISE EXCEPTION 'point_value of program "%" is missing', NEW.name
+      USING ERRCODE = 'LY017', HINT = 'earn_on_points_paid = false and spend_maximum_share need to know what a point buys.';
+  END IF;
   PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
   PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
   PERFORM loyalty.refuse_unavailable('tier_metric', NEW.tier_metric);
@@ -281,6 +286,25 @@ END $$;
 COMMENT ON FUNCTION loyalty.config_tier_requirement() IS 'trigger: checks a requirement of a tier';
 REVOKE ALL ON FUNCTION loyalty.config_tier_requirement() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION loyalty.check_spending(program text, step numeric, minimum numeric, maximum_share numeric) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  p record;
+BEGIN
+  SELECT o.decimals, o.point_value INTO p FROM loyalty.program o WHERE o.name = check_spending.program;
+  IF step IN ('NaN', 'Infinity') OR step <> trunc(step, p.decimals) OR step >= 1e10
+     OR minimum IN ('NaN', 'Infinity') OR minimum <> trunc(minimum, p.decimals) OR minimum >= 1e10 THEN
+    RAISE EXCEPTION 'spend_step is % and spend_minimum %', step, minimum
+      USING ERRCODE = 'LY017', HINT = format('They are points below 10,000,000,000 with at most %s decimals.', p.decimals);
+  ELSIF maximum_share IS NOT NULL AND p.point_value IS NULL THEN
+    RAISE EXCEPTION 'spend_maximum_share needs to know what a point buys'
+      USING ERRCODE = 'LY017', HINT = 'UPDATE loyalty.program SET point_value = …';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_spending(text, numeric, numeric, numeric) IS 'raise LY017 for steps, minimum and share that a source cannot have';
+REVOKE ALL ON FUNCTION loyalty.check_spending(text, numeric, numeric, numeric) FROM PUBLIC;
+
 -- The mapping is checked here and not in attach(), so that no way of writing it is unchecked.
 CREATE OR REPLACE FUNCTION loyalty.config_source() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -302,14 +326,15 @@ BEGIN
     RETURN OLD;
   END IF;
 
+  PERFORM loyalty.check_spending(NEW.program, NEW.spend_step, NEW.spend_minimum, NEW.spend_maximum_share);
   PERFORM loyalty.check_interval('release_within', NEW.release_within);
   IF NEW.release IS NULL AND NEW.release_within IS NOT NULL THEN
     RAISE EXCEPTION 'release_within is %, and nothing says what releases', NEW.release_within
       USING ERRCODE = 'LY017', HINT = 'release is an SQL expression over the row, for instance the column delivered_at.';
   END IF;
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release)
-       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release)
+    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release, NEW.points_spent)
+       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release, OLD.points_spent)
        AND (OLD.attached OR NOT NEW.attached) THEN
       NEW.author := OLD.author;
       RETURN NEW;
@@ -330,6 +355,9 @@ BEGIN
   PERFORM loyalty.check_expression(NEW.occurred_at, 'occurred_at', NEW.relation, NEW.author, 'occurred_at of ' || of_source);
   IF NEW.condition IS NOT NULL THEN
     PERFORM loyalty.check_expression(NEW.condition, 'source condition', NEW.relation, NEW.author, 'condition of ' || of_source);
+  END IF;
+  IF NEW.points_spent IS NOT NULL THEN
+    PERFORM loyalty.check_expression(NEW.points_spent, 'amount', NEW.relation, NEW.author, 'points_spent of ' || of_source);
   END IF;
   IF NEW.release IS NOT NULL THEN
     PERFORM loyalty.check_expression(NEW.release, 'release', NEW.relation, NEW.author, 'release of ' || of_source);

@@ -1,4 +1,4 @@
--- redeem(): points for a reward, and the stock of rewards.
+-- redeem(): points for a reward, and the stock of rewards.  capture(), release(), reverse(): what becomes of it.
 
 CREATE OR REPLACE FUNCTION loyalty.redeem(
   member_id bigint, reward text DEFAULT NULL, points numeric DEFAULT NULL, quantity integer DEFAULT 1,
@@ -6,8 +6,29 @@ CREATE OR REPLACE FUNCTION loyalty.redeem(
 RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_redeem';
 COMMENT ON FUNCTION loyalty.redeem(bigint, text, numeric, integer, text, text, interval, text) IS
-  'spend a member''s points, for a reward or just so many; the same key and arguments again give the same answer and no second effect';
+  'spend a member''s points, for a reward or just so many, or with hold only reserve them for so long (''0'': 15 minutes); the same key and arguments again give the same answer and no second effect';
 REVOKE ALL ON FUNCTION loyalty.redeem(bigint, text, numeric, integer, text, text, interval, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.capture(member_id bigint, redemption_id bigint, points numeric DEFAULT NULL, key text DEFAULT NULL)
+RETURNS TABLE (redemption_id bigint, points numeric, state text)
+LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_capture';
+COMMENT ON FUNCTION loyalty.capture(bigint, bigint, numeric, text) IS
+  'spend what a redemption holds, all or so many points; the rest, last taken first, goes back to its lots';
+REVOKE ALL ON FUNCTION loyalty.capture(bigint, bigint, numeric, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.release(member_id bigint, redemption_id bigint, key text DEFAULT NULL)
+RETURNS TABLE (redemption_id bigint, points numeric, state text)
+LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_release';
+COMMENT ON FUNCTION loyalty.release(bigint, bigint, text) IS
+  'give up a hold: its points go back to the lots that they came from, and are dead where the lot has died';
+REVOKE ALL ON FUNCTION loyalty.release(bigint, bigint, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.reverse(member_id bigint, redemption_id bigint, points numeric DEFAULT NULL, key text DEFAULT NULL)
+RETURNS TABLE (redemption_id bigint, points numeric, state text, alive numeric, dead numeric)
+LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_reverse';
+COMMENT ON FUNCTION loyalty.reverse(bigint, bigint, numeric, text) IS
+  'undo a redemption, all or part of it, in the opposite order of taking: points go back to their own lots; alive can be spent, dead came back to a lot that has died, what is in neither paid what the lot owed';
+REVOKE ALL ON FUNCTION loyalty.reverse(bigint, bigint, numeric, text) FROM PUBLIC;
 
 -- reward.stock is what was put up in all.  A change of it changes what is left by the difference, evenly; what
 -- buyers hold is waited for.

@@ -93,5 +93,5 @@ BEGIN
   END LOOP;
 END $$;
 COMMENT ON PROCEDURE loyalty.run_maintenance(integer, numeric) IS
-  'write down what is due (releases, expiries, tiers), batch accounts a transaction, progress in loyalty.job; any time, in parallel, or never';
+  'write down what is due (releases, expiries, lapsed holds, tiers), batch accounts a transaction, progress in loyalty.job; any time, in parallel, or never';
 REVOKE ALL ON PROCEDURE loyalty.run_maintenance(integer, numeric) FROM PUBLIC;

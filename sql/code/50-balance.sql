@@ -30,15 +30,15 @@ REVOKE ALL ON FUNCTION loyalty.due_tier_changes(bigint, integer, timestamptz) FR
 CREATE OR REPLACE FUNCTION loyalty.due_movements(
   member_id bigint, program_id integer, instant timestamptz,
   OUT at timestamptz, OUT kind text, OUT points bigint, OUT lot_expires_at timestamptz, OUT lot_entry_no bigint,
-  OUT redemption_id bigint, OUT origin_entry_no bigint)
+  OUT redemption_id bigint, OUT origin_entry_no bigint, OUT due_no bigint)
 RETURNS SETOF record
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 10 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_due_movements';
 COMMENT ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) IS
-  'the movements of an account that have become true by an instant and are not written down yet';
+  'the movements of an account that have become true by an instant and are not written down yet, due_no in the order of time; points as count of 1/10,000';
 REVOKE ALL ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) FROM PUBLIC;
 
 -- The past: lots and movements up to the instant, added up.  Called by balance() as the owner of the ledger.
--- What is left of debts is the sum of their movements.  This version makes no holds: they are read as they are.
+-- What is held and what is left of debts are the sums of their movements.
 CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
 RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -63,12 +63,13 @@ BEGIN
            (SELECT coalesce(sum(m.points), 0) FROM moved m WHERE m.kind IN ('debt', 'repay')) AS debt
     FROM alive a
   )
-  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(c.held * 0.0001), trim_scale(t.debt * 0.0001),
+  SELECT trim_scale(t.available * 0.0001), trim_scale(t.pending * 0.0001), trim_scale(h.held * 0.0001), trim_scale(t.debt * 0.0001),
          (SELECT k.name FROM loyalty.tier k
           WHERE k.enabled AND balance_before.at >= c.enrolled_at AND k.id = CASE WHEN n.found THEN n.from_tier_id ELSE c.tier_id END),
          t.next_expiry_at,
          (SELECT trim_scale(sum(a.remaining) * 0.0001) FROM alive a WHERE a.expires_at = t.next_expiry_at)
   FROM total t
+  CROSS JOIN (SELECT -coalesce(sum(m.points), 0) AS held FROM moved m WHERE m.kind = 'hold') h
   JOIN loyalty.account c ON c.member_id = balance_before.member_id AND c.program_id = balance_before.program_id
   LEFT JOIN LATERAL (
     SELECT true AS found, k.from_tier_id FROM loyalty.tier_change k

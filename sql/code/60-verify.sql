@@ -263,10 +263,10 @@ BEGIN
   ), debts AS (
     SELECT d.member_id, d.program_id, sum(d.left_over) AS left_over, bool_or(d.left_over > d.amount) AS grown FROM loyalty.debt d GROUP BY 1, 2
   ), holds AS (
-    SELECT r.member_id, r.program_id, sum(r.points) AS held FROM loyalty.redemption r WHERE r.state = 'held' GROUP BY 1, 2
+    SELECT r.member_id, r.program_id, sum(r.taken) AS held, min(r.held_until) AS first_lapse FROM loyalty.redemption r WHERE r.state = 'held' GROUP BY 1, 2
   ), accounts AS (
     SELECT a.*, coalesce(v.available, 0) AS lots_available, coalesce(v.pending, 0) AS lots_pending, v.passed_over,
-      least(v.next_change_at, a.period_end, a.tier_until) AS first_change_at,
+      least(v.next_change_at, a.period_end, a.tier_until, h.first_lapse) AS first_change_at, h.first_lapse,
       coalesce(d.left_over, 0) AS debts, coalesce(d.grown, false) AS debt_grown, coalesce(h.held, 0) AS holds
     FROM loyalty.account a
     LEFT JOIN alive v ON v.member_id = a.member_id AND v.program_id = a.program_id
@@ -281,6 +281,8 @@ BEGIN
              trim_scale(a.lots_available * 0.0001), trim_scale(a.lots_pending * 0.0001))),
     ('account_held', a.held <> a.holds, NULL,
       format('held is %s; its redemptions hold %s', trim_scale(a.held * 0.0001), trim_scale(a.holds * 0.0001))),
+    ('hold_lapsed', a.first_lapse <= a.settled_at, NULL,
+      format('a hold has lapsed at %s, and the account is settled to %s', a.first_lapse, a.settled_at)),
     ('account_debt', a.debt <> a.debts OR a.debt_grown, NULL,
       format('debt is %s; its debts are %s', trim_scale(a.debt * 0.0001), trim_scale(a.debts * 0.0001))),
     ('account_open_from', a.passed_over IS NOT NULL, a.passed_over, 'this lot is open and lies before open_from'),
@@ -376,14 +378,32 @@ AS $$
 BEGIN
   RETURN QUERY
   SELECT 'redemption_points', r.program_id, r.member_id, r.first_entry,
-    format('redemption %s (%s) of %s points has taken %s', r.redemption_id, r.state, trim_scale(r.points * 0.0001), trim_scale(coalesce(t.taken, 0) * 0.0001))
+    format('redemption %s (%s) says that %s of %s points are taken; its movements have taken %s, hold %s and took %s at first', r.redemption_id,
+           r.state, trim_scale(r.taken * 0.0001), trim_scale(r.points * 0.0001), trim_scale(coalesce(t.taken, 0) * 0.0001),
+           trim_scale(coalesce(t.held, 0) * 0.0001), trim_scale(coalesce(t.first_taken, 0) * 0.0001))
   FROM loyalty.redemption r
-  LEFT JOIN (SELECT m.member_id, m.redemption_id, -sum(m.points) AS taken FROM loyalty.movement m
+  LEFT JOIN (SELECT m.member_id, m.redemption_id, -sum(m.points) AS taken, -sum(m.points) FILTER (WHERE m.kind = 'hold') AS held,
+               -sum(m.points) FILTER (WHERE m.entry_no BETWEEN d.first_entry AND d.last_entry) AS first_taken
+             FROM loyalty.movement m
+             JOIN loyalty.redemption d ON d.member_id = m.member_id AND d.redemption_id = m.redemption_id
              WHERE m.redemption_id IS NOT NULL AND m.kind IN ('redeem', 'hold', 'restore') GROUP BY 1, 2) t
     ON t.member_id = r.member_id AND t.redemption_id = r.redemption_id
-  WHERE (r.state IN ('held', 'captured') AND coalesce(t.taken, 0) <> r.points)
-    OR (r.state = 'released' AND coalesce(t.taken, 0) <> 0)
-    OR (r.state = 'reversed' AND coalesce(t.taken, 0) NOT BETWEEN 0 AND r.points)
+  WHERE coalesce(t.taken, 0) <> r.taken OR coalesce(t.first_taken, 0) <> r.points
+    OR coalesce(t.held, 0) <> CASE WHEN r.state = 'held' THEN r.taken ELSE 0 END
+    OR NOT CASE r.state WHEN 'held' THEN r.taken = r.points WHEN 'captured' THEN r.taken > 0 ELSE r.taken = 0 END
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'redemption_source', r.program_id, r.member_id, min(r.first_entry),
+    format('%s points are spent on purchase "%s" of source %s, which said %s at most and is kept%s', trim_scale(sum(r.taken) * 0.0001), r.source_key,
+           r.source_id, trim_scale(max(r.stated) * 0.0001), CASE WHEN bool_or(l.gone) THEN ' no more' END)
+  FROM loyalty.redemption r
+  LEFT JOIN (SELECT k.member_id, k.source_id, k.source_key, bool_and(k.kept_amount IS NULL OR (k.kept_amount = 0 AND k.amount <> 0)) AS gone
+             FROM loyalty.lot k WHERE k.source_id IN (SELECT d.source_id FROM loyalty.redemption d) GROUP BY 1, 2, 3) l
+    ON l.member_id = r.member_id AND l.source_id = r.source_id AND l.source_key = r.source_key
+  WHERE r.source_id IS NOT NULL
+  GROUP BY r.program_id, r.member_id, r.source_id, r.source_key
+  HAVING sum(r.taken) > max(r.stated) OR (bool_or(l.gone) AND sum(r.taken) > 0)
   LIMIT most;
 
   RETURN QUERY

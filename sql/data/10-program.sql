@@ -40,7 +40,7 @@ COMMENT ON COLUMN loyalty.program.pending IS 'how long an award waits before it 
 COMMENT ON COLUMN loyalty.program.enrollment IS 'automatic (default): the first purchase enrols; explicit: only loyalty.enroll() does';
 COMMENT ON COLUMN loyalty.program.clawback IS 'when returned points were spent: pending_only takes pending points alone, to_zero (default) other points down to 0, debt leaves a debt';
 COMMENT ON COLUMN loyalty.program.on_return IS 'what a return does to the tier it had earned: fall (default), keep, grace';
-COMMENT ON COLUMN loyalty.program.earn_on_points_paid IS 'does the part of a purchase that was paid with points earn; default true';
+COMMENT ON COLUMN loyalty.program.earn_on_points_paid IS 'does the part of a purchase that was paid with points earn; default true; false needs point_value';
 COMMENT ON COLUMN loyalty.program.point_value IS 'money that one point buys; NULL: not said';
 COMMENT ON COLUMN loyalty.program.money IS 'name of the money, for reports';
 COMMENT ON COLUMN loyalty.program.expected_redemption IS 'share of points that will be spent, 0 to 1, for reports; NULL: not said';

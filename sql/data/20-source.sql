@@ -21,6 +21,10 @@ CREATE TABLE loyalty.source (
   replicated boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
   author regrole NOT NULL,
+  points_spent text,
+  spend_step numeric CHECK (spend_step > 0),
+  spend_minimum numeric CHECK (spend_minimum > 0),
+  spend_maximum_share numeric CHECK (spend_maximum_share BETWEEN 0 AND 1),
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
   FOREIGN KEY (program, refund_source) REFERENCES loyalty.source ON UPDATE CASCADE
@@ -47,6 +51,10 @@ COMMENT ON COLUMN loyalty.source.on_error IS 'a rule that fails stops the sale (
 COMMENT ON COLUMN loyalty.source.replicated IS 'do its triggers fire for rows that replication brings; default false';
 COMMENT ON COLUMN loyalty.source.enabled IS 'the kill switch: false, and its rows earn nothing';
 COMMENT ON COLUMN loyalty.source.author IS 'whose rights the expressions have: who wrote them last; set by the server';
+COMMENT ON COLUMN loyalty.source.points_spent IS 'SQL expression over the row: numeric, the points that it is paid with; they are taken before it earns; NULL: none';
+COMMENT ON COLUMN loyalty.source.spend_step IS 'points are spent in multiples of this; NULL: any';
+COMMENT ON COLUMN loyalty.source.spend_minimum IS 'the fewest points that a purchase can be paid with; NULL: any';
+COMMENT ON COLUMN loyalty.source.spend_maximum_share IS 'the greatest part of the amount that points can pay, 0 to 1; needs program.point_value; NULL: all';
 COMMENT ON COLUMN loyalty.source.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay

@@ -17,8 +17,16 @@ CREATE TABLE loyalty.redemption (
   at timestamptz NOT NULL,
   posted_at timestamptz NOT NULL,
   by text NOT NULL,
+  taken bigint NOT NULL CHECK (taken BETWEEN 0 AND points),
+  changed_at timestamptz NOT NULL,
+  source_id integer,
+  source_key text COLLATE "C",
+  stated bigint,
   PRIMARY KEY (member_id, redemption_id)
 );
+-- Open holds, and what was paid with points on a purchase: partial, so that other redemptions pay for neither.
+CREATE INDEX redemption_held ON loyalty.redemption (member_id, program_id) WHERE state = 'held';
+CREATE INDEX redemption_source ON loyalty.redemption (member_id, source_id, source_key) WHERE source_key IS NOT NULL;
 
 -- One key, one effect, for ever, over all functions of a (program, member).
 CREATE TABLE loyalty.request (
@@ -30,6 +38,7 @@ CREATE TABLE loyalty.request (
   redemption_id bigint,
   entry_no bigint,
   at timestamptz NOT NULL,
+  answer jsonb,
   PRIMARY KEY (member_id, program_id, key)
 );
 
@@ -39,17 +48,22 @@ COMMENT ON COLUMN loyalty.redemption.redemption_id IS 'its number';
 COMMENT ON COLUMN loyalty.redemption.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.redemption.reward_id IS 'loyalty.reward.id; NULL: points without a reward';
 COMMENT ON COLUMN loyalty.redemption.quantity IS 'pieces; default 1';
-COMMENT ON COLUMN loyalty.redemption.points IS 'count of 1/10,000 point: taken';
-COMMENT ON COLUMN loyalty.redemption.state IS 'held, captured, released, reversed';
+COMMENT ON COLUMN loyalty.redemption.points IS 'count of 1/10,000 point: taken when it began';
+COMMENT ON COLUMN loyalty.redemption.state IS 'held; captured: spent, also when part of it was reversed; released, or lapsed at held_until; reversed: all of it';
 COMMENT ON COLUMN loyalty.redemption.key IS 'the callers key; see request';
 COMMENT ON COLUMN loyalty.redemption.reason IS 'what the caller said';
 COMMENT ON COLUMN loyalty.redemption.voucher IS 'code that was given out';
-COMMENT ON COLUMN loyalty.redemption.held_until IS 'when a hold lapses; NULL: no hold';
-COMMENT ON COLUMN loyalty.redemption.first_entry IS 'first of its movements';
-COMMENT ON COLUMN loyalty.redemption.last_entry IS 'last of its movements';
+COMMENT ON COLUMN loyalty.redemption.held_until IS 'when the hold lapses, or would have lapsed; NULL: was never held';
+COMMENT ON COLUMN loyalty.redemption.first_entry IS 'first of the movements that took the points';
+COMMENT ON COLUMN loyalty.redemption.last_entry IS 'last of them';
 COMMENT ON COLUMN loyalty.redemption.at IS 'the instant at which points were taken';
 COMMENT ON COLUMN loyalty.redemption.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.redemption.by IS 'who called (session_user)';
+COMMENT ON COLUMN loyalty.redemption.taken IS 'count of 1/10,000 point: of points, what is held or spent still: the first that were taken';
+COMMENT ON COLUMN loyalty.redemption.changed_at IS 'the instant at which state or taken changed last';
+COMMENT ON COLUMN loyalty.redemption.source_id IS 'loyalty.source.id of the purchase that was paid with points; NULL: none';
+COMMENT ON COLUMN loyalty.redemption.source_key IS 'its key, in canonical form';
+COMMENT ON COLUMN loyalty.redemption.stated IS 'count of 1/10,000 point: the most that the purchase ever said';
 
 COMMENT ON TABLE loyalty.request IS 'keys of calls: one key, one effect, for ever';
 COMMENT ON COLUMN loyalty.request.member_id IS 'loyalty.member.member_id';
@@ -60,6 +74,7 @@ COMMENT ON COLUMN loyalty.request.arguments IS 'its arguments, compared when the
 COMMENT ON COLUMN loyalty.request.redemption_id IS 'what it made; NULL: no redemption';
 COMMENT ON COLUMN loyalty.request.entry_no IS 'what it made; NULL: no entry';
 COMMENT ON COLUMN loyalty.request.at IS 'when';
+COMMENT ON COLUMN loyalty.request.answer IS 'what it answered; NULL: what it made says it';
 
 -- replay
 SELECT loyalty.watch_ledger('redemption');

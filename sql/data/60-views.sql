@@ -65,7 +65,8 @@ SELECT a.member_id,
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
--- Written entries by their number, then due expiries by their time.  A member's rows are found by index.
+-- Written entries by their number, then due ones by their time: where nothing is held, expiries are all that can be
+-- due, and cheap to find; else the ledger is asked.  A member's rows are found by index.
 CREATE OR REPLACE VIEW loyalty.statement WITH (security_invoker = true) AS
 SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
@@ -89,7 +90,8 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
               AND i.origin_entry_no = e.lot_entry_no AND i.moved_by = e.entry_no) o
       LEFT JOIN loyalty.movement m ON m.member_id = o.origin_member_id AND m.program_id = o.program_id AND m.entry_no = o.moved_by)
     WHEN e.redemption_id IS NOT NULL THEN (
-      SELECT coalesce(w.name, d.reason, e.reason) FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id
+      SELECT coalesce(w.name, d.reason, 'paid ' || o.name || ' ' || d.source_key, e.reason)
+      FROM loyalty.redemption d LEFT JOIN loyalty.reward w ON w.id = d.reward_id LEFT JOIN loyalty.source o ON o.id = d.source_id
       WHERE d.member_id = e.member_id AND d.redemption_id = e.redemption_id)
     WHEN e.kind = 'adjust' THEN coalesce(e.reason, (
       SELECT i.reason FROM loyalty.intervention i
@@ -100,36 +102,36 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   CASE WHEN isfinite(e.expires_at) THEN e.expires_at END AS expires_at,
   CASE WHEN isfinite(e.expires_at) THEN loyalty.last_day(e.expires_at, p.timezone) END AS last_day
 FROM (
-  SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.lot_entry_no
+  SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.due_no, u.lot_entry_no
                                   ROWS UNBOUNDED PRECEDING) AS balance_after
   FROM (
     SELECT l.member_id, l.program_id, l.entry_no, l.at, l.entry_no AS lot_entry_no,
       CASE l.kind WHEN 'a' THEN 'earn' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind,
-      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
+      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
     FROM loyalty.lot l
     UNION ALL
     SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL::bytea AS breakdown, m.redemption_id, m.reason,
-      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at
+      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at, NULL::bigint AS due_no
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
     UNION ALL
     SELECT i.member_id, i.program_id, i.entry_no, i.at, i.entry_no AS lot_entry_no, 'merge' AS kind, 0::bigint AS points, NULL::bytea AS breakdown,
-      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at
+      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at, NULL::bigint AS due_no
     FROM loyalty.intervention i WHERE i.action = 'merge'
     UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
-      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at
+      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0
     UNION ALL
     SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points,
-      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at
+      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, d.due_no
     FROM loyalty.account a
     CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
     LEFT JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no
-    WHERE a.debt > 0) u) e
+    WHERE a.debt > 0 OR a.held > 0) u) e
 JOIN loyalty.program p ON p.id = e.program_id
 LEFT JOIN loyalty.source s ON s.id = e.source_id;
 
@@ -161,7 +163,7 @@ FROM (
   SELECT a.member_id, a.program_id, d.lot_expires_at AS expires_at, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  WHERE a.debt > 0 AND d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity') l
+  WHERE (a.debt > 0 OR a.held > 0) AND d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity') l
 JOIN loyalty.program p ON p.id = l.program_id
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at
 HAVING sum(l.points) > 0;
@@ -185,13 +187,13 @@ WITH entry AS (
     'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
   JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0
   GROUP BY l.program_id, 2
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
-  WHERE a.debt > 0 AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE (a.debt > 0 OR a.held > 0) AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
@@ -273,9 +275,9 @@ LEFT JOIN paid d ON d.rule = n.id;
 
 CREATE OR REPLACE VIEW loyalty.reward_performance WITH (security_invoker = true) AS
 SELECT w.program, w.name AS reward, count(d.redemption_id) AS redemptions,
-  trim_scale(coalesce(sum(d.points), 0) * 0.0001) AS points, count(DISTINCT d.member_id) AS members
+  trim_scale(coalesce(sum(d.taken), 0) * 0.0001) AS points, count(DISTINCT d.member_id) AS members
 FROM loyalty.reward w
-LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND d.state IN ('held', 'captured')
+LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND (d.state = 'captured' OR d.state = 'held' AND d.held_until > loyalty.instant())
 GROUP BY w.program, w.name;
 
 COMMENT ON VIEW loyalty.account_now IS 'inside of the other views: accounts as they are at loyalty.instant(), points as count of 1/10,000';
@@ -321,7 +323,7 @@ COMMENT ON COLUMN loyalty.member_balance.next_expiry_at IS 'first instant at whi
 COMMENT ON COLUMN loyalty.member_balance.next_expiry_points IS 'how many die then if they are not spent';
 COMMENT ON COLUMN loyalty.member_balance.as_of IS 'the instant of these figures: loyalty.instant(), or the accounts own when that is later';
 
-COMMENT ON VIEW loyalty.statement IS 'every entry of every account, one row each: grants, and what happened to them; expiries that are due and not written down yet have no number and come last';
+COMMENT ON VIEW loyalty.statement IS 'every entry of every account, one row each: grants, and what happened to them; expiries and lapses that are due and not written down yet have no number and come last';
 COMMENT ON COLUMN loyalty.statement.member_id IS 'the applications number of the member';
 COMMENT ON COLUMN loyalty.statement.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.statement.entry_no IS 'number of the entry in its account: the order of what happened; tier changes take numbers too; NULL: due, not written down yet';

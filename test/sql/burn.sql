@@ -82,8 +82,6 @@ SELECT * FROM loyalty.redeem(99, points => 5, program => 'p');
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM loyalty.redeem(1, points => 5, program => 'nosuch');
 \echo :LAST_ERROR_SQLSTATE
-SELECT * FROM loyalty.redeem(1, points => 5, program => 'p', hold => '15 minutes');
-\echo :LAST_ERROR_SQLSTATE
 UPDATE loyalty.account SET status = 'blocked' WHERE member_id = 1;
 SELECT * FROM loyalty.redeem(1, points => 5, program => 'p');
 \echo :LAST_ERROR_SQLSTATE

@@ -33,6 +33,7 @@ ALTER TABLE shop.part ATTACH PARTITION shop.part_low FOR VALUES FROM (MINVALUE) 
 CREATE TABLE shop.part_high PARTITION OF shop.part FOR VALUES FROM (1000000) TO (MAXVALUE);
 CREATE TABLE shop.back (no int PRIMARY KEY, of int, who bigint, total numeric, at timestamptz);
 CREATE TABLE shop.line (doc text, pos int, who bigint, total numeric, kind text, ok boolean, at timestamptz, PRIMARY KEY (doc, pos));
+CREATE TABLE shop.paid (id int PRIMARY KEY, who bigint, total numeric, spent numeric, at timestamptz);
 
 INSERT INTO loyalty.program (name, timezone, decimals, rounding, expiry, pending, tier_metric, tier_period, tier_validity, sandbox) VALUES
   ('a', 'Europe/Istanbul', 2, 'half_up', '60 days', '3 days', 'spend', 'calendar month', '1 month', true);
@@ -49,6 +50,7 @@ SELECT loyalty.attach('shop.sale', program => 'c', member => 'who', amount => 't
 SELECT loyalty.attach('shop.part', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok', on_delete => 'keep');
 SELECT loyalty.attach('shop.back', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', refund_of => 'of', refund_source => 'sale');
 SELECT loyalty.attach('shop.line', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', on_error => 'skip');
+SELECT loyalty.attach('shop.paid', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', points_spent => 'spent', on_error => 'skip');
 INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclusive_group, expiry, pending) VALUES
   ('a', 'sale', 'sale base', 'base', 'earn.amount * 0.37', NULL, NULL, NULL, NULL),
   ('a', 'sale', 'short', 'base', 'earn.amount * 0.1', $$kind = 'x'$$, NULL, '7 days', '0'),
@@ -59,6 +61,7 @@ INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclus
   ('c', 'sale', 'c base', 'base', 'earn.amount * 0.21', NULL, NULL, NULL, '0'),
   ('c', 'sale', 'c later', 'base', 'earn.amount * 0.1', $$kind <> 'z'$$, NULL, '9 days', NULL),
   ('a', 'part', 'part base', 'base', 'earn.amount', NULL, NULL, NULL, NULL),
+  ('a', 'paid', 'paid base', 'base', 'earn.amount / 3', NULL, NULL, '20 days', '0'),
   ('a', 'line', 'line base', 'base', 'earn.amount / (total - 13)', NULL, NULL, '30 days', NULL);
 INSERT INTO loyalty.member (member_id, attributes) SELECT i, '{"vip": "yes"}' FROM generate_series(1, 60, 7) i;
 INSERT INTO loyalty.member (member_id, status) VALUES (13, 'excluded');
@@ -155,6 +158,20 @@ sub insert_lines
 	return 'INSERT INTO shop.line VALUES ' . join(', ', @rows) . ' ON CONFLICT DO NOTHING';
 }
 
+# Sales that are paid with points, changed and taken back.
+sub paid
+{
+	my $id = between(1, 40);
+	my $many = rand() < 0.3 ? "BETWEEN $id AND " . ($id + 5) : "= $id";
+	return pick(
+		"INSERT INTO shop.paid SELECT i, " . between(1, 20) . " + i % 3, " . total() . ", i % " . between(1, 30) . ", " . when() . " FROM generate_series($id, $id + " . between(0, 9) . ") i ON CONFLICT DO NOTHING",
+		"UPDATE shop.paid SET total = " . total() . " WHERE id $many",
+		"UPDATE shop.paid SET spent = " . between(-1, 25) . " WHERE id $many",
+		"UPDATE shop.paid SET who = " . between(1, 20) . " WHERE id $many",
+		"DELETE FROM shop.paid WHERE id $many",
+		"WITH d AS (DELETE FROM shop.paid WHERE id $many RETURNING *) INSERT INTO shop.paid SELECT id, who, total / 2, spent, at FROM d");
+}
+
 sub update_rows
 {
 	my $table = table();
@@ -198,6 +215,14 @@ sub other_row_statement
 		"DO \$\$ BEGIN " . insert_rows($table, 3) . "; PERFORM 1 / (random() * 0)::int; EXCEPTION WHEN OTHERS THEN " . update_rows() . "; END \$\$");
 }
 
+# One that the member has, most often in this state.
+sub redemption
+{
+	my ($member, $state) = @_;
+	$state = 'released' if rand() < 0.05;
+	return "(SELECT " . pick('min', 'max') . "(redemption_id) FROM loyalty.redemption WHERE member_id = $member AND state = '$state')";
+}
+
 sub call
 {
 	my $member = between(1, 80);
@@ -208,6 +233,11 @@ sub call
 		"SELECT * FROM loyalty.redeem($member, 'pen', program => 'a'$key)",
 		"SELECT * FROM loyalty.redeem($member, points => " . between(1, 60) . ", program => $program$key)",
 		"SELECT * FROM loyalty.redeem($member, " . pick("'cup'", "'pen'", "'bag'") . ", quantity => " . between(1, 3) . ", program => $program$key)",
+		"SELECT * FROM loyalty.redeem($member, points => " . between(1, 30) . ", program => $program$key, hold => '" . between(1, 60) . " hours')",
+		"SELECT * FROM loyalty.redeem($member, 'cup', program => 'a'$key, hold => '" . between(1, 600) . " minutes')",
+		"SELECT * FROM loyalty.capture($member, " . redemption($member, 'held') . (rand() < 0.5 ? ', points => ' . between(1, 15) : '') . "$key)",
+		"SELECT * FROM loyalty.release($member, " . redemption($member, 'held') . "$key)",
+		"SELECT * FROM loyalty.reverse($member, " . redemption($member, 'captured') . (rand() < 0.6 ? ', points => ' . between(1, 15) : '') . "$key)",
 		"SELECT * FROM loyalty.adjust($member, " . between(-30, 80) . ", 'test', program => $program$key" . pick('', ', counts_for_tier => true', ', available_at => ' . instant($day + 4), ', expires_at => ' . instant($day + 9)) . ')',
 		"SELECT * FROM loyalty.enroll($member, $program" . pick('', ', at => ' . when(), ", attributes => '{\"vip\": \"yes\"}'") . ')',
 		"SELECT * FROM loyalty.transfer($member, " . between(1, 80) . ", " . between(1, 25) . ", program => $program$key)",
@@ -283,8 +313,9 @@ while ($made < $statements)
 	emit($r < 0.22 ? insert_rows(table(), 1)
 		: $r < 0.30 ? insert_rows(table(), between(2, 30))
 		: $r < 0.33 ? insert_rows(table(), between(100, 400))
-		: $r < 0.39 ? insert_lines()
-		: $r < 0.44 ? returns()
+		: $r < 0.37 ? insert_lines()
+		: $r < 0.42 ? returns()
+		: $r < 0.45 ? paid()
 		: $r < 0.59 ? update_rows()
 		: $r < 0.70 ? other_row_statement()
 		: $r < 0.94 ? call()
