@@ -60,10 +60,10 @@ BEGIN
     RAISE EXCEPTION 'ledger inconsistent: lots lack %', left_over;
   END IF;
 
-  INSERT INTO loyalty.redemption (member_id, redemption_id, program_id, points, state, key, first_entry, last_entry,
-                                  at, posted_at, by)
-  VALUES (redeem.member_id, redemption, redeem.program_id, wanted, 'captured', redeem.key, account.next_entry, entry - 1,
-          statement_timestamp(), now(), session_user);
+  INSERT INTO loyalty.redemption (member_id, redemption_id, program_id, points, taken, state, key, first_entry, last_entry,
+                                  at, changed_at, posted_at, by)
+  VALUES (redeem.member_id, redemption, redeem.program_id, wanted, wanted, 'captured', redeem.key, account.next_entry, entry - 1,
+          statement_timestamp(), statement_timestamp(), now(), session_user);
   INSERT INTO loyalty.request (member_id, program_id, key, call, arguments, redemption_id, at)
   VALUES (redeem.member_id, redeem.program_id, redeem.key, 'redeem', arguments, redemption, statement_timestamp());
   UPDATE loyalty.account a
