@@ -2,5 +2,5 @@
 \set key random(1, 1000000000000000)
 BEGIN;
 SELECT redemption_id FROM loyalty.redeem(member_id => :member, points => :points, program => 'burn', key => 'h' || :key::text, hold => '15 minutes') \gset
-SELECT state FROM loyalty.capture(member_id => :member, redemption_id => :redemption_id, key => 'c' || :key::text);
+SELECT state FROM loyalty.capture(member_id => :member, redemption_id => :redemption_id, key => 'k' || :key::text);
 COMMIT;
