@@ -255,9 +255,14 @@ flush_table(HeapStore *store, HeapTable *table)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
-		if (table == &store->tables[STORE_LOT])
-			heap_insert_key(store, table->batch[i]);
+		bool		is_lot = table == &store->tables[STORE_LOT];
+
+		if (!is_lot || !heap_keep_back(store, indexes, table->batch[i]))
+		{
+			ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
+			if (is_lot)
+				heap_insert_key(store, table->batch[i]);
+		}
 		ExecClearTuple(table->batch[i]);
 	}
 	MemoryContextSwitchTo(old);
@@ -303,7 +308,10 @@ heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum
 		ResultRelInfo *indexes = heap_indexes(store, table);
 
 		if (table == &store->tables[STORE_LOT])
+		{
+			heap_flush_keys(store);
 			heap_insert_key(store, slot);
+		}
 		ExecInsertIndexTuples(indexes, slot, store->estate, true, false, NULL, NIL, only_summarizing(update_indexes));
 	}
 	*tid = slot->tts_tid;

@@ -42,6 +42,15 @@ typedef struct KeyEntry
 	int32		source_id;
 } KeyEntry;
 
+/* The primary key of the same lot, member_id first. */
+typedef struct LotPlaceEntry
+{
+	int64		member_id;
+	TimestampTz expires_at;
+	int64		entry_no;
+	int32		program_id;
+} LotPlaceEntry;
+
 typedef struct HeapStore
 {
 	Store		base;
@@ -53,13 +62,14 @@ typedef struct HeapStore
 
 	/*
 	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
-	 * sorted and inserted at its end, which costs a third.
+	 * sorted and inserted at its end, which costs a third.  The primary key is filled then, too, lowest member first.
 	 */
 	Relation	key_index;
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
 	MemoryContext key_context;
 	KeyEntry   *keys;
+	LotPlaceEntry *places;
 	int			nkeys;
 	int			max_keys;
 	Size		key_bytes;
@@ -112,6 +122,7 @@ extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
 extern bool heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high);
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
+extern bool heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
 
 /* store_heap_refund.c */

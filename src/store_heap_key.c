@@ -2,7 +2,7 @@
  * store_heap_key.c
  *	  Source keys of lots: probing them, and the index lot_source_key, which is ours to fill.
  *
- * Rule: a key that is kept back is indexed before any is looked for, and before the store is closed.
+ * Rule: a lot that is kept back from its indexes is indexed before any is looked for, and before the store is closed.
  */
 #include "postgres.h"
 
@@ -171,7 +171,7 @@ key_head(const text *key)
 	return pg_ntoh64(head);
 }
 
-/* Index the key of a new lot, now or with the others of the statement. */
+/* Index the key of a lot. */
 void
 heap_insert_key(HeapStore *store, TupleTableSlot *slot)
 {
@@ -180,33 +180,63 @@ heap_insert_key(HeapStore *store, TupleTableSlot *slot)
 	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
 	Datum		part = slot_getattr(slot, L_PART + 1, &never);
 	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
-	KeyEntry   *entry;
-	Size		size;
 
-	if (!store->base.hoping || isnull)
-	{
-		insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
-		return;
-	}
-	size = VARSIZE_ANY(DatumGetPointer(key));
-	if (store->key_bytes + size > (Size) work_mem * 1024)
-		heap_flush_keys(store);
+	insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
+}
+
+static void
+grow_kept_back(HeapStore *store)
+{
 	if (store->key_context == NULL)
 		store->key_context = GenerationContextCreate(store->base.context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
-	if (store->nkeys == store->max_keys)
+	if (store->nkeys < store->max_keys)
+		return;
+	store->max_keys = Max(1024, store->max_keys * 2);
+	if (store->keys == NULL)
 	{
-		store->max_keys = Max(1024, store->max_keys * 2);
-		store->keys = store->keys == NULL ? MemoryContextAlloc(store->base.context, store->max_keys * sizeof(KeyEntry))
-			: repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
+		store->keys = MemoryContextAlloc(store->base.context, store->max_keys * sizeof(KeyEntry));
+		store->places = MemoryContextAlloc(store->base.context, store->max_keys * sizeof(LotPlaceEntry));
+		return;
 	}
+	store->keys = repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
+	store->places = repalloc_huge(store->places, mul_size(store->max_keys, sizeof(LotPlaceEntry)));
+}
+
+/*
+ * In a big load a new lot is indexed with the others of the statement.  false: it is to be indexed now (also where
+ * somebody has given the table an index of his own).
+ */
+bool
+heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot)
+{
+	const Datum *values = slot->tts_values;
+	KeyEntry   *entry;
+	LotPlaceEntry *place;
+	Size		size;
+
+	if (!store->base.hoping || indexes->ri_NumIndices != 1)
+		return false;
+	slot_getallattrs(slot);
+	if (slot->tts_isnull[L_SOURCE_KEY])
+		return false;
+	size = VARSIZE_ANY(DatumGetPointer(values[L_SOURCE_KEY]));
+	if (store->key_bytes + size > (Size) work_mem * 1024)
+		heap_flush_keys(store);
+	grow_kept_back(store);
+	place = &store->places[store->nkeys];
+	place->member_id = DatumGetInt64(values[L_MEMBER_ID]);
+	place->program_id = DatumGetInt32(values[L_PROGRAM_ID]);
+	place->expires_at = DatumGetTimestampTz(values[L_EXPIRES_AT]);
+	place->entry_no = DatumGetInt64(values[L_ENTRY_NO]);
 	entry = &store->keys[store->nkeys++];
 	entry->key = MemoryContextAlloc(store->key_context, size);
-	memcpy(entry->key, DatumGetPointer(key), size);
+	memcpy(entry->key, DatumGetPointer(values[L_SOURCE_KEY]), size);
 	entry->head = key_head(entry->key);
-	entry->source_id = DatumGetInt32(source_id);
-	entry->part = DatumGetInt16(part);
+	entry->source_id = DatumGetInt32(values[L_SOURCE_ID]);
+	entry->part = DatumGetInt16(values[L_PART]);
 	entry->tid = slot->tts_tid;
-	store->key_bytes += sizeof(KeyEntry) + size + 16;
+	store->key_bytes += sizeof(KeyEntry) + sizeof(LotPlaceEntry) + size + 16;
+	return true;
 }
 
 static inline int
@@ -231,6 +261,38 @@ compare_keys(const KeyEntry *x, const KeyEntry *y)
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
+static void
+insert_place(HeapStore *store, const LotPlaceEntry *place, ItemPointer tid)
+{
+	HeapTable  *table = &store->tables[STORE_LOT];
+	Datum		values[4] = {
+		Int64GetDatum(place->member_id), Int32GetDatum(place->program_id), TimestampTzGetDatum(place->expires_at),
+		Int64GetDatum(place->entry_no)
+	};
+	bool		nulls[4] = {false, false, false, false};
+
+	index_insert(table->rri->ri_IndexRelationDescs[0], values, nulls, tid, table->rel, UNIQUE_CHECK_YES, false,
+				 table->rri->ri_IndexRelationInfo[0]);
+}
+
+/*
+ * Members came highest first: from behind, each with his lots as they came, the primary key grows at its end, which
+ * costs a third of anywhere else and leaves full pages.
+ */
+static void
+flush_places(HeapStore *store)
+{
+	for (int end = store->nkeys, first; end > 0; end = first)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (first = end - 1; first > 0 && store->places[first - 1].member_id == store->places[end - 1].member_id;)
+			first--;
+		for (int i = first; i < end; i++)
+			insert_place(store, &store->places[i], &store->keys[i].tid);
+		ResetPerTupleExprContext(store->estate);
+	}
+}
+
 /* In key order neighbours go to one page. */
 void
 heap_flush_keys(HeapStore *store)
@@ -240,6 +302,7 @@ heap_flush_keys(HeapStore *store)
 	if (store->nkeys == 0)
 		return;
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	flush_places(store);
 	sort_keys(store->keys, store->nkeys);
 	for (int i = 0; i < store->nkeys; i++)
 	{

@@ -44,6 +44,7 @@ search_from(Account *account, StrategyNumber strategy, TimestampTz expires_at, i
 
 	if (store->base.snapshot == NULL)
 		heap_refresh_snapshot(store);
+	heap_flush_keys(store);
 	scan = heap_primary_scan(store, &store->tables[STORE_LOT], 3);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
