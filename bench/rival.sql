@@ -6,7 +6,7 @@ CREATE SCHEMA rival;
 
 CREATE TABLE rival.member (LIKE loyalty.member INCLUDING ALL);
 CREATE TABLE rival.account (LIKE loyalty.account INCLUDING ALL) WITH (fillfactor = 70);
-CREATE TABLE rival.lot (LIKE loyalty.lot INCLUDING ALL) WITH (fillfactor = 95);
+CREATE TABLE rival.lot (LIKE loyalty.lot INCLUDING ALL) WITH (fillfactor = 90);
 ALTER TABLE rival.lot ALTER COLUMN breakdown TYPE numeric[] USING NULL;
 CREATE TABLE rival.tier_change (LIKE loyalty.tier_change INCLUDING ALL);
 

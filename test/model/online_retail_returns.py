@@ -76,30 +76,9 @@ class QuickPeriod(Period):
         return self.cache[instant]
 
 
-class Standing(Account):
-    """With debts: what a return finds nowhere is repaid by the next points that can be spent."""
-
-    def take_back(self, lot, points):
-        owed = lot.owed
-        super().take_back(lot, points)
-        if self.program.clawback == 'debt' and lot.owed > owed:
-            self.debts.append([lot.owed - owed, lot.owed - owed])
-            lot.owed = owed
-
-    def earn(self, *arguments):
-        award = super().earn(*arguments)
-        for debt in self.debts:
-            for lot in list(self.live):
-                part = min(lot.remaining, debt[1]) if lot.available_at <= self.settled_at else 0
-                if part:
-                    self.change_lot(lot, -part, 'repay')
-                    debt[1] -= part
-        return award
-
-
 class Customer:
     def __init__(self, program, member, at):
-        self.account = Standing(program, member, at)
+        self.account = Account(program, member, at)
         self.awards = []                # (line, award) in the order of arrival
 
     def sell(self, line, mills, at, zone):
@@ -146,7 +125,7 @@ def run(policy, rows, split, files):
                                   sum(lot.owed for lot in award.lots) // POINT))
     owed = sum(lot.owed for customer in customers.values() for lot in customer.account.lots) // POINT
     print(f'{policy}: {len(customers)} accounts, {returns} returns, {dropped} of them found too little, {owed} points owed by lots, '
-          f'{sum(amount for customer in customers.values() for amount, _ in customer.account.debts) // POINT} became debts')
+          f'{sum(debt.amount for customer in customers.values() for debt in customer.account.debts) // POINT} became debts')
     for text in INSTANTS:
         at = to_instant(datetime.fromisoformat(text))
         total = 0
