@@ -33,7 +33,6 @@ COPY loyalty.opening_balance (member_id, program, points, expires_at, key) FROM 
 5	p	10	-	a
 6	p	10	2024-03-20 00:00+00	a
 \.
-\echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM loyalty.account WHERE member_id IN (5, 6);
 INSERT INTO loyalty.opening_balance (program, points, key) VALUES ('p', 5, 'a');
 \echo :LAST_ERROR_SQLSTATE
