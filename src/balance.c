@@ -138,6 +138,20 @@ loyalty_settled(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* For (member_id, program_id, at) → rows: the account as settling to `at` makes it; there may be none. */
+static Reading
+begin_settled(FunctionCallInfo fcinfo, TimestampTz at)
+{
+	Reading		reading;
+
+	refuse_infinite(at);
+	InitMaterializedSRF(fcinfo, 0);
+	reading = reading_begin(config_program_by_id(PG_GETARG_INT32(1)), PG_GETARG_INT64(0));
+	if (reading.account)
+		ledger_settle(reading.account, at);
+	return reading;
+}
+
 /* loyalty.due_tier_changes(member_id, program_id, at): those that settling to `at` would write down */
 Datum
 loyalty_due_tier_changes(PG_FUNCTION_ARGS)
@@ -146,12 +160,9 @@ loyalty_due_tier_changes(PG_FUNCTION_ARGS)
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
 	Reading		reading;
 
-	refuse_infinite(at);
-	InitMaterializedSRF(fcinfo, 0);
-	reading = reading_begin(config_program_by_id(PG_GETARG_INT32(1)), PG_GETARG_INT64(0));
+	reading = begin_settled(fcinfo, at);
 	if (reading.account)
 	{
-		ledger_settle(reading.account, at);
 		for (int i = 0; i < reading.account->ntier_changes; i++)
 		{
 			const TierChange *change = &reading.account->tier_changes[i];
@@ -179,12 +190,9 @@ loyalty_due_movements(PG_FUNCTION_ARGS)
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(2);
 	Reading		reading;
 
-	refuse_infinite(at);
-	InitMaterializedSRF(fcinfo, 0);
-	reading = reading_begin(config_program_by_id(PG_GETARG_INT32(1)), PG_GETARG_INT64(0));
+	reading = begin_settled(fcinfo, at);
 	if (reading.account)
 	{
-		ledger_settle(reading.account, at);
 		for (int i = 0; i < reading.account->nmovements; i++)
 		{
 			const Movement *m = &reading.account->movements[i];
