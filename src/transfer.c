@@ -338,8 +338,10 @@ find_lots(Account *account, const ExpiryChange *change, TimestampTz at, int *n)
 				continue;
 			found[named - change->lots] = true;
 		}
-		if (lot->expires_at == change->expires_at)
+		if (lot->expires_at == change->expires_at || (lot->available_at == DT_NOEND && named == NULL))
 			continue;
+		if (lot->available_at == DT_NOEND)
+			refuse_lot(lot->entry_no, "Its points wait for an event of their purchase, which gives them their life.");
 		if (change->expires_at <= lot->available_at)
 			refuse_lot(lot->entry_no, psprintf("Its points are available from %s: they could never be spent.",
 											   timestamptz_to_str(lot->available_at)));

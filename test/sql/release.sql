@@ -180,6 +180,16 @@ WHERE b.available + b.pending NOT BETWEEN CASE WHEN s.ok THEN floor(s.total) ELS
   OR s.delivered_at IS NULL AND b.available > 0 OR s.delivered_at IS NOT NULL AND s.ok AND b.pending > 0;
 ROLLBACK TO empty;
 
+-- waiting points get their life from the event alone
+SET loyalty.now = '2024-01-02';
+INSERT INTO sale VALUES (1, 1, 10);
+SELECT loyalty.change_expiry(1, 'infinity', 'longer', ARRAY(SELECT entry_no FROM loyalty.lot WHERE member_id = 1 AND remaining > 0 ORDER BY 1 LIMIT 1), 'w');
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM loyalty.change_expiry(1, 'infinity', 'all that can', program => 'w');
+UPDATE sale SET delivered_at = '2024-01-02' WHERE id = 1;
+SELECT available, pending FROM balance;
+ROLLBACK TO empty;
+
 -- what is no release
 UPDATE loyalty.source SET release = 'total' WHERE program = 'w';
 UPDATE loyalty.source SET release = NULL WHERE program = 'w';
