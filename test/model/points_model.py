@@ -432,9 +432,11 @@ class Account:
     # -- lots
 
     def change_lot(self, lot, points, kind):
-        """Points of a lot that is alive come or go; of one that is dead they come and die at once."""
+        """Points of a lot that is alive come or go; of one that is dead they come and die at once.  kind: None when that
+        is counted."""
         lot.remaining += points
-        lot.moves[kind] += points
+        if kind:
+            lot.moves[kind] += points
         assert lot.remaining >= 0
         if lot.dead or lot.expires_at <= self.settled_at:
             lot.dead = True
@@ -654,15 +656,30 @@ class Account:
 
     def restore(self, lot, points, kind):
         """To a lot: of one of which something was returned, what it owes is paid first, and then those who paid in its
-        place.  How many live in the end, and how many are dead, in this lot or in theirs."""
-        owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
-        lot.owed -= owed
-        lot.moves[kind] += points
-        lot.moves['clawback'] -= owed
-        points -= owed
+        place.  How many live in the end, and how many are dead, in this lot or in theirs.  Who is first does not
+        matter, and points may go round among lots that paid for each other, until that is paid back."""
         alive = dead = 0
-        returned = lot.award and lot.award.kept != lot.award.amount
-        while points and returned:
+        lot.moves[kind] += points
+        coming = {lot: points}
+        while coming:
+            lot, points = coming.popitem()
+            owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
+            lot.owed -= owed
+            lot.moves['clawback'] -= owed
+            points -= owed
+            if lot.award and lot.award.kept != lot.award.amount:
+                points = self.pay_payers(lot, points, coming)
+            if points:
+                self.change_lot(lot, points, None)
+                if lot.dead:
+                    dead += points
+                else:
+                    alive += points
+        return alive, dead
+
+    def pay_payers(self, lot, points, coming):
+        """What comes to whom is added there; returns what is left."""
+        while points:
             payment = next((payment for payment in reversed(lot.payments) if payment[0] is not lot), None)
             if payment is None:
                 break
@@ -674,15 +691,11 @@ class Account:
                 lot.payments.remove(payment)
             if debt:
                 lot.payments.append([lot, part, debt])
-            way = 'repay' if debt else 'clawback'
-            lot.moves[way] -= part
-            its_alive, its_dead = self.restore(payer, part, way)
-            alive += its_alive
-            dead += its_dead
-        if points:
-            lot.moves[kind] -= points
-            self.change_lot(lot, points, kind)
-        return (alive, dead + points) if lot.dead else (alive + points, dead)
+            kind = 'repay' if debt else 'clawback'
+            lot.moves[kind] -= part
+            payer.moves[kind] += part
+            coming[payer] = coming.get(payer, 0) + part
+        return points
 
     def pay_debts(self):
         """While something is owed, nothing is available."""
