@@ -436,35 +436,120 @@ next_payment(Payments *payments, const Lot *lot, bool own, Payment *payment)
 	return false;
 }
 
+/* Points that came back to a lot on their way to those who had paid for it; from: whose payer the lot is itself. */
+typedef struct Passing
+{
+	Lot		   *lot;
+	Points		points;			/* still to pass on */
+	Lot		   *payer;			/* who is paid now, */
+	int64		debt;			/* for this debt, */
+	Points		left;			/* and has so much of that payment still open */
+	struct Passing *from;
+} Passing;
+
+static Points arrive(Account *account, Lot *lot, Points points, TimestampTz at, Passing *from);
+
+/* The lot pays itself now, and the payer has its points again: what it does with them is the caller's. */
+static void
+repay_payer(Account *account, Passing *passing, Points points, TimestampTz at)
+{
+	EntryKind	kind = passing->debt ? ENTRY_REPAY : ENTRY_CLAWBACK;
+
+	ledger_move(account, passing->lot, kind, -points, at, 0, passing->debt);
+	ledger_move(account, passing->payer, kind, points, at, 0, passing->debt ? passing->debt : passing->lot->entry_no);
+	passing->left -= points;
+}
+
+static Passing *
+passing_of(Passing *last, const Lot *lot)
+{
+	while (last && last->lot->entry_no != lot->entry_no)
+		last = last->from;
+	return last;
+}
+
 /*
- * The lots that paid in the place of this one have up to `points` of it back: because the purchase comes back
- * (returned), or because the lot itself has points to pay with now.  Returns how much; *alive grows by what lives.
+ * Lots have paid for each other in a circle: what all of them have paid is undone at once, each pays for itself.
+ * Points would go round until then, a few at a time.  false: somewhere nothing is left of it.
+ */
+static bool
+undo_circle(Account *account, Passing *last, Passing *first, TimestampTz at)
+{
+	Points		all = last->left;
+
+	for (Passing *one = last; one != first; one = one->from)
+		all = Min(all, one->from->left);
+	if (all == 0)
+		return false;
+	for (Passing *one = last;; one = one->from)
+	{
+		repay_payer(account, one, all, at);
+		if (one == first)
+			return true;
+	}
+}
+
+/*
+ * The lots that paid in the place of this one have its points back, as far as they go: the rest is left in
+ * passing->points.  No lot is twice on the way, so it ends.  Returns how many live.
  */
 static Points
-give_to_payers(Account *account, Lot *lot, Points points, bool returned, TimestampTz at, Points *alive)
+pass_on(Account *account, Passing *passing, TimestampTz at)
+{
+	Payments	payments = {0};
+	Payment		p;
+	Points		alive = 0;
+
+	open_payments(account, passing->lot, &payments);
+	while (passing->points > 0 && next_payment(&payments, passing->lot, false, &p))
+	{
+		Points		part = Min(p.points, passing->points);
+		Passing    *before;
+
+		CHECK_FOR_INTERRUPTS();
+		passing->payer = ledger_lot(account, p.lot_expires_at, p.lot_entry_no);
+		passing->debt = p.debt;
+		passing->left = p.points;
+		before = passing_of(passing, passing->payer);
+		if (before == NULL || !undo_circle(account, passing, before, at))
+		{
+			repay_payer(account, passing, part, at);
+			passing->points -= part;
+			if (before)
+				before->points += part; /* passed on from there */
+			else
+				alive = points_add(alive, arrive(account, passing->payer, part, at, passing));
+		}
+		if (!is_kept(passing->payer))	/* it has passed points on, maybe for this lot */
+			open_payments(account, passing->lot, &payments);
+	}
+	return alive;
+}
+
+/* The purchase comes back: who paid in the place of this lot, or it itself to its debt, has up to `points` again. */
+static Points
+undo_payments(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Payments	payments = {0};
 	Payment		p;
 	Points		given = 0;
 
 	open_payments(account, lot, &payments);
-	while (given < points && next_payment(&payments, lot, returned, &p))
+	while (given < points && next_payment(&payments, lot, true, &p))
 	{
 		Points		part = Min(p.points, points - given);
 		Lot		   *payer = ledger_lot(account, p.lot_expires_at, p.lot_entry_no);
 
 		CHECK_FOR_INTERRUPTS();
-		if (returned && p.debt)
+		if (p.debt)
 		{
 			ledger_move(account, lot, ENTRY_CLAWBACK, part, at, 0, 0);
 			ledger_move(account, lot, ENTRY_DEBT, -part, at, 0, p.debt);
 		}
-		else if (!returned)
-			ledger_move(account, lot, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, -part, at, 0, p.debt);
-		*alive += ledger_come_back(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0,
-								 p.debt ? p.debt : lot->entry_no, at);
+		ledger_come_back(account, payer, part, p.debt ? ENTRY_REPAY : ENTRY_CLAWBACK, 0, p.debt ? p.debt : lot->entry_no,
+						 at);
 		given += part;
-		if (!is_kept(payer))	/* it has passed points on, maybe for this lot */
+		if (!is_kept(payer))
 			open_payments(account, lot, &payments);
 	}
 	return given;
@@ -474,41 +559,47 @@ static void
 give_back(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Points		owed = Min(lot->owed, points);
-	Points		alive = 0;
 
 	lot->owed -= owed;
 	points -= owed;
 	if (points > 0)
 		points -= ledger_cancel_debts(account, lot, points, at);
 	if (points > 0)
-		points -= give_to_payers(account, lot, points, true, at, &alive);
+		points -= undo_payments(account, lot, points, at);
 	if (points == 0)
 		return;
 	ledger_move(account, lot, ENTRY_CLAWBACK, points, at, 0, 0);
 	ledger_refill(account, lot, points, at);
 }
 
-Points
-ledger_come_back(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
-			   TimestampTz at)
+/* What became of points that a movement brought to a lot: see ledger_come_back(). */
+static Points
+arrive(Account *account, Lot *lot, Points points, TimestampTz at, Passing *from)
 {
 	/* under pending_only what is owed was left to the member */
 	Points		owed = account->program->clawback == CLAWBACK_PENDING_ONLY ? 0 : Min(lot->owed, points);
+	Passing		passing = {.lot = lot, .points = points - owed, .from = from};
 	Points		alive = 0;
 
 	check_stack_depth();		/* payers have payers */
-	ledger_move(account, lot, kind, points, at, redemption_id, origin);
 	if (owed > 0)
 	{
 		ledger_move(account, lot, ENTRY_CLAWBACK, -owed, at, 0, 0);
 		lot->owed -= owed;
 		lot->changed = true;
-		points -= owed;
 	}
-	if (points > 0 && !is_kept(lot))
-		points -= give_to_payers(account, lot, points, false, at, &alive);
-	if (points == 0)
+	if (passing.points > 0 && !is_kept(lot))
+		alive = pass_on(account, &passing, at);
+	if (passing.points == 0)
 		return alive;
-	ledger_refill(account, lot, points, at);
-	return lot->expires_at > at ? points_add(alive, points) : alive;
+	ledger_refill(account, lot, passing.points, at);
+	return lot->expires_at > at ? points_add(alive, passing.points) : alive;
+}
+
+Points
+ledger_come_back(Account *account, Lot *lot, Points points, EntryKind kind, int64 redemption_id, int64 origin,
+				 TimestampTz at)
+{
+	ledger_move(account, lot, kind, points, at, redemption_id, origin);
+	return arrive(account, lot, points, at, NULL);
 }

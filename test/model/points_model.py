@@ -373,23 +373,23 @@ class Account:
         return at
 
     def picture(self):
-        lots = {id(lot): lot for lot in self.live}
-        lots.update((id(lot), lot) for hold in self.holds() for lot, _ in hold.taken)
+        """What settling may change.  What lapses pays for returns of any lot, and debts are paid for any."""
+        lots = self.lots if self.debt() or self.holds() else self.live
         return (self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes), list(self.live),
-                [(lot, lot.remaining, lot.owed, lot.dead, lot.open, dict(lot.moves)) for lot in lots.values()],
-                [(debt, debt.left, len(debt.lot.payments)) for debt in self.debts],
+                [(lot, lot.remaining, lot.owed, lot.dead, lot.open, dict(lot.moves), [list(payment) for payment in lot.payments])
+                 for lot in lots],
+                [(debt, debt.left) for debt in self.debts],
                 [(hold, [list(part) for part in hold.taken]) for hold in self.holds()])
 
     def put_back(self, undo):
         if undo:
             self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, lots, debts, holds = undo[0]
             del self.changes[changes:]
-            for lot, lot.remaining, lot.owed, lot.dead, lot.open, moves in lots:
+            for lot, lot.remaining, lot.owed, lot.dead, lot.open, moves, lot.payments in lots:
                 lot.moves.clear()
                 lot.moves.update(moves)
-            for debt, left, payments in debts:
-                debt.left = left
-                del debt.lot.payments[payments:]
+            for debt, debt.left in debts:
+                pass
             for hold, hold.taken in holds:
                 hold.state = 'held'
 
@@ -432,9 +432,11 @@ class Account:
     # -- lots
 
     def change_lot(self, lot, points, kind):
-        """Points of a lot that is alive come or go; of one that is dead they come and die at once."""
+        """Points of a lot that is alive come or go; of one that is dead they come and die at once.  kind: None when that
+        is counted."""
         lot.remaining += points
-        lot.moves[kind] += points
+        if kind:
+            lot.moves[kind] += points
         assert lot.remaining >= 0
         if lot.dead or lot.expires_at <= self.settled_at:
             lot.dead = True
@@ -488,9 +490,9 @@ class Account:
             points -= part
             if taken[1] == 0:
                 redemption.taken.pop()
-            died = lot.moves['expire']
-            alive += self.restore(lot, part, kind)
-            dead += died - lot.moves['expire']
+            its_alive, its_dead = self.restore(lot, part, kind)
+            alive += its_alive
+            dead += its_dead
         return alive, dead
 
     def capture(self, hold, points):
@@ -507,11 +509,12 @@ class Account:
         self.pay_debts()
 
     def reverse(self, redemption, points):
-        back = self.bring_back(redemption, points, 'restore')
+        alive, dead = self.bring_back(redemption, points, 'restore')
         if not redemption.taken:
             redemption.state = 'reversed'
+        owed = self.debt()
         self.pay_debts()
-        return back
+        return alive - (owed - self.debt()), dead
 
     # -- purchases
 
@@ -653,15 +656,30 @@ class Account:
 
     def restore(self, lot, points, kind):
         """To a lot: of one of which something was returned, what it owes is paid first, and then those who paid in its
-        place.  How many live in the end."""
-        owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
-        lot.owed -= owed
+        place.  How many live in the end, and how many are dead, in this lot or in theirs.  Who is first does not
+        matter, and points may go round among lots that paid for each other, until that is paid back."""
+        alive = dead = 0
         lot.moves[kind] += points
-        lot.moves['clawback'] -= owed
-        points -= owed
-        alive = 0
-        returned = lot.award and lot.award.kept != lot.award.amount
-        while points and returned:
+        coming = {lot: points}
+        while coming:
+            lot, points = coming.popitem()
+            owed = 0 if self.program.clawback == 'pending_only' else min(lot.owed, points)
+            lot.owed -= owed
+            lot.moves['clawback'] -= owed
+            points -= owed
+            if lot.award and lot.award.kept != lot.award.amount:
+                points = self.pay_payers(lot, points, coming)
+            if points:
+                self.change_lot(lot, points, None)
+                if lot.dead:
+                    dead += points
+                else:
+                    alive += points
+        return alive, dead
+
+    def pay_payers(self, lot, points, coming):
+        """What comes to whom is added there; returns what is left."""
+        while points:
             payment = next((payment for payment in reversed(lot.payments) if payment[0] is not lot), None)
             if payment is None:
                 break
@@ -673,13 +691,11 @@ class Account:
                 lot.payments.remove(payment)
             if debt:
                 lot.payments.append([lot, part, debt])
-            way = 'repay' if debt else 'clawback'
-            lot.moves[way] -= part
-            alive += self.restore(payer, part, way)
-        if points:
-            lot.moves[kind] -= points
-            self.change_lot(lot, points, kind)
-        return alive if lot.dead else alive + points
+            kind = 'repay' if debt else 'clawback'
+            lot.moves[kind] -= part
+            payer.moves[kind] += part
+            coming[payer] = coming.get(payer, 0) + part
+        return points
 
     def pay_debts(self):
         """While something is owed, nothing is available."""
