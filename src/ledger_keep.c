@@ -61,12 +61,16 @@ change_kept(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 		Points		take = points_subtract(kept_points(lot, breakdown, lot->kept_amount),
 										   kept_points(lot, breakdown, kept));
 
-		lot->kept_amount = kept;
-		lot->changed = true;
 		dues[i] = (Due) {lot, Max(take, 0)};
 		if (take < 0)
 			give_back(account, lot, -take, at);
 		taken = points_add(taken, take);
+	}
+	/* not before: what is given back to one of the lots may have to go on to who paid for it, in whatever order */
+	for (int i = 0; i < nlots; i++)
+	{
+		lots[i]->kept_amount = kept;
+		lots[i]->changed = true;
 	}
 	nlots = add_moved(account, &dues, nlots);
 	take_back(account, dues, nlots, at);

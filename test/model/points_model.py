@@ -580,10 +580,10 @@ class Account:
         self.settle(now)
         cents = (kept or 0) - (award.kept or 0)
         before, after = award.kept_points(award.kept), award.kept_points(kept)
-        award.kept = kept
         for lot, was, is_now in zip(award.lots, before, after):
             if is_now > was:
                 self.give_back(lot, is_now - was)
+        award.kept = kept                       # what one lot gives back to another may go on to who paid for that
         self.take_back([[lot, was - is_now] for lot, was, is_now in sorted(zip(award.lots, before, after)) if is_now < was], sorted(award.lots))
         self.pay_debts()
         self.count(award.counted_at, cents, sum(after) - sum(before), self.settled_at)
