@@ -50,7 +50,13 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- a strict trigger function would not be a bug, a C function that takes NULL by surprise is
   SELECT 'C function not STRICT', name FROM f WHERE language = 'c' AND pronargs > 0 AND NOT proisstrict AND prokind = 'f'
-    AND NOT (proretset) AND NOT support AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges')
+    AND NOT (proretset) AND NOT support AND prosrc <> 'loyalty_as_owner' AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges')
+  UNION ALL
+  -- an entry function has its body beside it, which nobody is granted
+  SELECT 'no body as owner', f.name FROM f WHERE prosrc = 'loyalty_as_owner' AND NOT EXISTS (SELECT FROM f b JOIN pg_language l ON l.oid = b.prolang
+    WHERE b.proname = f.proname || '_as_owner' AND b.proargtypes = f.proargtypes AND b.prorettype = f.prorettype AND b.proretset = f.proretset AND b.language = 'plpgsql')
+  UNION ALL
+  SELECT 'body is granted', f.name FROM f JOIN loyalty.access_list() l ON l.object = 'function' AND f.proname = ANY (string_to_array(l.names, ' ')) WHERE f.proname LIKE '%\_as\_owner'
   UNION ALL
   -- what writes, or runs other people's expressions, stays with the leader
   SELECT 'volatile and PARALLEL SAFE', name FROM f WHERE provolatile = 'v' AND proparallel = 's'
