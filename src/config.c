@@ -109,7 +109,7 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "reward", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "partner", "source", "rule", "reward", "member"};
 
 /* ---- invalidation ---- */
 
@@ -441,12 +441,16 @@ link_returns(Config *config)
 	}
 }
 
+/* What belongs to a partner (row t) is there as long as the partner is enabled. */
+#define PARTNER_TAKES_PART " AND NOT EXISTS (SELECT FROM loyalty.partner k WHERE k.program OPERATOR(pg_catalog.=) t.program" \
+	" AND k.name OPERATOR(pg_catalog.=) t.partner AND NOT k.enabled)"
+
 static void
 load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
-						  " refund_source, release, release_within, on_delete, on_error, enabled, author, points_spent, spend_step,"
-						  " spend_minimum, spend_maximum_share FROM loyalty.source");
+						  " refund_source, release, release_within, on_delete, on_error, enabled" PARTNER_TAKES_PART
+						  ", author, points_spent, spend_step, spend_minimum, spend_maximum_share FROM loyalty.source t");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -560,7 +564,7 @@ static void
 load_rules(Config *config)
 {
 	uint64		n = query("SELECT program, source, id, name, kind, points, condition, starts_at, ends_at, priority,"
-						  " exclusive_group, expiry, pending, author FROM loyalty.rule WHERE enabled");
+						  " exclusive_group, expiry, pending, author FROM loyalty.rule t WHERE enabled" PARTNER_TAKES_PART);
 
 	config->nrules = n;
 	config->rules = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(RuleRow));
@@ -601,7 +605,8 @@ compare_rewards(const void *a, const void *b)
 static void
 load_rewards(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled FROM loyalty.reward");
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled" PARTNER_TAKES_PART
+						  " FROM loyalty.reward t");
 
 	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
 	for (uint64 i = 0; i < n; i++)

@@ -40,7 +40,7 @@ BEGIN
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
        WHEN 'argument' THEN value IN ('revenue', 'visit')
-       WHEN 'access' THEN value IN ('support', 'partner', 'member')
+       WHEN 'access' THEN value = 'member'
        ELSE false
      END) THEN
     RAISE EXCEPTION '% "%" is not available in this version', setting, value
@@ -326,6 +326,7 @@ BEGIN
     RETURN OLD;
   END IF;
 
+  PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_spending(NEW.program, NEW.spend_step, NEW.spend_minimum, NEW.spend_maximum_share);
   PERFORM loyalty.check_interval('release_within', NEW.release_within);
   IF NEW.release IS NULL AND NEW.release_within IS NOT NULL THEN
@@ -395,6 +396,7 @@ BEGIN
     RAISE EXCEPTION 'program "%" has no source "%"', NEW.program, NEW.source
       USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.source lists the sources; loyalty.attach() makes one.';
   END IF;
+  PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
   PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
@@ -447,6 +449,7 @@ BEGIN
   END IF;
   PERFORM loyalty.check_name('reward', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_finite('cost', NEW.cost);
   IF NEW.cost <> trunc(NEW.cost, 4) OR NEW.cost >= 10::numeric ^ 14 THEN
     RAISE EXCEPTION 'cost is %', NEW.cost

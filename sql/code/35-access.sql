@@ -6,16 +6,21 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
-  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer exchange quote'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
-  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
+  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward exchange_rate exchange'),
+  -- a service desk: what an application can, and corrections with a reason
+  ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
+  -- a partner of a coalition: its own rows, by functions that look who calls; no table, no view, no member
+  ('partner', 'function', 'EXECUTE', 'my_settlement my_flow my_awards my_redemptions'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
-  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward'),
+  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward partner config_history exchange_rate exchange'),
   ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
+  ('report', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow exchange_monthly'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement partner source rule reward exchange_rate'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
@@ -24,7 +29,8 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_interval check_finite check_limit check_name current_author spread_budget recount_limits'),
+  ('admin', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow exchange_monthly'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_interval check_finite check_limit check_name check_partner exchanged_at current_author spread_budget recount_limits'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers')
@@ -32,7 +38,7 @@ $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;
 
--- The commands that give a role (or take from it) a kind of access.  admin holds what app does.
+-- The commands that give a role (or take from it) a kind of access.  admin and support hold what app does.
 CREATE OR REPLACE FUNCTION loyalty.access_commands(kind text, verb text, preposition text, role_name name) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -42,14 +48,14 @@ AS $$
   FROM loyalty.access_list() l
   JOIN pg_class c ON c.relnamespace = 'loyalty'::regnamespace AND c.relname = ANY (string_to_array(l.names, ' '))
     AND CASE l.object WHEN 'table' THEN c.relkind IN ('r', 'p') WHEN 'view' THEN c.relkind IN ('v', 'm') END
-  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  WHERE l.kind = access_commands.kind OR access_commands.kind IN ('admin', 'support') AND l.kind = 'app'
   UNION ALL
   SELECT format('%s %s ON ROUTINE %s %s %I', verb, l.privileges, p.oid::regprocedure, preposition, role_name)
   FROM loyalty.access_list() l
   JOIN pg_proc p ON l.object = 'function' AND p.pronamespace = 'loyalty'::regnamespace
     AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.prokind IN ('f', 'p')
     AND p.proacl IS NOT NULL  -- else it is PUBLIC's already
-  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  WHERE l.kind = access_commands.kind OR access_commands.kind IN ('admin', 'support') AND l.kind = 'app'
 $$;
 COMMENT ON FUNCTION loyalty.access_commands(text, text, text, name) IS 'the commands behind grant_access() and revoke_access()';
 REVOKE ALL ON FUNCTION loyalty.access_commands(text, text, text, name) FROM PUBLIC;
@@ -59,9 +65,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM loyalty.refuse_unavailable('access', kind);
-  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'report') THEN
+  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'support', 'report', 'partner') THEN
     RAISE EXCEPTION 'access "%" is not known', kind
-      USING ERRCODE = 'LY017', HINT = 'It is admin, app or report.';
+      USING ERRCODE = 'LY017', HINT = 'It is admin, app, support, report or partner.';
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.check_access(text) IS 'raise LY017 unless grant_access() knows this kind';
@@ -81,7 +87,7 @@ BEGIN
   END LOOP;
 END $$;
 COMMENT ON FUNCTION loyalty.grant_access(regrole, text) IS
-  'give a role what it needs: admin configures, app calls the entry functions and reads views, report reads views; again after an upgrade';
+  'give a role what it needs: admin configures, app calls the entry functions and reads views, support also corrects, report reads views, partner sees its own rows (loyalty.partner.role); again after an upgrade';
 REVOKE ALL ON FUNCTION loyalty.grant_access(regrole, text) FROM PUBLIC;
 
 -- Kinds overlap: what this one takes, another may have given too.

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,exchange}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -137,6 +137,8 @@ BEGIN
   WHERE q.member_id = from_member AND q.program_id = merge_entries.program_id
     AND NOT EXISTS (SELECT FROM loyalty.request k WHERE k.member_id = to_member AND k.program_id = merge_entries.program_id AND k.key = q.key);
   UPDATE loyalty.refund r SET member_id = to_member WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
+  UPDATE loyalty.exchange e SET from_entry = e.from_entry + behind WHERE e.member_id = from_member AND e.from_program_id = merge_entries.program_id;
+  UPDATE loyalty.exchange e SET to_entry = e.to_entry + behind WHERE e.member_id = from_member AND e.to_program_id = merge_entries.program_id;
   PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
@@ -184,6 +186,7 @@ AS $$
 BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.exchange e SET member_id = to_member WHERE e.member_id = from_member;
   UPDATE loyalty.member t SET attributes = f.attributes || t.attributes, birth_date = coalesce(t.birth_date, f.birth_date)
   FROM loyalty.member f WHERE t.member_id = to_member AND f.member_id = from_member;
   UPDATE loyalty.member m SET status = 'merged', merged_into = to_member, attributes = '{}', birth_date = NULL WHERE m.member_id = from_member;

@@ -9,9 +9,11 @@ CREATE TABLE loyalty.reward (
   stock bigint CHECK (stock >= 0),
   starts_at timestamptz NOT NULL DEFAULT '-infinity',
   ends_at timestamptz NOT NULL DEFAULT 'infinity',
+  partner text,
   enabled boolean NOT NULL DEFAULT true,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
+  FOREIGN KEY (program, partner) REFERENCES loyalty.partner ON UPDATE CASCADE,
   CHECK (starts_at < ends_at)
 );
 
@@ -36,6 +38,7 @@ COMMENT ON COLUMN loyalty.reward.cost IS 'points, above 0, at most 4 decimals';
 COMMENT ON COLUMN loyalty.reward.stock IS 'pieces put up in all; NULL: without end; what is left is in reward_stock, and follows when this is changed';
 COMMENT ON COLUMN loyalty.reward.starts_at IS 'first instant at which it can be had; default -infinity';
 COMMENT ON COLUMN loyalty.reward.ends_at IS 'first instant after; default infinity';
+COMMENT ON COLUMN loyalty.reward.partner IS 'loyalty.partner.name: who gives it, and gets its burn_price for the points; NULL: the operator';
 COMMENT ON COLUMN loyalty.reward.enabled IS 'false: it cannot be had';
 COMMENT ON COLUMN loyalty.reward.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
