@@ -162,15 +162,14 @@ COMMENT ON FUNCTION loyalty.keep_answer(bigint, integer, text, text, jsonb, time
 REVOKE ALL ON FUNCTION loyalty.keep_answer(bigint, integer, text, text, jsonb, timestamptz, jsonb) FROM PUBLIC;
 
 -- The instant of an account as calls that write have it.
-CREATE OR REPLACE FUNCTION loyalty.writing_instant(member_id bigint, program_id integer) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION loyalty.account_instant(member_id bigint, program_id integer) RETURNS timestamptz
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT greatest(CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END,
-    (SELECT a.settled_at FROM loyalty.account a WHERE a.member_id = writing_instant.member_id AND a.program_id = p.id))
-  FROM loyalty.program p WHERE p.id = writing_instant.program_id
+  SELECT greatest(loyalty.writing_instant(account_instant.program_id),
+    (SELECT a.settled_at FROM loyalty.account a WHERE a.member_id = account_instant.member_id AND a.program_id = account_instant.program_id))
 $$;
-COMMENT ON FUNCTION loyalty.writing_instant(bigint, integer) IS 'the instant of a call that writes to this account, which is locked';
-REVOKE ALL ON FUNCTION loyalty.writing_instant(bigint, integer) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.account_instant(bigint, integer) IS 'the instant of a call that writes to this account, which is locked';
+REVOKE ALL ON FUNCTION loyalty.account_instant(bigint, integer) FROM PUBLIC;
 
 -- LY002 where there is no account, LY009 unless it is active.
 CREATE OR REPLACE FUNCTION loyalty.check_account(member_id bigint, program text, program_id integer) RETURNS void
@@ -269,7 +268,7 @@ BEGIN
   former := loyalty.answered_before(who, f.id, exchange_as_owner.key, 'exchange', arguments);
   IF former IS NULL THEN
     PERFORM loyalty.check_account(who, f.name, f.id), loyalty.check_account(who, t.name, t.id);
-    at := loyalty.writing_instant(who, f.id);
+    at := loyalty.account_instant(who, f.id);
     SELECT o.rate_id, o.rate, o.given INTO rate_id, rate, given FROM loyalty.exchange_rate_at(f.name, t.name, at, exchange_as_owner.points) o;
     this_exchange := nextval(pg_get_serial_sequence('loyalty.exchange', 'exchange_id'));
     taken := trim_scale(exchange_as_owner.points);
