@@ -22,6 +22,7 @@
 #include "stock.h"
 
 PG_FUNCTION_INFO_V1(loyalty_redeem);
+PG_FUNCTION_INFO_V1(loyalty_redeem_share);
 
 /* The arguments of one call. */
 typedef struct Redeem
@@ -29,6 +30,7 @@ typedef struct Redeem
 	int64		member;
 	char	   *reward;
 	Points		points;			/* 0: by the reward */
+	bool		share;			/* of what the reward costs: others pay the rest */
 	int32		quantity;
 	char	   *key;
 	char	   *reason;
@@ -100,12 +102,12 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
 	redeem->key = call_text(fcinfo, 5);
 	redeem->reason = call_text(fcinfo, 7);
 	redeem->hold = PG_ARGISNULL(6) ? NULL : read_hold(PG_GETARG_INTERVAL_P(6));
-	if ((redeem->reward == NULL) == (points == NULL))
+	if (redeem->share ? points == NULL : (redeem->reward == NULL) == (points == NULL))
 		refuse_argument(points ? "both reward and points are given" : "neither reward nor points is given",
 						"Name a reward, or say how many points.");
 	if (redeem->quantity < 1)
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), "It is 1 or more.");
-	if (points && redeem->quantity != 1)
+	if (points && redeem->reward == NULL && redeem->quantity != 1)
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), "Only rewards have a quantity.");
 	redeem->points = points ? call_points(program, points) : 0;
 	if (redeem->points < 0)
@@ -160,11 +162,14 @@ burn(Call *call, const Redeem *redeem)
 	Redemption *redemption = MemoryContextAllocZero(account->context, sizeof(Redemption));
 	const Reward *reward = NULL;
 	Points		points = redeem->points;
+	Points		cost;
 
 	call_settle(call);
 	call_check_active(account);
 	if (redeem->reward)
-		reward = find_reward(call->program, redeem, call->at, &points);
+		reward = find_reward(call->program, redeem, call->at, &cost);
+	if (reward && !redeem->share)
+		points = cost;
 	call_check_available(account, points);
 	if (reward && reward->has_stock)
 		stock_take(reward, redeem->quantity);
@@ -183,12 +188,12 @@ burn(Call *call, const Redeem *redeem)
 	return redemption;
 }
 
-Datum
-loyalty_redeem(PG_FUNCTION_ARGS)
+static Datum
+redeem_points(FunctionCallInfo fcinfo, bool share)
 {
 	char	   *name = call_text(fcinfo, 4);
 	const Program *program = config_program(name);
-	Redeem		redeem;
+	Redeem		redeem = {.share = share};
 	Redemption *redemption;
 	Request		request;
 	Call		call;
@@ -224,4 +229,17 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	values[3] = redemption->voucher ? CStringGetTextDatum(redemption->voucher) : (Datum) 0;
 	nulls[3] = redemption->voucher == NULL;
 	return call_result(fcinfo, values, nulls);
+}
+
+Datum
+loyalty_redeem(PG_FUNCTION_ARGS)
+{
+	return redeem_points(fcinfo, false);
+}
+
+/* The same for one of several who pay for a reward: it names the reward, and points is what this one pays. */
+Datum
+loyalty_redeem_share(PG_FUNCTION_ARGS)
+{
+	return redeem_points(fcinfo, true);
 }

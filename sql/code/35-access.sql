@@ -13,6 +13,12 @@ AS $$ VALUES
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward exchange_rate exchange'),
   -- a service desk: what an application can, and corrections with a reason
   ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
+  -- pools
+  ('app', 'function', 'EXECUTE', 'create_pool join_pool leave_pool pool_role redeem_pool capture_pool release_pool reverse_pool'),
+  ('app', 'table', 'SELECT', 'pool pool_member pool_redemption pool_payment'),
+  ('app', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
+  ('report', 'table', 'SELECT', 'pool pool_member pool_redemption pool_payment'),
+  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
   -- a partner of a coalition: its own rows, by functions that look who calls; no table, no view, no member
   ('partner', 'function', 'EXECUTE', 'my_settlement my_flow my_awards my_redemptions'),
   -- reports: views, and what lies below them; nothing that writes

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,offer_member,exchange}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,offer_member,exchange,pool_member,pool_redemption,pool_payment}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -44,6 +44,9 @@ BEGIN
       RAISE EXCEPTION 'member % is %', person.member_id, person.status USING ERRCODE = 'LY006';
     END IF;
   END LOOP;
+  -- pools before accounts, as those who burn
+  PERFORM FROM loyalty.pool p WHERE p.pool_id IN (
+    SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id IN (merge_check.from_member, merge_check.to_member) AND m.left_at IS NULL) ORDER BY p.pool_id FOR UPDATE;
 END $$;
 COMMENT ON FUNCTION loyalty.merge_check(bigint, bigint) IS 'part of merge_members(): can these two be merged; locks both';
 REVOKE ALL ON FUNCTION loyalty.merge_check(bigint, bigint) FROM PUBLIC;
@@ -187,6 +190,7 @@ BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
   UPDATE loyalty.exchange e SET member_id = to_member WHERE e.member_id = from_member;
+  PERFORM loyalty.merge_pools(from_member, to_member);
   INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at
   FROM loyalty.offer_member o WHERE o.member_id = from_member
   ON CONFLICT (member_id, program_id, offer_id) DO NOTHING;
