@@ -400,6 +400,10 @@ BEGIN
   PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
   PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
   PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
+  PERFORM loyalty.check_interval('cooldown', NEW.cooldown);
+  IF NEW.cooldown = interval '0' THEN
+    RAISE EXCEPTION 'cooldown is 0' USING ERRCODE = 'LY017', HINT = 'Leave it out: the rule then pays again at once.';
+  END IF;
   IF NEW.kind NOT IN ('base', 'bonus') THEN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;
