@@ -303,7 +303,7 @@ load_programs(Config *config)
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
-						  " earn_on_points_paid, point_value"
+						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id)"
 						  " FROM loyalty.program");
 
 	config->nprograms = n;
@@ -336,6 +336,8 @@ load_programs(Config *config)
 		p->sandbox = DatumGetBool(next_datum(&r));
 		p->earn_on_points_paid = DatumGetBool(next_datum(&r));
 		p->point_value = next_numeric(&r);
+		p->follows = DatumGetBool(next_datum(&r));
+		p->involves = DatumGetBool(next_datum(&r));
 	}
 }
 

@@ -115,6 +115,9 @@ typedef struct Program
 
 	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
 	struct HeldMemo *held;
+
+	bool		follows;		/* some room follows its sales; see follow.h */
+	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;
 
 typedef struct Rule
