@@ -530,11 +530,20 @@ limit_period(RowReader *r)
 	return period ? *period : (Period) {.kind = PERIOD_LIFETIME};
 }
 
+static Interval
+limit_interval(RowReader *r, bool *given)
+{
+	Interval   *interval = next_bytes(r, sizeof(Interval));
+
+	*given = interval != NULL;
+	return interval ? *interval : (Interval) {0};
+}
+
 static void
 load_limits(Config *config)
 {
-	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget FROM loyalty.rule"
-						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL ORDER BY id");
+	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget, cooldown FROM loyalty.rule"
+						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL OR cooldown IS NOT NULL ORDER BY id");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -557,6 +566,7 @@ load_limits(Config *config)
 		limit->has_uses = !r.isnull;
 		limit->uses_period = limit_period(&r);
 		(void) limit_units(&r, &limit->has_budget);
+		limit->cooldown = limit_interval(&r, &limit->has_cooldown);
 	}
 }
 

@@ -75,10 +75,12 @@ typedef struct RuleLimit
 	bool		has_cap;
 	bool		has_uses;
 	bool		has_budget;
+	bool		has_cooldown;
 	Units		cap;
 	int32		max_uses;
 	Period		cap_period;
 	Period		uses_period;
+	Interval	cooldown;
 } RuleLimit;
 
 typedef struct Program

@@ -510,9 +510,22 @@ refund_to_row(const Refund *refund, Datum *v, bool *nulls)
 void
 row_to_usage(const Datum *v, const bool *nulls, Usage *usage)
 {
+	usage->rule_id = DatumGetInt32(v[U_RULE_ID]);
+	usage->period_start = DatumGetTimestampTz(v[U_PERIOD_START]);
+	usage->period_end = DatumGetTimestampTz(v[U_PERIOD_END]);
 	usage->used = DatumGetInt64(v[U_USED]);
 	usage->uses = DatumGetInt32(v[U_USES]);
 	usage->stored = true;
+}
+
+Usage *
+row_append_usage(const Datum *v, const bool *nulls, Usage **usages, int n)
+{
+	if (n % 8 == 0)
+		*usages = n == 0 ? palloc(8 * sizeof(Usage)) : repalloc(*usages, mul_size(n + 8, sizeof(Usage)));
+	memset(&(*usages)[n], 0, sizeof(Usage));
+	row_to_usage(v, nulls, &(*usages)[n]);
+	return &(*usages)[n];
 }
 
 void

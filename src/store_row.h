@@ -109,6 +109,10 @@ extern Debt *row_to_debt(const Datum *v, MemoryContext context);
 extern Redemption *row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
 extern void row_to_usage(const Datum *v, const bool *nulls, Usage *usage);
+
+/* one more of an array that grows in the current memory */
+extern Usage *row_append_usage(const Datum *v, const bool *nulls, Usage **usages, int n);
+
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */

@@ -158,6 +158,11 @@ static const SqlText texts[] = {
 		" AND period_start" EQ "$4 AND period_end" EQ "$5",
 	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
 
+	[SQL_READ_USES] = {STORE_USAGE,
+		"SELECT {columns} FROM loyalty.rule_usage WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
+		" AND period_start" GE "$4 AND period_start" LE "$5 AND period_end" EQ "period_start",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+
 	[SQL_CHANGE_USAGE] = {STORE_USAGE,
 		"UPDATE loyalty.rule_usage SET used = $6, uses = $7 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
 		" AND period_start" EQ "$4 AND period_end" EQ "$5",

@@ -419,6 +419,10 @@ BEGIN
   IF NEW.offer IS NOT NULL AND NEW.max_uses IS NULL THEN
     NEW.max_uses := 1;
   END IF;
+  PERFORM loyalty.check_interval('cooldown', NEW.cooldown);
+  IF NEW.cooldown = interval '0' THEN
+    RAISE EXCEPTION 'cooldown is 0' USING ERRCODE = 'LY017', HINT = 'Leave it out: the rule then pays again at once.';
+  END IF;
   IF NEW.kind NOT IN ('base', 'bonus') THEN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;

@@ -40,7 +40,7 @@ CREATE OR REPLACE FUNCTION loyalty.award(relation regclass, key text)
 RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 3 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_award';
 COMMENT ON FUNCTION loyalty.award(regclass, text) IS
-  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget) left less; key in canonical text';
+  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget, cooldown) left less; key in canonical text';
 REVOKE ALL ON FUNCTION loyalty.award(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.why_not(relation regclass, key text)
