@@ -62,6 +62,7 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	Expiry	   *expiry;			/* of points earned at it; NULL: the program's */
 	int			nrequirements;
 	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;

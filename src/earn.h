@@ -39,8 +39,8 @@ extern void earn_evaluate(const Source *source, const Account *account, ExprCont
 						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
 						  EarnVerdict *verdicts);
 
-/* When a rule's points (NULL: those of the program's own rules) become available and die. */
-extern void earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at,
+/* When a rule's points (NULL: those of the program's own rules) become available and die, earned at a tier (NULL: none). */
+extern void earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,
 						   AwardLot *lot);
 
 /* The same award once more, after award->breakdown has lost something to limits. */

@@ -37,6 +37,19 @@ COMMENT ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) IS
   'the movements of an account that have become true by an instant and are not written down yet, due_no in the order of time; points as count of 1/10,000';
 REVOKE ALL ON FUNCTION loyalty.due_movements(bigint, integer, timestamptz) FROM PUBLIC;
 
+-- When the points of a lot that has a life die: with the account, as things stand, or at the end of a former life (NULL: nothing
+-- of it was left then).
+CREATE OR REPLACE FUNCTION loyalty.lot_end(member_id bigint, program_id integer, expires_at timestamptz, entry_no bigint, life smallint) RETURNS timestamptz
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100 SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN a.life = lot_end.life THEN least(a.inactive_at, lot_end.expires_at)
+    ELSE (SELECT max(m.at) FROM loyalty.movement m
+          WHERE m.member_id = a.member_id AND m.program_id = a.program_id AND m.lot_entry_no = lot_end.entry_no AND m.kind = 'expire' AND m.points < 0) END
+  FROM loyalty.account a WHERE a.member_id = lot_end.member_id AND a.program_id = lot_end.program_id
+$$;
+COMMENT ON FUNCTION loyalty.lot_end(bigint, integer, timestamptz, bigint, smallint) IS 'inside of views: when the points of a lot die that live as long as their account is active, as things stand';
+REVOKE ALL ON FUNCTION loyalty.lot_end(bigint, integer, timestamptz, bigint, smallint) FROM PUBLIC;
+
 -- The past: lots and movements up to the instant, added up.  Called by balance() as the owner of the ledger.
 -- What is held and what is left of debts are the sums of their movements.
 CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
@@ -50,16 +63,30 @@ BEGIN
     SELECT m.lot_entry_no, m.points, m.kind
     FROM loyalty.movement m
     WHERE m.member_id = balance_before.member_id AND m.program_id = balance_before.program_id AND m.at <= balance_before.at
+  ), activity AS (
+    -- purchases that are kept now, or were returned after the instant
+    SELECT CASE WHEN c.inactive_at = 'infinity' THEN c.inactive_at ELSE
+      loyalty.inactive_at(greatest(c.enrolled_at, (
+        SELECT max(least(l.earned_at, l.at)) FROM loyalty.lot l
+        WHERE l.member_id = c.member_id AND l.program_id = c.program_id AND l.at <= balance_before.at
+          AND CASE l.kind WHEN 'a' THEN l.kept_amount > 0 OR EXISTS (
+              SELECT FROM loyalty.movement m WHERE m.member_id = c.member_id AND m.program_id = c.program_id AND m.kind = 'clawback'
+                AND coalesce(m.origin_entry_no, m.lot_entry_no) = l.entry_no AND m.points < 0 AND m.at > balance_before.at)
+            WHEN 'j' THEN l.earned_at < l.at ELSE false END)), p.expiry, p.timezone) END AS inactive_at
+    FROM loyalty.account c JOIN loyalty.program p ON p.id = c.program_id
+    WHERE c.member_id = balance_before.member_id AND c.program_id = balance_before.program_id
   ), alive AS (
-    SELECT l.expires_at, l.available_at > balance_before.at AS waits, l.points + coalesce(t.points, 0) AS remaining
+    SELECT CASE WHEN l.life > 0 THEN least(l.expires_at, y.inactive_at) ELSE l.expires_at END AS expires_at,
+      l.available_at > balance_before.at AS waits, l.points + coalesce(t.points, 0) AS remaining
     FROM loyalty.lot l
+    CROSS JOIN activity y
     LEFT JOIN (SELECT m.lot_entry_no, sum(m.points) AS points FROM moved m GROUP BY m.lot_entry_no) t ON t.lot_entry_no = l.entry_no
     WHERE l.member_id = balance_before.member_id AND l.program_id = balance_before.program_id
       AND l.at <= balance_before.at AND l.expires_at > balance_before.at
   ), total AS (
     SELECT coalesce(sum(a.remaining) FILTER (WHERE NOT a.waits), 0) AS available,
            coalesce(sum(a.remaining) FILTER (WHERE a.waits), 0) AS pending,
-           min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity') AS next_expiry_at,
+           min(a.expires_at) FILTER (WHERE a.remaining > 0 AND a.expires_at < 'infinity' AND a.expires_at > balance_before.at) AS next_expiry_at,
            (SELECT coalesce(sum(m.points), 0) FROM moved m WHERE m.kind IN ('debt', 'repay')) AS debt
     FROM alive a
   )
