@@ -74,7 +74,7 @@ next_expiry(Account *account, TimestampTz at, Points *points)
 {
 	LotCursor	cursor = {0};
 	TimestampTz expires_at = DT_NOEND;
-	bool		ends = account->inactive_at > at && account->inactive_at != DT_NOEND;
+	bool		governed = ledger_is_governed(account, at);
 	Lot		   *lot;
 
 	*points = 0;
@@ -84,7 +84,7 @@ next_expiry(Account *account, TimestampTz at, Points *points)
 
 		if (lot->remaining == 0 || end <= at)
 			continue;
-		if (!ends && (end == DT_NOEND || (*points > 0 && end != expires_at)))
+		if (!governed && (end == DT_NOEND || (*points > 0 && end != expires_at)))
 			break;
 		if (end < expires_at)
 		{
@@ -117,8 +117,8 @@ loyalty_settled(PG_FUNCTION_ARGS)
 	if (reading.account)
 	{
 		Account    *account = reading.account;
-		Datum		values[15];
-		bool		nulls[15] = {0};
+		Datum		values[16];
+		bool		nulls[16] = {0};
 		Points		expiring;
 		MemoryContext old = MemoryContextSwitchTo(reading.context);
 
@@ -139,6 +139,7 @@ loyalty_settled(PG_FUNCTION_ARGS)
 		values[13] = TimestampTzGetDatum(next_expiry(account, at, &expiring));
 		values[14] = Int64GetDatum(expiring);
 		nulls[13] = nulls[14] = expiring == 0;
+		values[15] = TimestampTzGetDatum(account->inactive_at);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 	}

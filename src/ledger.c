@@ -206,17 +206,23 @@ ledger_settle(Account *account, TimestampTz at)
 	return at;
 }
 
-/* To the next instant up to `at` at which a hold lapses or the life ends (first: what comes back then is dead); false: none. */
+/*
+ * To the next instant up to `at` at which a hold lapses or the life ends (first: what comes back then is dead), or a tier that
+ * suspends expiry may end; false: none.
+ */
 static bool
 settle_to_stop(Account *account, TimestampTz at)
 {
 	Redemption *hold = ledger_first_lapse(account);
 	TimestampTz lapses_at = hold ? hold->held_until : DT_NOEND;
 	TimestampTz ends_at = account->inactive_at > account->settled_at ? account->inactive_at : DT_NOEND;
+	TimestampTz reviewed_at = account->program->suspends || ledger_is_suspended(account) ? tier_next_change(account) : DT_NOEND;
 
-	if (Min(lapses_at, ends_at) > at)
+	if (Min(Min(lapses_at, ends_at), reviewed_at) > at)
 		return false;
-	settle_to(account, Min(lapses_at, ends_at));
+	settle_to(account, Min(Min(lapses_at, ends_at), reviewed_at));
+	if (reviewed_at < Min(lapses_at, ends_at))
+		return true;			/* the tier may have gone, and the points have a date again */
 	if (ends_at <= lapses_at)
 		ledger_end_life(account, ends_at);
 	else
@@ -245,7 +251,7 @@ expire_lot(Account *account, Lot *lot, bool pending)
 	Points	   *part = pending ? &account->pending : &account->available;
 
 	*part = points_subtract(*part, lot->remaining);
-	ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+	ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, ledger_end_of(account, lot), 0, 0);
 }
 
 /* Move the cursor over what dies up to `at`, from the account's instant on. */
@@ -261,7 +267,7 @@ expire_lots(Account *account, LotCursor *cursor, TimestampTz at)
 		if (lot == NULL || lot->expires_at > at)
 			return;
 		*cursor = next;
-		if (lot->remaining > 0 && ledger_lives(account, lot, account->settled_at))
+		if (lot->remaining > 0 && ledger_lives(account, lot, account->settled_at) && (lot->life >= 0 || ledger_end_of(account, lot) <= at))
 			expire_lot(account, lot, lot->available_at > account->settled_at);
 	}
 }
@@ -331,11 +337,13 @@ settle_lots(Account *account, TimestampTz at)
 	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		bool		was_pending = lot->available_at > account->settled_at;
+		TimestampTz end;
 
 		CHECK_FOR_INTERRUPTS();
 		if (lot->remaining == 0 || !ledger_lives(account, lot, account->settled_at))
 			continue;
-		if (lot->expires_at <= at)
+		end = lot->life < 0 ? ledger_end_of(account, lot) : lot->expires_at;
+		if (end <= at)
 		{
 			expire_lot(account, lot, was_pending);
 			continue;
@@ -344,9 +352,9 @@ settle_lots(Account *account, TimestampTz at)
 		{
 			account->open_from_expires_at = lot->expires_at;
 			account->open_from_entry_no = lot->entry_no;
-			next = Min(next, lot->expires_at);
 			found = true;
 		}
+		next = Min(next, end);
 		if (was_pending && lot->available_at <= at)
 		{
 			account->pending = points_subtract(account->pending, lot->remaining);
@@ -354,8 +362,8 @@ settle_lots(Account *account, TimestampTz at)
 		}
 		else if (was_pending)
 			next = Min(next, lot->available_at);
-		if (account->pending == 0)
-			break;
+		if (account->pending == 0 && !ledger_is_governed(account, account->settled_at))
+			break;				/* the rest dies later */
 	}
 	if (!found)
 	{
@@ -405,6 +413,8 @@ ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 	Points	   *part = lot->available_at > at ? &account->pending : &account->available;
 
 	Assert(ledger_lives(account, lot, at));
+	if (points > 0 && ledger_is_suspended(account))
+		ledger_suspend_lot(account, lot);
 	lot->remaining = points_add(lot->remaining, points);
 	*part = points_add(*part, points);
 	Assert(lot->remaining >= 0 && *part >= 0);
@@ -435,7 +445,7 @@ open_lot(Account *account, const Lot *lot, TimestampTz at)
 		account->open_from_expires_at = lot->expires_at;
 		account->open_from_entry_no = lot->entry_no;
 	}
-	account->next_change_at = Min(account->next_change_at, lot->expires_at);
+	account->next_change_at = Min(account->next_change_at, ledger_end_of(account, lot));
 	if (lot->available_at > at)
 		account->next_change_at = Min(account->next_change_at, lot->available_at);
 }
@@ -492,6 +502,8 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 
 	if (account->program->nlimits > 0)
 		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
+	if (account->program->suspends && !ledger_is_suspended(account))
+		ledger_follow_tier(account, at);
 	if (money_sign(amount) > 0)
 		ledger_active(account, Min(occurred_at, at));
 	for (int i = 0; i < award->nlots; i++)
@@ -548,6 +560,8 @@ ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
 	tier_join(account, tier_id, tier_until, at);
+	if (account->program->suspends)
+		ledger_follow_tier(account, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	account->changed = true;
 	MemoryContextSwitchTo(old);

@@ -43,6 +43,10 @@ extern void ledger_end_life(Account *account, TimestampTz at);
 extern void ledger_passive(Account *account, TimestampTz active_at, TimestampTz at);
 extern void ledger_revive(Account *account, Lot **lots, int nlots, TimestampTz active_at, TimestampTz at);
 
+/* From `at` on, expiry is suspended for the account's live points; for a lot that is granted or refilled since. */
+extern void ledger_suspend(Account *account, TimestampTz at);
+extern void ledger_suspend_lot(Account *account, Lot *lot);
+
 /* The account's copy of a lot, whatever way it was read; NULL: it has none. */
 extern Lot *ledger_known_lot(Account *account, int64 entry_no);
 

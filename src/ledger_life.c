@@ -8,6 +8,8 @@
  * - Each purchase of which something is kept puts inactive_at off, and nothing else does; a membership is active from
  *	 its beginning.  active_at is the greatest instant of such purchases.  Returning the last one finds the earlier one again.
  * - Only a program whose expiry is of this kind counts activity; elsewhere inactive_at is infinity, and nothing is paid.
+ * - A tier may suspend expiry: then the account has a life without end, and each lot of a finite date is marked by its
+ *	 number below 0: it does not die before the life ends, which has an end from the day on which the tier is left.
  * - Time never runs backwards: what has died stays dead when a purchase comes late or comes back.  Of one that comes back
  *	 only its own points live again, if all of them had been taken and its own time is not over.
  */
@@ -29,6 +31,49 @@ static bool
 counts_activity(const Account *account)
 {
 	return account->program->expiry.kind == EXPIRY_INACTIVE;
+}
+
+/* A live lot keeps its own date, for when that is the later one.  What waits for an event dies at its deadline. */
+void
+ledger_suspend_lot(Account *account, Lot *lot)
+{
+	if (lot->life == -account->life || lot->expires_at == DT_NOEND || lot->available_at == DT_NOEND)
+		return;
+	lot->life = -account->life;
+	lot->changed = true;
+}
+
+void
+ledger_suspend(Account *account, TimestampTz at)
+{
+	LotCursor	cursor = {0};
+	Lot		   *lot;
+
+	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (lot->remaining > 0 && ledger_lives(account, lot, at))
+			ledger_suspend_lot(account, lot);
+	}
+	account->inactive_at = account->active_at = DT_NOEND;
+	account->changed = true;
+}
+
+/* On leaving, all that was suspended lives at least as long as if it had been earned then. */
+void
+ledger_follow_tier(Account *account, TimestampTz at)
+{
+	const Tier *tier = config_tier(account->program, account->tier_id);
+
+	if (tier && tier->suspends)
+		ledger_suspend(account, at);
+	else if (ledger_is_suspended(account))
+	{
+		account->active_at = DT_NOBEGIN;
+		account->inactive_at = expiry_instant(&account->program->expiry, at, account->program->zone);
+		account->next_change_at = Min(account->next_change_at, account->inactive_at);
+		account->changed = true;
+	}
 }
 
 static TimestampTz
@@ -87,7 +132,7 @@ ledger_end_life(Account *account, TimestampTz at)
 		Points	   *part = lot->available_at > at ? &account->pending : &account->available;
 
 		CHECK_FOR_INTERRUPTS();
-		if (lot->remaining == 0 || lot->life == 0 || !ledger_lives(account, lot, at))
+		if (lot->remaining == 0 || lot->life <= 0 || !ledger_lives(account, lot, at))
 			continue;
 		*part = points_subtract(*part, lot->remaining);
 		ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, at, 0, 0);

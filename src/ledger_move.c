@@ -26,6 +26,15 @@ move_to(Account *account, const Lot *from, const Movement *movement, TimestampTz
 	return (Moved) {.from = from, .to = to, .moved_by = movement->entry_no};
 }
 
+/* What does not die while its owner holds a tier has with another one the date that leaving the tier would give it. */
+static TimestampTz
+end_elsewhere(const Account *from, const Lot *lot, TimestampTz at)
+{
+	if (lot->life < 0 && ledger_is_suspended(from))
+		return Max(lot->expires_at, expiry_instant(&from->program->expiry, at, from->program->zone));
+	return ledger_end_of(from, lot);
+}
+
 Moved *
 ledger_transfer(Account *from, Account *to, Points points, const char *reason, TimestampTz at, int *n)
 {
@@ -49,7 +58,7 @@ ledger_transfer(Account *from, Account *to, Points points, const char *reason, T
 		do
 			lot = ledger_next_lot(from, &cursor);
 		while (lot->entry_no != movement->lot_entry_no);
-		moved[i] = move_to(to, lot, movement, ledger_end_of(from, lot), lot->life > 0, at);
+		moved[i] = move_to(to, lot, movement, end_elsewhere(from, lot, at), lot->life > 0, at);
 	}
 	MemoryContextSwitchTo(old);
 	return moved;

@@ -338,7 +338,7 @@ find_lots(Account *account, const ExpiryChange *change, TimestampTz at, int *n)
 				continue;
 			found[named - change->lots] = true;
 		}
-		if ((lot->life == 0 && lot->expires_at == change->expires_at) || (lot->available_at == DT_NOEND && named == NULL))
+		if ((lot->life <= 0 && lot->expires_at == change->expires_at) || (lot->available_at == DT_NOEND && named == NULL))
 			continue;
 		if (lot->available_at == DT_NOEND)
 			refuse_lot(lot->entry_no, "Its points wait for an event of their purchase, which gives them their life.");

@@ -232,6 +232,10 @@ BEGIN
     RAISE EXCEPTION 'point_value of program "%" is missing', NEW.name
       USING ERRCODE = 'LY017', HINT = 'earn_on_points_paid = false and spend_maximum_share need to know what a point buys.';
   END IF;
+  IF NEW.expiry::text LIKE '% inactive' AND EXISTS (SELECT FROM loyalty.tier t WHERE t.program = NEW.name AND t.suspends_expiry) THEN
+    RAISE EXCEPTION 'points of program "%" cannot die of inactivity: a tier suspends expiry', NEW.name
+      USING ERRCODE = 'LY017', HINT = 'Write tiers whose expiry is never instead.';
+  END IF;
   PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
   PERFORM loyalty.refuse_unavailable('tier_metric', NEW.tier_metric);
   PERFORM loyalty.refuse_unavailable('tier_period', NEW.tier_period::text);
@@ -276,6 +280,10 @@ BEGIN
   PERFORM loyalty.check_program(NEW.program);
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
   PERFORM loyalty.check_life('tier', NEW.expiry);
+  IF NEW.suspends_expiry AND EXISTS (SELECT FROM loyalty.program p WHERE p.name = NEW.program AND p.expiry::text LIKE '% inactive') THEN
+    RAISE EXCEPTION 'tier "%" suspends expiry, and points of program "%" die of inactivity', NEW.name, NEW.program
+      USING ERRCODE = 'LY017', HINT = 'Give the tier an expiry of its own instead: never.';
+  END IF;
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_tier() IS 'trigger: checks a tier';

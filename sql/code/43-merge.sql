@@ -122,9 +122,9 @@ BEGIN
   -- points that live with their account live with the one that is; what has died stays of a former life
   joined_life := greatest(f.life, t.life);
   IF t.life < joined_life THEN
-    UPDATE loyalty.lot l SET life = joined_life WHERE l.member_id = to_member AND l.program_id = merge_entries.program_id AND l.life = t.life;
+    UPDATE loyalty.lot l SET life = sign(l.life) * joined_life WHERE l.member_id = to_member AND l.program_id = merge_entries.program_id AND abs(l.life) = t.life;
   END IF;
-  UPDATE loyalty.lot l SET member_id = to_member, entry_no = l.entry_no + behind, life = CASE WHEN l.life = f.life THEN joined_life ELSE l.life END
+  UPDATE loyalty.lot l SET member_id = to_member, entry_no = l.entry_no + behind, life = CASE WHEN abs(l.life) = f.life THEN sign(l.life) * joined_life ELSE l.life END
   WHERE l.member_id = from_member AND l.program_id = merge_entries.program_id;
   UPDATE loyalty.movement m SET member_id = to_member, entry_no = m.entry_no + behind, lot_entry_no = m.lot_entry_no + behind,
     origin_entry_no = m.origin_entry_no + behind

@@ -22,10 +22,12 @@ BEGIN
   WITH RECURSIVE part AS (
     SELECT l.expires_at, l.entry_no, l.remaining AS points, CASE WHEN l.available_at > n.at THEN 'pending' ELSE 'available' END AS state, l.entry_no AS place
     FROM loyalty.account a
-    CROSS JOIN LATERAL (SELECT greatest(loyalty.instant(), a.settled_at) AS at) n
+    LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.active_at = 'infinity' AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+    CROSS JOIN LATERAL (SELECT greatest(loyalty.instant(), a.settled_at) AS at, coalesce(s.inactive_at, a.inactive_at) AS inactive_at) n
     JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
-      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no) AND l.remaining > 0 AND l.expires_at > n.at
-      AND (l.life = 0 OR l.life = a.life AND (a.inactive_at > n.at OR a.inactive_at <= a.settled_at))
+      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no) AND l.remaining > 0
+      AND CASE WHEN l.life = -a.life THEN greatest(l.expires_at, n.inactive_at) > n.at
+        ELSE l.expires_at > n.at AND (l.life <= 0 OR l.life = a.life AND n.inactive_at > n.at) END
     WHERE a.member_id = explain_of.member_id AND a.program_id = explain_of.program_id AND explain_of.redemption_id IS NULL
     UNION ALL
     SELECT m.lot_expires_at, m.lot_entry_no, -sum(m.points)::bigint, min(r.state), min(m.entry_no)

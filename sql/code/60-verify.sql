@@ -37,7 +37,8 @@ BEGIN
     FROM loyalty.movement m GROUP BY 1, 2, 3, 4
   ), lots AS (
     SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, l.kept_amount, l.amount, coalesce(v.changed, 0) AS changed, greatest(v.given, 0) AS given, coalesce(v.expired, 0) AS expired,
-      CASE WHEN l.expires_at <= a.settled_at OR l.life > 0 AND l.life < a.life THEN l.remaining ELSE 0 END AS dead
+      CASE WHEN CASE WHEN l.life = -a.life THEN greatest(l.expires_at, a.inactive_at) ELSE l.expires_at END <= a.settled_at
+        OR l.life > 0 AND l.life < a.life THEN l.remaining ELSE 0 END AS dead
     FROM loyalty.lot l
     LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
     LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
@@ -254,11 +255,11 @@ BEGIN
     SELECT l.member_id, l.program_id,
       sum(l.remaining) FILTER (WHERE l.available_at <= a.settled_at) AS available,
       sum(l.remaining) FILTER (WHERE l.available_at > a.settled_at) AS pending,
-      min(least(l.expires_at, CASE WHEN l.available_at > a.settled_at THEN l.available_at END)) AS next_change_at,
+      min(least(CASE WHEN l.life = -a.life THEN greatest(l.expires_at, a.inactive_at) ELSE l.expires_at END, CASE WHEN l.available_at > a.settled_at THEN l.available_at END)) AS next_change_at,
       min(l.entry_no) FILTER (WHERE (l.expires_at, l.entry_no) < (a.open_from_expires_at, a.open_from_entry_no)) AS passed_over
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND (l.life = 0 OR l.life = a.life)
+    WHERE l.remaining > 0 AND CASE WHEN l.life = -a.life THEN greatest(l.expires_at, a.inactive_at) ELSE l.expires_at END > a.settled_at AND (l.life <= 0 OR l.life = a.life)
     GROUP BY 1, 2
   ), debts AS (
     SELECT d.member_id, d.program_id, sum(d.left_over) AS left_over, bool_or(d.left_over > d.amount) AS grown FROM loyalty.debt d GROUP BY 1, 2

@@ -116,7 +116,7 @@ COMMENT ON COLUMN loyalty.lot.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.lot.source_id IS 'loyalty.source.id; NULL: no purchase';
 COMMENT ON COLUMN loyalty.lot.unit IS '0: points';
 COMMENT ON COLUMN loyalty.lot.part IS 'number of the lot among those of its purchase';
-COMMENT ON COLUMN loyalty.lot.life IS 'the points die with this life of the account: at account.inactive_at of the present one, dead in former ones; 0: at expires_at alone';
+COMMENT ON COLUMN loyalty.lot.life IS 'the points die with this life of the account: at account.inactive_at of the present one, dead in former ones; below 0: not before that life has ended (a tier suspends expiry); 0: at expires_at alone';
 COMMENT ON COLUMN loyalty.lot.kind IS 'a award, j adjustment, t transfer';
 COMMENT ON COLUMN loyalty.lot.source_key IS 'key of the purchase, in canonical form';
 COMMENT ON COLUMN loyalty.lot.amount IS 'of the purchase when it was awarded';

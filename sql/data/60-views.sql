@@ -24,7 +24,7 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR a.inactive_at < 'infinity' THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR a.inactive_at < 'infinity' OR a.active_at = 'infinity' THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
 WHERE a.status <> 'merged';
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
@@ -54,12 +54,12 @@ SELECT a.member_id,
    WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next_tier,
   CASE WHEN a.due THEN a.next_expiry_at ELSE (SELECT min(l.expires_at) FROM loyalty.lot l
-   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.life = 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) END AS next_expiry_at,
   CASE WHEN a.due THEN trim_scale(a.next_expiry_points * 0.0001) ELSE (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
-   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at = (
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.life = 0 AND l.expires_at = (
      SELECT min(n.expires_at) FROM loyalty.lot n
-     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
+     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.life = 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
        AND (n.expires_at, n.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no))) END AS next_expiry_points,
   a.as_of
 FROM loyalty.account_now a
@@ -124,16 +124,16 @@ FROM (
       NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity'
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
     UNION ALL
     SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points,
       NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, l.life, d.due_no
     FROM loyalty.account a
     CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
     LEFT JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no
-    WHERE a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity') u) e
+    WHERE a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') u) e
 JOIN loyalty.program p ON p.id = e.program_id
-CROSS JOIN LATERAL (SELECT CASE WHEN e.life > 0 THEN loyalty.lot_end(e.member_id, e.program_id, e.expires_at, e.lot_entry_no, e.life) ELSE e.expires_at END) x (ends_at)
+CROSS JOIN LATERAL (SELECT CASE WHEN e.life <> 0 THEN loyalty.lot_end(e.member_id, e.program_id, e.expires_at, e.lot_entry_no, e.life) ELSE e.expires_at END) x (ends_at)
 LEFT JOIN loyalty.source s ON s.id = e.source_id;
 
 CREATE OR REPLACE VIEW loyalty.award_share WITH (security_invoker = true) AS
@@ -155,26 +155,24 @@ CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
   trim_scale(sum(l.points) * 0.0001) AS points
 FROM (
-  SELECT l.member_id, l.program_id, l.expires_at, l.remaining AS points
+  SELECT l.member_id, l.program_id, d.ends_at AS expires_at, l.remaining AS points
   FROM loyalty.account a
+  LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.active_at = 'infinity' AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
   JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
-  WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
-    AND (l.life = 0 OR l.life = a.life AND l.expires_at <= a.inactive_at)
+  CROSS JOIN LATERAL (SELECT CASE
+      WHEN l.life = 0 OR l.life < 0 AND -l.life < a.life THEN l.expires_at
+      WHEN l.life = a.life THEN least(l.expires_at, coalesce(s.inactive_at, a.inactive_at))
+      WHEN l.life = -a.life THEN greatest(l.expires_at, coalesce(s.inactive_at, a.inactive_at)) END) d (ends_at)
+  WHERE l.remaining > 0 AND d.ends_at > greatest(loyalty.instant(), a.settled_at) AND d.ends_at < 'infinity'
   UNION ALL
-  SELECT l.member_id, l.program_id, a.inactive_at AS expires_at, l.remaining AS points
-  FROM loyalty.account a
-  JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
-    AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
-  WHERE l.remaining > 0 AND l.life = a.life AND l.expires_at > a.inactive_at AND a.inactive_at < 'infinity'
-    AND a.inactive_at > greatest(loyalty.instant(), a.settled_at)
-  UNION ALL
-  SELECT a.member_id, a.program_id, CASE WHEN o.life > 0 THEN least(a.inactive_at, d.lot_expires_at) ELSE d.lot_expires_at END AS expires_at, d.points
+  SELECT a.member_id, a.program_id, CASE WHEN o.life <> 0 THEN loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) ELSE d.lot_expires_at END AS expires_at, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  LEFT JOIN loyalty.lot o ON o.member_id = a.member_id AND o.program_id = a.program_id AND o.expires_at = d.lot_expires_at AND o.entry_no = d.lot_entry_no AND a.inactive_at < 'infinity'
+  LEFT JOIN loyalty.lot o ON o.member_id = a.member_id AND o.program_id = a.program_id AND o.expires_at = d.lot_expires_at AND o.entry_no = d.lot_entry_no AND o.life <> 0
   WHERE (a.debt > 0 OR a.held > 0)
-    AND CASE WHEN o.life > 0 THEN o.life = a.life AND least(a.inactive_at, d.lot_expires_at) > greatest(loyalty.instant(), a.settled_at) AND a.inactive_at < 'infinity'
+    AND CASE WHEN o.life <> 0 THEN loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) > greatest(loyalty.instant(), a.settled_at)
+        AND loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) < 'infinity'
              ELSE d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity' END) l
 JOIN loyalty.program p ON p.id = l.program_id
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at
@@ -199,13 +197,13 @@ WITH entry AS (
     'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
   JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity'
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
   GROUP BY l.program_id, 2
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
-  WHERE (a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity') AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE (a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
