@@ -368,8 +368,8 @@ program_named(Config *config, const char *name)
 static void
 load_tiers(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus FROM loyalty.tier"
-						  " WHERE enabled ORDER BY rank");
+	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, expiry, suspends_expiry"
+						  " FROM loyalty.tier WHERE enabled ORDER BY rank");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -389,6 +389,9 @@ load_tiers(Config *config)
 		tier->threshold = next_numeric(&r);
 		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
 			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+		tier->expiry = next_bytes(&r, sizeof(Expiry));
+		tier->suspends = DatumGetBool(next_datum(&r));
+		p->suspends |= tier->suspends;
 	}
 }
 

@@ -5,7 +5,7 @@
  * - A store is opened for one statement or call and closed at its end.
  * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by program, and member descending.
  * - What is read after a lock was taken is what the last holder of that lock committed.
- * - Lots are changed in remaining, owed and kept_amount alone, so that every such update is HOT.
+ * - Lots are changed in remaining, owed, kept_amount and life alone, so that every such update is HOT.
  */
 #ifndef LOYALTY_STORE_H
 #define LOYALTY_STORE_H
