@@ -7,30 +7,40 @@ AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
   ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
-  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer exchange quote'),
-  ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
+  ('app', 'function', 'EXECUTE', 'instant settled due_movements lot_end'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
-  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward exchange_rate exchange'),
+  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
   -- a service desk: what an application can, and corrections with a reason
   ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
-  -- pools
-  ('app', 'function', 'EXECUTE', 'create_pool join_pool leave_pool pool_role redeem_pool capture_pool release_pool reverse_pool'),
-  ('app', 'table', 'SELECT', 'pool pool_member pool_redemption pool_payment'),
+  -- pools, exchange
+  ('app', 'function', 'EXECUTE', 'exchange create_pool join_pool leave_pool pool_role redeem_pool capture_pool release_pool reverse_pool'),
+  ('app', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
   ('app', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
-  ('report', 'table', 'SELECT', 'pool pool_member pool_redemption pool_payment'),
-  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
-  -- a partner of a coalition: its own rows, by functions that look who calls; no table, no view, no member
+  ('report', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
+  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement exchange_monthly'),
+  ('admin', 'view', 'SELECT', 'exchange_monthly'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'exchange_rate partner'),
+  ('admin', 'function', 'EXECUTE', 'check_partner exchanged_at'),
+  -- partners of a coalition: for a partner its own rows, by functions that look who calls; no table, no view, no member
   ('partner', 'function', 'EXECUTE', 'my_settlement my_flow my_awards my_redemptions'),
+  ('report', 'table', 'SELECT', 'partner config_history'),
+  ('report', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
+  ('admin', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
   -- reports: views, and what lies below them; nothing that writes
-  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
-  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward partner config_history exchange_rate exchange'),
+  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements lot_end'),
+  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward'),
   ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
-  ('report', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow exchange_monthly'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement partner source rule reward exchange_rate'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
   ('admin', 'table', 'SELECT', 'offer_member'),
   ('report', 'table', 'SELECT', 'segment offer offer_member'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'event_kind event_consumer'),
+  ('admin', 'table', 'SELECT', 'event event_place'),
+  ('admin', 'view', 'SELECT', 'event_lag'),
+  ('app', 'function', 'EXECUTE', 'read_events events_after confirm_events'),
+  ('admin', 'function', 'EXECUTE', 'tend_events event_kinds'),
   ('report', 'function', 'EXECUTE', 'in_segment segment_members'),
   ('report', 'view', 'SELECT', 'offer_performance'),
   ('admin', 'view', 'SELECT', 'offer_performance'),
@@ -42,8 +52,7 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
-  ('admin', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow exchange_monthly'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_interval check_finite check_limit check_name check_partner exchanged_at current_author spread_budget recount_limits'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name current_author spread_budget recount_limits'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers')

@@ -286,7 +286,8 @@ BEGIN
     JOIN loyalty.lot k ON k.member_id = a.member_id AND k.program_id = a.program_id
       AND (k.expires_at, k.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
     WHERE a.member_id = ANY (members) AND a.program_id = pool_shares.program_id AND a.status = 'active' AND a.debt = 0 AND k.remaining > 0
-      AND k.available_at <= greatest(now_here, a.settled_at) AND k.expires_at > greatest(now_here, a.settled_at)
+      AND k.available_at <= greatest(now_here, a.settled_at)
+      AND CASE WHEN k.life = 0 THEN k.expires_at ELSE loyalty.lot_end(k.member_id, k.program_id, k.expires_at, k.entry_no, k.life) END > greatest(now_here, a.settled_at)
     WINDOW w AS (ORDER BY k.expires_at, k.at, k.member_id, k.entry_no ROWS UNBOUNDED PRECEDING)) l
   WHERE l.upto - l.remaining < needed
   GROUP BY l.member_id;

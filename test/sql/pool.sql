@@ -195,6 +195,18 @@ SELECT sum(available) + (SELECT sum(taken) FROM loyalty.pool_burn WHERE pool_red
 SELECT * FROM loyalty.verify();
 ROLLBACK TO many;
 
+-- what has died of inactivity pays nothing, job or no job
+INSERT INTO loyalty.program (name, expiry, sandbox) VALUES ('q', '3 months inactive', true);
+SELECT loyalty.attach('sale', program => 'q', member => 'who', amount => 'total', occurred_at => 'at', condition => 'id > 1000') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('q', 'sale', 'q', 'earn.amount');
+INSERT INTO sale VALUES (1001, 11, 100, '2024-01-01'), (1002, 12, 50, '2024-03-01');
+SELECT loyalty.join_pool(12, loyalty.create_pool(11, 'asleep', program => 'q'));
+SELECT available FROM loyalty.pool_balance WHERE name = 'asleep';
+SET LOCAL loyalty.now = '2024-04-01';
+SELECT available FROM loyalty.pool_balance WHERE name = 'asleep';
+SELECT points FROM loyalty.redeem_pool(11, points => 51, program => 'q');
+SELECT points, payers FROM loyalty.redeem_pool(11, points => 50, program => 'q');
+
 -- an application needs no right on tables, and cannot call what is inside
 CREATE ROLE loyalty_test_till;
 SELECT loyalty.grant_access('loyalty_test_till', 'app');
