@@ -497,6 +497,7 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
+        UNION ALL SELECT * FROM loyalty.verify_pools(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY

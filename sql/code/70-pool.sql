@@ -559,3 +559,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.merge_pools(bigint, bigint) IS 'part of merge_members(): pools and their burns';
 REVOKE ALL ON FUNCTION loyalty.merge_pools(bigint, bigint) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify_pools(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'pool_payment', b.program_id, b.member_id, NULL::bigint,
+    format('pool redemption %s burnt %s points, and redemptions of its members took %s', b.pool_redemption_id, trim_scale(b.points * 0.0001), trim_scale(coalesce(y.points, 0) * 0.0001))
+  FROM loyalty.pool_redemption b
+  LEFT JOIN (SELECT p.pool_redemption_id, sum(CASE WHEN d.points = p.points THEN d.points END) AS points FROM loyalty.pool_payment p
+             LEFT JOIN loyalty.redemption d ON d.member_id = p.member_id AND d.redemption_id = p.redemption_id GROUP BY 1) y ON y.pool_redemption_id = b.pool_redemption_id
+  WHERE y.points IS DISTINCT FROM b.points LIMIT most;
+  RETURN QUERY
+  SELECT 'pool_owner', p.program_id, min(m.member_id), NULL::bigint, format('pool %s has members and no owner', p.pool_id)
+  FROM loyalty.pool p JOIN loyalty.pool_member m ON m.pool_id = p.pool_id AND m.left_at IS NULL
+  GROUP BY p.pool_id, p.program_id HAVING NOT bool_or(m.role = 'owner') LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_pools(integer) IS 'part of verify(): pools and what their members paid';
+REVOKE ALL ON FUNCTION loyalty.verify_pools(integer) FROM PUBLIC;

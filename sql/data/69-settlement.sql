@@ -161,7 +161,7 @@ SELECT f.program_id, f.at, 'issue' AS kind, f.points::numeric AS points, nullif(
 FROM loyalty.lot_funder f
 UNION ALL
 SELECT t.program_id, t.at, t.kind,
-  CASE WHEN f.partner_id IS NULL THEN t.points::numeric
+  CASE WHEN f.partner_id IS NULL OR f.points = f.lot_points THEN t.points::numeric
     ELSE - t.smallest * (div(2 * f.upto * t.so_far + c.whole, 2 * c.whole) - div(2 * f.upto * (t.so_far + t.points) + c.whole, 2 * c.whole)
                      - div(2 * (f.upto - f.points) * t.so_far + c.whole, 2 * c.whole)
                      + div(2 * (f.upto - f.points) * (t.so_far + t.points) + c.whole, 2 * c.whole)) END AS points,

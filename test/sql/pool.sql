@@ -195,6 +195,12 @@ SELECT sum(available) + (SELECT sum(taken) FROM loyalty.pool_burn WHERE pool_red
 SELECT * FROM loyalty.verify();
 ROLLBACK TO many;
 
+-- verify() sees a payment that is missing, and a pool that nobody owns
+SAVEPOINT planted;
+DELETE FROM loyalty.pool_payment WHERE member_id = 3;
+UPDATE loyalty.pool_member SET role = 'member' WHERE member_id = 1;
+SELECT invariant, member_id, regexp_replace(detail, '(redemption|pool) \d+', '\1 N') AS detail FROM loyalty.verify() ORDER BY 1, 3;
+ROLLBACK TO planted;
 -- what has died of inactivity pays nothing, job or no job
 INSERT INTO loyalty.program (name, expiry, sandbox) VALUES ('q', '3 months inactive', true);
 SELECT loyalty.attach('sale', program => 'q', member => 'who', amount => 'total', occurred_at => 'at', condition => 'id > 1000') > 0 AS attached;
