@@ -6,6 +6,7 @@
 #define LOYALTY_LEDGER_ENTRY_H
 
 #include "ledger.h"
+#include "tier.h"
 
 /* Note a movement; what it does to the lot is the caller's.  `origin`: see Movement; 0: none. */
 extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at,
@@ -32,6 +33,9 @@ extern void ledger_change_lot(Account *account, Lot *lot, Points points, Timesta
 
 /* A lot by its name, read unless the account has it. */
 extern Lot *ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
+/* What an award gives of a status unit, with room for so many. */
+extern void ledger_add_unit(Count *count, int room, int32 unit, Points value);
 
 /* The open hold that lapses first; NULL: none.  Costs nothing where nothing is held. */
 extern Redemption *ledger_first_lapse(Account *account);
