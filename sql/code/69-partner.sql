@@ -366,7 +366,7 @@ BEGIN
     ON o.id = CASE WHEN b.rule < 4294967296 THEN coalesce(x.partner_id, w.partner_id) WHEN q.pays_tier_bonus THEN w.partner_id END AND o.program = p.name
   LEFT JOIN loyalty.rule r ON r.id = b.rule
   LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-  WHERE l.kind = 'a' AND b.own AND b.points::numeric > 0 AND l.at >= since AND l.at < until
+  WHERE l.kind = 'a' AND l.unit = 0 AND b.own AND b.points::numeric > 0 AND l.at >= since AND l.at < until
   ORDER BY l.at, s.name, l.source_key, b.rule;
 END $$;
 COMMENT ON FUNCTION loyalty.my_awards_as_owner(timestamptz, timestamptz) IS 'the body of my_awards()';

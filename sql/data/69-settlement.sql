@@ -116,7 +116,7 @@ FROM (
   LEFT JOIN loyalty.partner_owns r ON r.config = 'rule' AND r.id = b.rule AND l.posted_at >= r.valid_from AND l.posted_at < r.valid_to
   LEFT JOIN loyalty.partner_owns s ON s.config = 'source' AND s.id = l.source_id AND l.posted_at >= s.valid_from AND l.posted_at < s.valid_to
   LEFT JOIN loyalty.partner_state k ON k.id = s.partner_id AND l.posted_at >= k.valid_from AND l.posted_at < k.valid_to
-  WHERE l.kind = 'a' AND l.points > 0 AND b.own
+  WHERE l.kind = 'a' AND l.unit = 0 AND l.points > 0 AND b.own
     AND EXISTS (SELECT FROM loyalty.program p JOIN loyalty.partner q ON q.program = p.name WHERE p.id = l.program_id)
   GROUP BY l.member_id, l.program_id, l.entry_no, l.at, l.posted_at, l.points, 7) f;
 

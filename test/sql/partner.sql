@@ -162,6 +162,15 @@ SELECT points FROM loyalty.redeem(1, 'car wash', program => 'coalition');
 SELECT count(*) > 0 AS still_settled FROM loyalty.partner_settlement WHERE partner = 'fuel';
 ROLLBACK TO disabled;
 
+-- status units are nobody's money
+SAVEPOINT units;
+INSERT INTO loyalty.unit (program, name) VALUES ('coalition', 'visits to grocer');
+INSERT INTO loyalty.rule (program, source, name, points, unit) VALUES ('coalition', 'grocer', 'one visit', '1', 'visits to grocer');
+INSERT INTO grocer VALUES (20, 6, 10, '2024-03-05');
+SELECT rule, unit FROM loyalty.unit_share WHERE member_id = 6 AND program = 'coalition';
+SELECT partner, issued_points FROM loyalty.partner_settlement WHERE month = '2024-03-01' ORDER BY 1;
+SELECT * FROM unbalanced;
+ROLLBACK TO units;
 -- many purchases, returns, burns and reversals of mixed funding: it balances after each round; the control would not
 SAVEPOINT many;
 SET LOCAL loyalty.now = '2024-04-01';
