@@ -6,7 +6,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
-  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote vouchers use_voucher restore_voucher cancel_voucher rewards_for'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
@@ -14,6 +14,17 @@ AS $$ VALUES
   ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward'),
   ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
+  -- rewards and vouchers: a code is seen by its holder alone, through redeem(), capture(), vouchers()
+  ('app', 'table', 'SELECT', 'reward_price reward_step'),
+  ('report', 'table', 'SELECT', 'reward_price reward_step reward_stock code_pool'),
+  ('report', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
+  ('report', 'table', 'SELECT (program, pool, valid_until, loaded_at, loaded_by, redemption_id, held_until, given_at)', 'code'),
+  ('report', 'view', 'SELECT', 'voucher_status code_pool_level'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_price reward_step code_pool'),
+  ('admin', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
+  ('admin', 'table', 'SELECT (program, pool, valid_until, loaded_at, loaded_by, redemption_id, held_until, given_at), INSERT (program, pool, code, valid_until), DELETE', 'code'),
+  ('admin', 'view', 'SELECT', 'voucher_status code_pool_level'),
+  ('admin', 'function', 'EXECUTE', 'check_cost check_value'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget'),
