@@ -30,34 +30,61 @@ END $$;
 COMMENT ON FUNCTION loyalty.code_check() IS 'trigger: a code comes in free, is given once, and stays when the ledger names it';
 REVOKE ALL ON FUNCTION loyalty.code_check() FROM PUBLIC;
 
--- Free codes that nobody is about to take, those first that end first; then those whose hold has lapsed; then the ones that
--- others are about to take are waited for, because they may not take them after all.  Each look is a statement of its own, and
--- sees what was committed until then.
+-- Codes that are free, those first that end first, and then those whose hold has lapsed, locked.  Either nobody is waited
+-- for; or those that others are about to take are, because they may not take them after all: in one order, so that two who
+-- want several do not wait for each other.
+CREATE OR REPLACE FUNCTION loyalty.lock_codes(program text, pool text, n integer, at timestamptz, wait boolean) RETURNS text[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  locked text[];
+BEGIN
+  IF wait THEN
+    locked := ARRAY(SELECT c.code FROM loyalty.code c
+      WHERE c.program = program AND c.pool = pool AND c.redemption_id IS NULL AND c.valid_until > at
+      ORDER BY c.valid_until, c.code LIMIT n FOR UPDATE);
+    IF cardinality(locked) < n THEN
+      locked := locked || ARRAY(SELECT c.code FROM loyalty.code c
+        WHERE c.program = program AND c.pool = pool AND c.held_until <= at AND c.valid_until > at
+        ORDER BY c.held_until, c.code LIMIT n - cardinality(locked) FOR UPDATE);
+    END IF;
+  ELSE
+    locked := ARRAY(SELECT c.code FROM loyalty.code c
+      WHERE c.program = program AND c.pool = pool AND c.redemption_id IS NULL AND c.valid_until > at
+      ORDER BY c.valid_until, c.code LIMIT n FOR UPDATE SKIP LOCKED);
+    IF cardinality(locked) < n THEN
+      locked := locked || ARRAY(SELECT c.code FROM loyalty.code c
+        WHERE c.program = program AND c.pool = pool AND c.held_until <= at AND c.valid_until > at
+        ORDER BY c.held_until, c.code LIMIT n - cardinality(locked) FOR UPDATE SKIP LOCKED);
+    END IF;
+  END IF;
+  RETURN locked;
+END $$;
+COMMENT ON FUNCTION loyalty.lock_codes(text, text, integer, timestamptz, boolean) IS
+  'part of take_codes(): up to n codes of a pool that can be given, locked; with wait those that others have locked are waited for';
+REVOKE ALL ON FUNCTION loyalty.lock_codes(text, text, integer, timestamptz, boolean) FROM PUBLIC;
+
+-- Whoever finds too few waits for all, and must not hold any meanwhile: what was locked is let go with its subtransaction.
+-- That may be codes that were given by then, too: PostgreSQL locks a row before it finds that it has changed.
 CREATE OR REPLACE FUNCTION loyalty.take_codes(
   program text, pool text, n integer, redemption_id bigint, held_until timestamptz, at timestamptz) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  taken text[] := '{}';
+  taken text[];
 BEGIN
-  taken := taken || ARRAY(SELECT c.code FROM loyalty.code c
-    WHERE c.program = program AND c.pool = pool AND c.redemption_id IS NULL AND c.valid_until > at
-    ORDER BY c.valid_until, c.code LIMIT n FOR UPDATE SKIP LOCKED);
+  BEGIN
+    taken := loyalty.lock_codes(program, pool, n, at, false);
+    IF cardinality(taken) < n THEN
+      RAISE EXCEPTION SQLSTATE 'LY005';
+    END IF;
+  EXCEPTION WHEN SQLSTATE 'LY005' THEN
+    taken := '{}';
+  END;
   IF cardinality(taken) < n THEN
-    taken := taken || ARRAY(SELECT c.code FROM loyalty.code c
-      WHERE c.program = program AND c.pool = pool AND c.held_until <= at AND c.valid_until > at
-      ORDER BY c.held_until, c.code LIMIT n - cardinality(taken) FOR UPDATE SKIP LOCKED);
-  END IF;
-  IF cardinality(taken) < n THEN
-    taken := taken || ARRAY(SELECT c.code FROM loyalty.code c
-      WHERE c.program = program AND c.pool = pool AND c.redemption_id IS NULL AND c.valid_until > at AND c.code <> ALL (taken)
-      ORDER BY c.valid_until, c.code LIMIT n - cardinality(taken) FOR UPDATE);
-  END IF;
-  IF cardinality(taken) < n THEN
-    taken := taken || ARRAY(SELECT c.code FROM loyalty.code c
-      WHERE c.program = program AND c.pool = pool AND c.held_until <= at AND c.valid_until > at AND c.code <> ALL (taken)
-      ORDER BY c.held_until, c.code LIMIT n - cardinality(taken) FOR UPDATE);
+    taken := loyalty.lock_codes(program, pool, n, at, true);
   END IF;
   IF cardinality(taken) < n THEN
     RAISE EXCEPTION 'pool "%" of program "%" has no codes left', pool, program
@@ -330,7 +357,7 @@ BEGIN
   SELECT 'voucher', coalesce(r.program_id, v.program_id), coalesce(r.member_id, v.member_id), r.first_entry,
     format('redemption %s is %s and has made %s vouchers: there are %s, %s of them in another state',
            coalesce(r.redemption_id, v.redemption_id), r.state, coalesce(r.vouchers, 0), coalesce(v.n, 0),
-           CASE r.state WHEN 'held' THEN v.n - v.held WHEN 'captured' THEN v.held ELSE v.n - v.cancelled END)
+           coalesce(CASE r.state WHEN 'held' THEN v.n - v.held WHEN 'captured' THEN v.held ELSE v.n - v.cancelled END, 0))
   FROM (SELECT d.* FROM loyalty.redemption d WHERE d.vouchers <> 0) r
   FULL JOIN (
     SELECT x.member_id, x.redemption_id, min(x.program_id) AS program_id, count(*) AS n,
