@@ -139,6 +139,37 @@ LEFT JOIN (
     min(x.valid_until) FILTER (WHERE x.given_at IS NULL AND x.valid_until > loyalty.instant() AND x.valid_until < 'infinity') AS next_end_at
   FROM loyalty.code x GROUP BY x.program, x.pool) c ON c.program = k.program AND c.pool = k.name;
 
+CREATE OR REPLACE VIEW loyalty.voucher_issued WITH (security_invoker = true) AS
+SELECT p.name AS program, w.name AS reward, i.issue, i.at, i.seen AS members, i.vouchers, trim_scale(i.points * 0.0001) AS points, i.value,
+  coalesce(v.used, 0) AS used, coalesce(v.used_value, 0) AS used_value, coalesce(v.expired, 0) AS expired, coalesce(v.expired_value, 0) AS expired_value,
+  coalesce(v.cancelled, 0) AS cancelled, i.finished_at
+FROM loyalty.voucher_issue i
+JOIN loyalty.program p ON p.id = i.program_id
+JOIN loyalty.reward w ON w.id = i.reward_id
+LEFT JOIN (
+  SELECT x.reward_id, x.issue,
+    count(*) FILTER (WHERE x.state = 'used') AS used, sum(x.value) FILTER (WHERE x.state = 'used') AS used_value,
+    count(*) FILTER (WHERE x.state = 'issued' AND x.valid_until <= loyalty.instant()) AS expired,
+    sum(x.value) FILTER (WHERE x.state = 'issued' AND x.valid_until <= loyalty.instant()) AS expired_value,
+    count(*) FILTER (WHERE x.state = 'cancelled') AS cancelled
+  FROM loyalty.voucher x WHERE x.issue IS NOT NULL GROUP BY x.reward_id, x.issue) v ON v.reward_id = i.reward_id AND v.issue = i.issue;
+
+COMMENT ON VIEW loyalty.voucher_issued IS 'what issue_vouchers() has issued, and what became of it';
+COMMENT ON COLUMN loyalty.voucher_issued.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.voucher_issued.reward IS 'loyalty.reward.name';
+COMMENT ON COLUMN loyalty.voucher_issued.issue IS 'its name';
+COMMENT ON COLUMN loyalty.voucher_issued.at IS 'the instant from which its vouchers are valid';
+COMMENT ON COLUMN loyalty.voucher_issued.members IS 'members that it has looked at';
+COMMENT ON COLUMN loyalty.voucher_issued.vouchers IS 'vouchers that it has issued';
+COMMENT ON COLUMN loyalty.voucher_issued.points IS 'points that they took';
+COMMENT ON COLUMN loyalty.voucher_issued.value IS 'what they are worth together';
+COMMENT ON COLUMN loyalty.voucher_issued.used IS 'how many of them were used';
+COMMENT ON COLUMN loyalty.voucher_issued.used_value IS 'what those were worth';
+COMMENT ON COLUMN loyalty.voucher_issued.expired IS 'how many of them expired unused, by now';
+COMMENT ON COLUMN loyalty.voucher_issued.expired_value IS 'what those were worth';
+COMMENT ON COLUMN loyalty.voucher_issued.cancelled IS 'how many of them were given up for their points';
+COMMENT ON COLUMN loyalty.voucher_issued.finished_at IS 'when it had come to the end; NULL: it has not';
+
 COMMENT ON VIEW loyalty.voucher_status IS 'every voucher and what has become of it, without its code';
 COMMENT ON COLUMN loyalty.voucher_status.member_id IS 'the applications number of the member';
 COMMENT ON COLUMN loyalty.voucher_status.program IS 'loyalty.program.name';
