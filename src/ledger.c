@@ -21,6 +21,8 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
+#include "event.h"
+#include "follow.h"
 #include "ledger.h"
 #include "ledger_entry.h"
 #include "limit.h"
@@ -63,6 +65,7 @@ ledger_enroll(Account *account, TimestampTz at)
 	account->open_from_expires_at = DT_NOEND;
 	account->open_from_entry_no = PG_INT64_MAX;
 	account->status = "active";
+	account->enrolled = true;
 	tier_begin(account);
 	account->next_change_at = tier_next_change(account);
 	MemoryContextSwitchTo(old);
@@ -470,6 +473,7 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Lot		   *first = NULL;
 
 	if (account->program->nlimits > 0)
 		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
@@ -483,8 +487,11 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		lot->part = first_part + i;
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
+		first = first ? first : lot;
 	}
 	ledger_pay_debts(account, at);
+	if (account->program->follows)
+		follow_note(account, first, amount, award->points);
 	tier_count(account, Min(occurred_at, at), amount, award->points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
@@ -542,7 +549,7 @@ ledger_write(Account *account)
 	int			nchanged = 0;
 	int			max = 0;
 
-	if (!account->changed)
+	if (!account->changed && !(account->enrolled && account->program->tells))
 		return;
 	for (int i = 0; i < account->nlots; i++)
 		if (account->lots[i]->changed)
@@ -579,11 +586,13 @@ ledger_write(Account *account)
 	}
 	store_change_account(account);
 	limit_write(account);
+	if (account->program->tells)
+		event_tell(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
 	account->ndebts = account->open_debt = account->nredemptions = 0;
 	account->debts_read = account->holds_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
-	account->changed = false;
+	account->changed = account->enrolled = false;
 }

@@ -171,6 +171,7 @@ typedef struct BudgetChange
 
 typedef struct Store Store;
 typedef struct Purse Purse;
+typedef struct Sale Sale;
 
 typedef struct Account
 {
@@ -212,6 +213,7 @@ typedef struct Account
 	ItemPointerData tid;
 	bool		stored;
 	bool		changed;
+	bool		enrolled;		/* since it was written last */
 	TimestampTz posted_at;		/* statement time, for what is written */
 
 	Lot		  **lots;			/* open lots read so far, in burn order */
@@ -249,6 +251,9 @@ typedef struct Account
 	BudgetChange *budget_changes;	/* by rule id */
 	int			nbudget_changes;
 	Purse	   *purse;			/* of the statement; NULL: none */
+	Sale	   *sales;			/* for rooms that follow; follow.c's affair */
+	int			nsales;
+	int			max_sales;
 } Account;
 
 /* What one row earned, as the domain room says it. */

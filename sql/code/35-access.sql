@@ -6,7 +6,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
-  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote vouchers use_voucher restore_voucher cancel_voucher rewards_for'),
+  ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
@@ -15,6 +16,7 @@ AS $$ VALUES
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward'),
   ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- rewards and vouchers: a code is seen by its holder alone, through redeem(), capture(), vouchers()
+  ('app', 'function', 'EXECUTE', 'vouchers use_voucher restore_voucher cancel_voucher rewards_for'),
   ('app', 'table', 'SELECT', 'reward_price reward_step'),
   ('report', 'table', 'SELECT', 'reward_price reward_step reward_stock code_pool'),
   ('report', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
@@ -29,7 +31,18 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'check_cost check_value issue_vouchers issue_begin issue_batch issue_step preview_vouchers'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
+  ('admin', 'table', 'SELECT', 'offer_member'),
+  ('report', 'table', 'SELECT', 'segment offer offer_member'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'event_kind event_consumer'),
+  ('admin', 'table', 'SELECT', 'event event_place'),
+  ('admin', 'view', 'SELECT', 'event_lag'),
+  ('app', 'function', 'EXECUTE', 'read_events events_after confirm_events'),
+  ('admin', 'function', 'EXECUTE', 'tend_events event_kinds'),
+  ('report', 'function', 'EXECUTE', 'in_segment segment_members'),
+  ('report', 'view', 'SELECT', 'offer_performance'),
+  ('admin', 'view', 'SELECT', 'offer_performance'),
+  ('admin', 'function', 'EXECUTE', 'segment_members give_offer withdraw_offer check_audience'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
   ('admin', 'table', 'SELECT', 'installed review refund intervention tier_change rule_usage'),
