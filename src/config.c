@@ -648,7 +648,7 @@ load_rewards(Config *config)
 	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled, value IS NOT NULL OR s.stepped,"
 						  " value IS NOT NULL OR s.stepped OR p.priced OR pool IS NOT NULL OR validity IS NOT NULL OR"
 						  " min_quantity OPERATOR(pg_catalog.>) 1 OR max_quantity IS NOT NULL OR max_per_member IS NOT NULL OR"
-						  " min_tier IS NOT NULL FROM loyalty.reward w"
+						  " min_tier IS NOT NULL OR segment IS NOT NULL FROM loyalty.reward w"
 						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_step x"
 						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS stepped) s"
 						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_price x"

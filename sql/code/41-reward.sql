@@ -117,19 +117,23 @@ END $$;
 COMMENT ON FUNCTION loyalty.config_reward_step() IS 'trigger: checks what so many points are worth';
 REVOKE ALL ON FUNCTION loyalty.config_reward_step() FROM PUBLIC;
 
--- What a piece costs on a tier: the price of the highest tier up to it that has one.
-CREATE OR REPLACE FUNCTION loyalty.reward_cost(reward_id integer, tier_id integer) RETURNS numeric
+-- What a piece costs on a tier: the price of the highest tier up to it that has one.  A segment's price is for those to whom
+-- it is the better one.
+CREATE OR REPLACE FUNCTION loyalty.reward_cost(reward_id integer, tier_id integer, member_id bigint, at timestamptz) RETURNS numeric
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce((
+  SELECT least((
+    SELECT min(p.cost) FROM loyalty.reward_price p
+    WHERE p.program = w.program AND p.reward = w.name AND p.segment IS NOT NULL
+      AND loyalty.in_segment(reward_cost.member_id, p.segment, p.program, reward_cost.at)), coalesce((
     SELECT p.cost FROM loyalty.reward_price p
     JOIN loyalty.tier t ON t.program = p.program AND t.name = p.tier
     JOIN loyalty.tier m ON m.id = reward_cost.tier_id
-    WHERE p.program = w.program AND p.reward = w.name AND t.rank <= m.rank ORDER BY t.rank DESC LIMIT 1), w.cost)
+    WHERE p.program = w.program AND p.reward = w.name AND t.rank <= m.rank ORDER BY t.rank DESC LIMIT 1), w.cost))
   FROM loyalty.reward w WHERE w.id = reward_cost.reward_id
 $$;
-COMMENT ON FUNCTION loyalty.reward_cost(integer, integer) IS 'what a piece of a reward costs a member of a tier';
-REVOKE ALL ON FUNCTION loyalty.reward_cost(integer, integer) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.reward_cost(integer, integer, bigint, timestamptz) IS 'what a piece of a reward costs a member, who is on that tier, at an instant';
+REVOKE ALL ON FUNCTION loyalty.reward_cost(integer, integer, bigint, timestamptz) FROM PUBLIC;
 
 -- The same for redeem(), which raises it, and for rewards_for(), which says it.  Lapsed holds have given their pieces back,
 -- written or not.
@@ -196,6 +200,11 @@ BEGIN
     detail := format('It takes tier "%s", or one above.', w.min_tier);
     hint := 'loyalty.tier_standing says what is missing for a tier.';
     RETURN;
+  ELSIF w.segment IS NOT NULL AND NOT coalesce(loyalty.in_segment(reward_refusal.member_id, w.segment, w.program, reward_refusal.at), false) THEN
+    code := 'LY005';
+    detail := format('It is for members who are in segment "%s".', w.segment);
+    hint := 'loyalty.in_segment() says who is.';
+    RETURN;
   ELSIF blocks < w.min_quantity OR blocks > w.max_quantity THEN
     code := 'LY008';
     detail := format('%s pieces of %s points are asked for, and %s.', blocks, trim_scale(w.cost),
@@ -231,7 +240,7 @@ AS $$
 DECLARE
   w loyalty.reward;
   step loyalty.reward_step;
-  price numeric := loyalty.reward_cost(reward_terms.reward_id, reward_terms.tier_id);
+  price numeric := loyalty.reward_cost(reward_terms.reward_id, reward_terms.tier_id, reward_terms.member_id, reward_terms.at);
   given numeric;
   blocks bigint := quantity;
   no record;
@@ -333,7 +342,7 @@ BEGIN
         UNION ALL
         SELECT FROM loyalty.code k WHERE k.program = w.program AND k.pool = w.pool AND k.held_until <= instant AND k.valid_until > instant) AS has_codes
     FROM loyalty.reward w
-    CROSS JOIN LATERAL (SELECT trim_scale(loyalty.reward_cost(w.id, has.tier_id)) AS price) c
+    CROSS JOIN LATERAL (SELECT trim_scale(loyalty.reward_cost(w.id, has.tier_id, of_member, instant)) AS price) c
     LEFT JOIN LATERAL (SELECT min(s.points) AS points FROM loyalty.reward_step s WHERE s.program = w.program AND s.reward = w.name) f ON true
     LEFT JOIN LATERAL (
       SELECT s.value FROM loyalty.reward_step s

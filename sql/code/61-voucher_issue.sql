@@ -29,7 +29,7 @@ BEGIN
     WHERE c.program_id = p.id AND c.member_id = ANY (issue_due.members) AND c.status = 'active') a
   CROSS JOIN LATERAL (
     SELECT b.price, least(div(a.available, b.price), coalesce(w.max_quantity, 'infinity'::numeric)) AS blocks
-    FROM (SELECT loyalty.reward_cost(w.id, a.tier_id) AS price) b) q
+    FROM (SELECT loyalty.reward_cost(w.id, a.tier_id, a.member_id, a.at) AS price) b) q
   LEFT JOIN LATERAL (
     SELECT s.points, s.value FROM loyalty.reward_step s
     WHERE s.program = w.program AND s.reward = w.name AND s.points <= a.available ORDER BY s.points DESC LIMIT 1) t ON stepped
@@ -37,7 +37,7 @@ BEGIN
     SELECT CASE WHEN stepped THEN t.points ELSE q.blocks * q.price END AS points,
            CASE WHEN stepped THEN t.value ELSE q.blocks * w.value END AS value) o
   WHERE a.debt = 0 AND (stepped AND t.points IS NOT NULL OR NOT stepped AND q.blocks >= w.min_quantity)
-    AND (w.max_per_member IS NULL AND w.min_tier IS NULL
+    AND (w.max_per_member IS NULL AND w.min_tier IS NULL AND w.segment IS NULL
          OR (SELECT r.code IS NULL FROM loyalty.reward_refusal(w.id, a.member_id, a.tier_id, a.at, a.enrolled_at, w.min_quantity, 1) r));
 END $$;
 COMMENT ON FUNCTION loyalty.issue_due(integer, bigint[]) IS 'part of issue_vouchers(): which of these members would get a voucher now, for how many points, of what value';

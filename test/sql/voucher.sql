@@ -192,6 +192,24 @@ SELECT points FROM loyalty.redeem(1, 'yacht', program => 'v');
 SELECT points FROM loyalty.redeem(2, 'yacht', program => 'v');
 SELECT points FROM loyalty.redeem(3, 'yacht', program => 'v');
 
+-- ---- for a segment, price for a segment ----
+INSERT INTO loyalty.segment (program, name, condition) VALUES ('v', 'rich', 'account.balance >= 20000'), ('v', 'any', 'true'), ('v', 'nobody', 'false');
+INSERT INTO loyalty.reward (program, name, cost, segment) VALUES ('v', 'club', 10, 'rich'), ('v', 'none', 10, 'nobody');
+INSERT INTO loyalty.reward_price (program, reward, segment, cost) VALUES ('v', 'lounge', 'any', 70), ('v', 'lounge', 'rich', 65), ('v', 'lounge', 'nobody', 1);
+INSERT INTO loyalty.reward_price (program, reward, segment, cost) VALUES ('v', 'lounge', 'rich', 64);
+\set VERBOSITY terse
+INSERT INTO loyalty.reward_price (program, reward, tier, segment, cost) VALUES ('v', 'lounge', 'gold', 'rich', 64);
+\set VERBOSITY default
+SELECT m, r.points FROM generate_series(1, 3) m, loyalty.redeem(m, 'lounge', program => 'v') r ORDER BY 1;
+SELECT points FROM loyalty.redeem(1, 'club', program => 'v');
+SELECT points FROM loyalty.redeem(3, 'club', program => 'v');
+SELECT points FROM loyalty.redeem(3, 'none', program => 'v');
+\echo :LAST_ERROR_SQLSTATE
+SELECT m, reward, cost, why_not FROM generate_series(1, 3) m, loyalty.rewards_for(m, 'v') WHERE reward IN ('lounge', 'club', 'none') ORDER BY 2, 1;
+-- a segment has changed: at once
+UPDATE loyalty.segment SET enabled = false WHERE program = 'v' AND name = 'rich';
+SELECT points FROM loyalty.redeem(3, 'club', program => 'v');
+
 -- ---- Ulta: 2,000 points in one go are worth 125, twice 1,000 are worth 100 ----
 INSERT INTO loyalty.reward (program, name, kind, cost) VALUES ('v', 'dollars off', 'discount', 100);
 INSERT INTO loyalty.reward_step (program, reward, points, value) VALUES ('v', 'dollars off', 100, 3), ('v', 'dollars off', 250, 8), ('v', 'dollars off', 500, 17.50), ('v', 'dollars off', 1000, 50), ('v', 'dollars off', 2000, 125);
