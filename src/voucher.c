@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/timestamp.h"
@@ -181,10 +182,11 @@ begin(FunctionCallInfo fcinfo, VoucherCall *v)
 static void
 change(VoucherCall *v)
 {
-	Oid			types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
+	Oid			types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID};
 	Datum		values[] = {
 		Int64GetDatum(v->member), Int64GetDatum(v->voucher_id), CStringGetTextDatum(v->what),
-		v->words ? CStringGetTextDatum(v->words) : (Datum) 0, 0
+		v->words ? CStringGetTextDatum(v->words) : (Datum) 0, 0,
+		CStringGetTextDatum(GetUserNameFromId(v->call.caller.user, false))
 	};
 	HeapTuple	row;
 	bool		isnull;
@@ -193,8 +195,8 @@ change(VoucherCall *v)
 	if (strcmp(v->what, "used") == 0)
 		call_check_active(v->call.account);
 	values[4] = TimestampTzGetDatum(v->call.at);
-	row = ask("SELECT c.redemption_id, c.points FROM loyalty.change_voucher($1, $2, $3, $4, $5) c", lengthof(types), types,
-			  values, v->words ? NULL : "   n ");
+	row = ask("SELECT c.redemption_id, c.points FROM loyalty.change_voucher($1, $2, $3, $4, $5, $6) c", lengthof(types), types,
+			  values, v->words ? NULL : "   n  ");
 	v->redemption_id = DatumGetInt64(column(row, 1, &isnull));
 	v->points = DatumGetInt64(column(row, 2, &isnull));
 	done();

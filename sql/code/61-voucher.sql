@@ -240,7 +240,7 @@ COMMENT ON FUNCTION loyalty.find_voucher(bigint, text, bigint) IS 'part of use_v
 REVOKE ALL ON FUNCTION loyalty.find_voucher(bigint, text, bigint) FROM PUBLIC;
 
 -- what: used, restored, cancelled.  Returns the points that go back for one that is cancelled, as count of 1/10,000.
-CREATE OR REPLACE FUNCTION loyalty.change_voucher(member_id bigint, voucher_id bigint, what text, words text, at timestamptz,
+CREATE OR REPLACE FUNCTION loyalty.change_voucher(member_id bigint, voucher_id bigint, what text, words text, at timestamptz, role text,
   OUT redemption_id bigint, OUT points bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -266,14 +266,18 @@ BEGIN
     reference = CASE what WHEN 'used' THEN words WHEN 'restored' THEN NULL ELSE x.reference END,
     reason = CASE what WHEN 'used' THEN x.reason ELSE words END, posted_at = statement_timestamp(), by = session_user
   WHERE x.member_id = member_id AND x.voucher_id = voucher_id;
+  INSERT INTO loyalty.voucher_change (member_id, voucher_id, change_no, state, words, at, posted_at, by, set_role)
+  SELECT member_id, voucher_id, coalesce(max(c.change_no), 0) + 1, CASE what WHEN 'restored' THEN 'issued' ELSE what END, words, at,
+    statement_timestamp(), session_user, role
+  FROM loyalty.voucher_change c WHERE c.member_id = member_id AND c.voucher_id = voucher_id;
   redemption_id := v.redemption_id;
   -- its share of the redemption; what was reversed by hand before is no more to be had
   SELECT least(r.points / r.vouchers, r.taken) INTO points FROM loyalty.redemption r
   WHERE r.member_id = member_id AND r.redemption_id = v.redemption_id;
 END $$;
-COMMENT ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz) IS
+COMMENT ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz, text) IS
   'part of use_voucher(), restore_voucher() and cancel_voucher(): its new state; LY006 when it is in another than that needs';
-REVOKE ALL ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.use_voucher(
   member_id bigint, code text DEFAULT NULL, voucher_id bigint DEFAULT NULL, reference text DEFAULT NULL, key text DEFAULT NULL)

@@ -24,6 +24,20 @@ CREATE INDEX voucher_redemption ON loyalty.voucher (member_id, redemption_id);
 -- A till may know the code alone.
 CREATE INDEX voucher_code ON loyalty.voucher (code) WHERE code IS NOT NULL;
 
+-- Who used, restored or cancelled it; how it came is in redemption.
+CREATE TABLE loyalty.voucher_change (
+  member_id bigint NOT NULL,
+  voucher_id bigint NOT NULL,
+  change_no integer NOT NULL,
+  state text NOT NULL,
+  words text,
+  at timestamptz NOT NULL,
+  posted_at timestamptz NOT NULL,
+  by text NOT NULL,
+  set_role text NOT NULL,
+  PRIMARY KEY (member_id, voucher_id, change_no)
+);
+
 -- A code that was given never becomes free again; one that was only held does.
 CREATE TABLE loyalty.code (
   program text NOT NULL,
@@ -79,6 +93,17 @@ COMMENT ON COLUMN loyalty.voucher.issue IS 'loyalty.voucher_issue.issue; NULL: t
 COMMENT ON COLUMN loyalty.voucher.posted_at IS 'when the row was written last';
 COMMENT ON COLUMN loyalty.voucher.by IS 'who called then (session_user)';
 
+COMMENT ON TABLE loyalty.voucher_change IS 'what was done with vouchers by use_voucher(), restore_voucher() and cancel_voucher(); append-only';
+COMMENT ON COLUMN loyalty.voucher_change.member_id IS 'loyalty.member.member_id';
+COMMENT ON COLUMN loyalty.voucher_change.voucher_id IS 'loyalty.voucher.voucher_id';
+COMMENT ON COLUMN loyalty.voucher_change.change_no IS '1, 2, …: the order of what was done';
+COMMENT ON COLUMN loyalty.voucher_change.state IS 'its state from then on';
+COMMENT ON COLUMN loyalty.voucher_change.words IS 'the reference or reason that was said';
+COMMENT ON COLUMN loyalty.voucher_change.at IS 'the instant at which it was done';
+COMMENT ON COLUMN loyalty.voucher_change.posted_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.voucher_change.by IS 'who called (session_user)';
+COMMENT ON COLUMN loyalty.voucher_change.set_role IS 'as which role';
+
 COMMENT ON TABLE loyalty.code IS 'codes to be given to members, each once; INSERT or COPY (program, pool, code, valid_until) loads them';
 COMMENT ON COLUMN loyalty.code.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.code.pool IS 'loyalty.code_pool.name';
@@ -106,6 +131,7 @@ COMMENT ON COLUMN loyalty.voucher_issue.by IS 'who called first (session_user)';
 
 -- replay
 SELECT loyalty.watch_ledger('voucher');
+SELECT loyalty.watch_ledger('voucher_change');
 SELECT loyalty.watch_ledger('code');
 SELECT loyalty.watch_ledger('voucher_issue');
 CREATE OR REPLACE TRIGGER code_check BEFORE INSERT OR UPDATE OR DELETE ON loyalty.code

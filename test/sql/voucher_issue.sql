@@ -86,6 +86,7 @@ DROP TABLE voucher_issue_test.sale;
 DROP SCHEMA voucher_issue_test;
 BEGIN;
 SET LOCAL session_replication_role = replica;
+DELETE FROM loyalty.voucher_change WHERE voucher_id IN (SELECT v.voucher_id FROM loyalty.voucher v JOIN loyalty.program p ON p.id = v.program_id WHERE p.name IN ('clubcard', 'stepped'));
 DELETE FROM loyalty.voucher WHERE program_id IN (SELECT id FROM loyalty.program WHERE name IN ('clubcard', 'stepped'));
 DELETE FROM loyalty.voucher_issue WHERE program_id IN (SELECT id FROM loyalty.program WHERE name IN ('clubcard', 'stepped'));
 DELETE FROM loyalty.movement WHERE program_id IN (SELECT id FROM loyalty.program WHERE name IN ('clubcard', 'stepped'));
