@@ -373,14 +373,14 @@ COMMENT ON FUNCTION loyalty.my_awards_as_owner(timestamptz, timestamptz) IS 'the
 REVOKE ALL ON FUNCTION loyalty.my_awards_as_owner(timestamptz, timestamptz) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.my_redemptions(since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity')
-RETURNS TABLE (program text, partner text, redemption_id bigint, at timestamptz, state text, reward text, quantity integer, voucher text,
+RETURNS TABLE (program text, partner text, redemption_id bigint, at timestamptz, state text, reward text, quantity integer,
   source text, source_key text, points numeric)
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 COST 100000 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.my_redemptions(timestamptz, timestamptz) IS
-  'what was burnt with the calling partner: its rewards with their vouchers, and purchases at its sources that were paid with points; points: what is spent or held of it today';
+  'what was burnt with the calling partner: its rewards, and purchases at its sources that were paid with points; points: what is spent or held of it today';
 REVOKE ALL ON FUNCTION loyalty.my_redemptions(timestamptz, timestamptz) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION loyalty.my_redemptions_as_owner(since timestamptz, until timestamptz)
-RETURNS TABLE (program text, partner text, redemption_id bigint, at timestamptz, state text, reward text, quantity integer, voucher text,
+RETURNS TABLE (program text, partner text, redemption_id bigint, at timestamptz, state text, reward text, quantity integer,
   source text, source_key text, points numeric)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
 AS $$
@@ -388,7 +388,7 @@ BEGIN
   RETURN QUERY
   SELECT o.program, o.name, d.redemption_id, d.at,
     CASE WHEN d.state = 'held' AND d.held_until <= loyalty.instant() THEN 'released' ELSE d.state END,
-    r.name, d.quantity, d.voucher, s.name, d.source_key,
+    r.name, d.quantity, s.name, d.source_key,
     CASE WHEN d.state = 'held' AND d.held_until <= loyalty.instant() THEN 0 ELSE trim_scale(d.taken * 0.0001) END
   FROM loyalty.redemption d
   LEFT JOIN loyalty.partner_owns w ON w.config = 'reward' AND w.id = d.reward_id AND d.posted_at >= w.valid_from AND d.posted_at < w.valid_to

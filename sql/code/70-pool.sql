@@ -3,7 +3,7 @@
 
 CREATE OR REPLACE FUNCTION loyalty.redeem_share(
   member_id bigint, reward text, points numeric, quantity integer, program text, key text, hold interval, reason text)
-RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text)
+RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text, value numeric, value_unit text, valid_until timestamptz)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_redeem_share';
 COMMENT ON FUNCTION loyalty.redeem_share(bigint, text, numeric, integer, text, text, interval, text) IS
   'inside of rooms where several pay: redeem() of a part of what a reward costs';
@@ -335,7 +335,11 @@ BEGIN
   ELSE
     number := (former ->> 'pool_redemption_id')::bigint;
   END IF;
-  RETURN QUERY SELECT b.pool_redemption_id, b.points, b.state, b.voucher, b.payers FROM loyalty.pool_burn b WHERE b.pool_redemption_id = number;
+  RETURN QUERY
+  SELECT b.pool_redemption_id, b.points, b.state,
+    (SELECT string_agg(v.voucher, ' ') FROM loyalty.pool_payment y CROSS JOIN LATERAL loyalty.vouchers_of(y.member_id, y.redemption_id) v WHERE y.pool_redemption_id = number),
+    b.payers
+  FROM loyalty.pool_burn b WHERE b.pool_redemption_id = number;
 END $$;
 COMMENT ON FUNCTION loyalty.redeem_pool_as_owner(bigint, text, numeric, integer, text, text, interval, text) IS 'the body of redeem_pool()';
 REVOKE ALL ON FUNCTION loyalty.redeem_pool_as_owner(bigint, text, numeric, integer, text, text, interval, text) FROM PUBLIC;
@@ -369,7 +373,13 @@ BEGIN
   END IF;
   IF what IS NOT NULL THEN
     SELECT w.id, w.cost * coalesce(pieces, 1) INTO reward_no, cost FROM loyalty.reward w WHERE w.program = program_name AND w.name = what;
-    IF NOT FOUND OR cost >= 1e14 THEN
+    IF EXISTS (SELECT FROM loyalty.reward w WHERE w.id = reward_no AND w.value IS NOT NULL)
+       OR EXISTS (SELECT FROM loyalty.reward_price x WHERE x.program = program_name AND x.reward = what)
+       OR EXISTS (SELECT FROM loyalty.reward_step x WHERE x.program = program_name AND x.reward = what) THEN
+      RAISE EXCEPTION 'reward "%" of program "%" is not available to a pool', what, program_name
+        USING ERRCODE = 'LY005', DETAIL = 'Its price or its worth is not one and the same for all.',
+              HINT = 'loyalty.transfer() the points to one member, who redeems them.';
+    ELSIF reward_no IS NULL OR cost >= 1e14 THEN
       RAISE EXCEPTION 'reward "%" of program "%" is not available', what, program_name
         USING ERRCODE = 'LY005', DETAIL = 'There is no reward of this name, or so many pieces cost more points than there can be.',
               HINT = 'SELECT name, starts_at, ends_at, enabled FROM loyalty.reward lists the rewards.';

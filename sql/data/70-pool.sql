@@ -137,7 +137,7 @@ SELECT r.pool_redemption_id, r.pool_id, p.name AS program, r.member_id, r.at,
        WHEN bool_or(d.state = 'captured') THEN 'captured' WHEN bool_or(d.state = 'reversed') THEN 'reversed' ELSE 'released' END AS state,
   w.name AS reward, r.quantity, trim_scale(r.points * 0.0001) AS points,
   trim_scale(sum(CASE WHEN d.state = 'held' AND d.held_until <= loyalty.instant() THEN 0 ELSE d.taken END) * 0.0001) AS taken,
-  count(*) AS payers, max(d.voucher) AS voucher, max(d.held_until) AS held_until, r.reason
+  count(*) AS payers, max(d.held_until) AS held_until, r.reason
 FROM loyalty.pool_redemption r
 JOIN loyalty.program p ON p.id = r.program_id
 JOIN loyalty.pool_payment y ON y.pool_redemption_id = r.pool_redemption_id
@@ -191,7 +191,6 @@ COMMENT ON COLUMN loyalty.pool_burn.quantity IS 'pieces';
 COMMENT ON COLUMN loyalty.pool_burn.points IS 'taken or held when it began';
 COMMENT ON COLUMN loyalty.pool_burn.taken IS 'of them, what is spent or held now';
 COMMENT ON COLUMN loyalty.pool_burn.payers IS 'how many members paid';
-COMMENT ON COLUMN loyalty.pool_burn.voucher IS 'code that was given out';
 COMMENT ON COLUMN loyalty.pool_burn.held_until IS 'when the hold lapses or would have; NULL: was never held';
 COMMENT ON COLUMN loyalty.pool_burn.reason IS 'what the caller said';
 
