@@ -373,11 +373,10 @@ BEGIN
   END IF;
   IF what IS NOT NULL THEN
     SELECT w.id, w.cost * coalesce(pieces, 1) INTO reward_no, cost FROM loyalty.reward w WHERE w.program = program_name AND w.name = what;
-    IF EXISTS (SELECT FROM loyalty.reward w WHERE w.id = reward_no AND w.value IS NOT NULL)
-       OR EXISTS (SELECT FROM loyalty.reward_price x WHERE x.program = program_name AND x.reward = what)
+    IF EXISTS (SELECT FROM loyalty.reward_price x WHERE x.program = program_name AND x.reward = what)
        OR EXISTS (SELECT FROM loyalty.reward_step x WHERE x.program = program_name AND x.reward = what) THEN
       RAISE EXCEPTION 'reward "%" of program "%" is not available to a pool', what, program_name
-        USING ERRCODE = 'LY005', DETAIL = 'Its price or its worth is not one and the same for all.',
+        USING ERRCODE = 'LY005', DETAIL = 'Its price is not the same for all members, or it has steps.',
               HINT = 'loyalty.transfer() the points to one member, who redeems them.';
     ELSIF reward_no IS NULL OR cost >= 1e14 THEN
       RAISE EXCEPTION 'reward "%" of program "%" is not available', what, program_name

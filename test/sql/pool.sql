@@ -86,6 +86,19 @@ SELECT points, state FROM loyalty.reverse_pool(1, :trip);
 SELECT sum(s.left_over) AS stock FROM loyalty.reward_stock s JOIN loyalty.reward w ON w.id = s.reward_id WHERE w.program = 'p' AND w.name = 'trip';
 SELECT points FROM loyalty.redeem_pool(1, 'trip', quantity => 2, program => 'p');
 \echo :LAST_ERROR_SQLSTATE
+SAVEPOINT worth;
+INSERT INTO loyalty.reward (program, name, cost) VALUES ('p', 'dear', 50);
+INSERT INTO loyalty.reward_price (program, reward, tier, cost) VALUES ('p', 'dear', 'gold', 40);
+SELECT points FROM loyalty.redeem_pool(1, 'dear', program => 'p');
+\echo :LAST_ERROR_SQLSTATE
+-- one voucher, of who pays first
+INSERT INTO loyalty.reward (program, name, kind, cost, value, validity) VALUES ('p', 'ticket', 'voucher', 125, 5, '1 month');
+SELECT points, payers, voucher IS NOT NULL AS voucher FROM loyalty.redeem_pool(1, 'ticket', quantity => 2, program => 'p', key => 't');
+SELECT points, payers, voucher IS NOT NULL AS voucher FROM loyalty.redeem_pool(1, 'ticket', quantity => 2, program => 'p', key => 't');
+SELECT member_id, reward, state, value FROM loyalty.voucher_status WHERE program = 'p';
+SELECT points, state FROM loyalty.reverse_pool(1, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption));
+SELECT member_id, reward, state, value FROM loyalty.voucher_status WHERE program = 'p';
+ROLLBACK TO worth;
 SELECT points FROM loyalty.redeem_pool(1, 'no such', program => 'p');
 \echo :LAST_ERROR_SQLSTATE
 SELECT points FROM loyalty.redeem_pool(1, program => 'p');
