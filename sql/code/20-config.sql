@@ -40,6 +40,7 @@ BEGIN
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'expiry' THEN value LIKE '% inactive'
        WHEN 'argument' THEN value IN ('revenue', 'visit')
+       WHEN 'tier of a plan' THEN value IS NOT NULL
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
