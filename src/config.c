@@ -121,7 +121,7 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward", "event_kind", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward", "giving", "event_kind", "member"};
 
 /* ---- invalidation ---- */
 
