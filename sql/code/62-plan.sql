@@ -23,7 +23,7 @@ BEGIN
   PERFORM loyalty.check_finite('earn_bonus', NEW.earn_bonus);
   PERFORM loyalty.check_interval('trial', NEW.trial);
   PERFORM loyalty.check_interval('grace', NEW.grace);
-  PERFORM loyalty.refuse_unavailable('expiry', NEW.points_expiry::text);
+  PERFORM loyalty.check_life('plan', NEW.points_expiry);
   PERFORM loyalty.refuse_unavailable('tier of a plan', NEW.tier);
   IF NEW.period <= interval '0' OR NEW.period > interval '100 years' OR extract(epoch FROM NEW.period - date_trunc('day', NEW.period)) <> 0
      OR (extract(year FROM NEW.period) * 12 + extract(month FROM NEW.period) <> 0 AND extract(day FROM NEW.period) <> 0) THEN
@@ -209,7 +209,7 @@ COMMENT ON FUNCTION loyalty.plan_month_key(bigint, timestamptz) IS 'how the key 
 REVOKE ALL ON FUNCTION loyalty.plan_month_key(bigint, timestamptz) FROM PUBLIC;
 
 -- What is paid for is granted at once, each month's points available from its first instant: exact without a job.  What
--- would be dead already (a subscription of the past) is not granted.
+-- would be dead already (a subscription of the past) is not granted.  Points that are paid for do not die of inactivity.
 CREATE OR REPLACE FUNCTION loyalty.grant_plan_points(
   member_id bigint, subscription_id bigint, payment_id bigint, from_at timestamptz, now timestamptz) RETURNS numeric
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -231,8 +231,8 @@ BEGIN
     RETURN 0;
   END IF;
   FOR begins_at IN SELECT k.at FROM loyalty.plan_months(s.paid_from, from_at, s.paid_until, p.timezone) k (at) LOOP
-    dies_at := CASE WHEN life::text LIKE '%inactive' THEN NULL ELSE loyalty.expires_at(begins_at, life, p.timezone) END;
-    IF dies_at IS NULL OR dies_at > greatest(begins_at, now) THEN
+    dies_at := loyalty.expires_at(begins_at, life, p.timezone);
+    IF dies_at > greatest(begins_at, now) THEN
       PERFORM loyalty.adjust(s.member_id, n.points_a_month, format('plan %s', n.name), program => p.name,
         key => loyalty.plan_month_key(s.subscription_id, begins_at) || grant_plan_points.payment_id, expires_at => dies_at, available_at => begins_at);
       given := given + n.points_a_month;

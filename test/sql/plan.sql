@@ -211,6 +211,7 @@ INSERT INTO loyalty.plan (program, name, fee, period) VALUES ('society', 'bad', 
 INSERT INTO loyalty.plan (program, name, fee, period) VALUES ('society', 'bad', 1, '5 hours');
 INSERT INTO loyalty.plan (program, name, fee, period) VALUES ('society', 'bad', 1, '0');
 INSERT INTO loyalty.plan (program, name, fee, points_a_month) VALUES ('society', 'bad', 1, 0.5);
+INSERT INTO loyalty.plan (program, name, fee, points_expiry) VALUES ('society', 'bad', 1, '6 months inactive');
 INSERT INTO loyalty.plan (program, name, fee, grace, renewal) VALUES ('society', 'bad', 1, '1 day', 'none');
 SELECT loyalty.subscribe(12, 'premium', program => 'society', amount => -1);
 SELECT loyalty.subscribe(12, 'premium', program => 'society', at => '2025-07-02 00:00+00');
