@@ -92,27 +92,6 @@ REVOKE ALL ON FUNCTION loyalty.exchanged_at_as_owner(integer) FROM PUBLIC;
 
 -- ---- calls with a key, for bodies that are written in plpgsql ----
 
-CREATE OR REPLACE FUNCTION loyalty.member_now(member_id bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  who bigint := member_id;
-  into_member bigint;
-BEGIN
-  IF who IS NULL THEN
-    RAISE EXCEPTION 'member_id is null' USING ERRCODE = 'LY017';
-  END IF;
-  LOOP
-    SELECT m.merged_into INTO into_member FROM loyalty.member m WHERE m.member_id = who AND m.status = 'merged';
-    IF NOT FOUND THEN
-      RETURN who;
-    END IF;
-    who := into_member;
-  END LOOP;
-END $$;
-COMMENT ON FUNCTION loyalty.member_now(bigint) IS 'who this member is now: whoever they were merged into, else they themselves';
-REVOKE ALL ON FUNCTION loyalty.member_now(bigint) FROM PUBLIC;
-
 -- The same words as request.c has; under the account's lock, as there.
 CREATE OR REPLACE FUNCTION loyalty.answered_before(member_id bigint, program_id integer, key text, call text, arguments jsonb) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -178,6 +157,9 @@ AS $$
 DECLARE
   state text;
 BEGIN
+  IF member_id IS NULL THEN
+    RAISE EXCEPTION 'member_id is null' USING ERRCODE = 'LY017';
+  END IF;
   SELECT a.status INTO state FROM loyalty.account a WHERE a.member_id = check_account.member_id AND a.program_id = check_account.program_id;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'member % has no account in program "%"', member_id, program
@@ -352,7 +334,7 @@ AS $$
 BEGIN
   RETURN QUERY
   SELECT o.program, o.name, l.at, CASE WHEN w.partner_id = o.id THEN s.name END, CASE WHEN w.partner_id = o.id THEN l.source_key END,
-    coalesce(r.name, 'tier ' || t.name), b.points::numeric, coalesce(k.points::numeric, 0)
+    coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points::numeric, coalesce(k.points::numeric, 0)
   FROM loyalty.lot l
   JOIN loyalty.program p ON p.id = l.program_id
   JOIN loyalty.source s ON s.id = l.source_id

@@ -124,7 +124,7 @@ BEGIN
   IF kind IS NULL OR kind NOT IN ('household', 'company') THEN
     RAISE EXCEPTION 'kind "%" is not known', kind USING ERRCODE = 'LY017', HINT = 'It is household or company.';
   END IF;
-  PERFORM loyalty.lock_accounts(program_no, ARRAY[who]);
+  PERFORM loyalty.call_begin(who, program_no);
   former := loyalty.answered_before(who, program_no, key, 'create_pool', arguments);
   IF former IS NOT NULL THEN
     RETURN (former ->> 'pool_id')::bigint;
