@@ -37,6 +37,7 @@ BEGIN
   IF (CASE setting
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'argument' THEN value = 'revenue'
+       WHEN 'tier of a plan' THEN to_regprocedure('loyalty.grant_tier(bigint,text,text,timestamptz,text,text,timestamptz)') IS NULL
        WHEN 'access' THEN value = 'member'
        ELSE false
      END) THEN
