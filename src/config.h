@@ -68,6 +68,8 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	Expiry	   *expiry;			/* of points earned at it; NULL: the program's */
+	bool		suspends;		/* no points of whoever holds it expire */
 	int			nrequirements;
 	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
@@ -81,10 +83,12 @@ typedef struct RuleLimit
 	bool		has_cap;
 	bool		has_uses;
 	bool		has_budget;
+	bool		has_cooldown;
 	Units		cap;
 	int32		max_uses;
 	Period		cap_period;
 	Period		uses_period;
+	Interval	cooldown;
 } RuleLimit;
 
 typedef struct Program
@@ -114,6 +118,7 @@ typedef struct Program
 	Numeric		point_value;	/* NULL: not said */
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	bool		suspends;		/* some tier suspends expiry */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
 	int			nunits;
 	Unit	   *units;

@@ -433,6 +433,12 @@ store_change_usage(Account *account, Usage *usage)
 }
 
 int
+store_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages)
+{
+	return account->store->ops->read_uses(account, rule_id, from, to, usages);
+}
+
+int
 store_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n, Counter **counters)
 {
 	return account->store->ops->read_counters(account, bucket, metric, until, n, counters);

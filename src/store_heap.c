@@ -352,6 +352,7 @@ const StoreOps store_heap = {
 	.delete_refund = heap_delete_refund,
 	.read_usage = heap_read_usage,
 	.change_usage = heap_change_usage,
+	.read_uses = heap_read_uses,
 	.read_counters = heap_read_counters,
 	.change_counter = heap_change_counter,
 	.read_visits = heap_read_visits,

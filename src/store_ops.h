@@ -56,6 +56,7 @@ typedef struct StoreOps
 	void		(*delete_refund) (Store *store, const Refund *refund);
 	void		(*read_usage) (Account *account, Usage *usage);
 	void		(*change_usage) (Account *account, Usage *usage);
+	int			(*read_uses) (Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
 	int			(*read_counters) (Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n,
 								  Counter **counters);
 	void		(*change_counter) (Account *account, Counter *counter);

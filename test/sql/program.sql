@@ -24,8 +24,6 @@ INSERT INTO loyalty.program (name, decimals) VALUES ('y', 5);
 \set VERBOSITY default
 INSERT INTO loyalty.program (name, tier_metric) VALUES ('y', ' nights');
 \echo :LAST_ERROR_SQLSTATE
--- tables that can say more than the engine does
-INSERT INTO loyalty.program (name, expiry) VALUES ('y', '18 months inactive');
 
 -- tiers
 INSERT INTO loyalty.tier (program, name, rank) VALUES ('nix', 'gold', 1);
