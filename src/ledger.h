@@ -105,7 +105,7 @@ typedef struct Redemption
 	RedemptionState state;
 	const char *key;
 	const char *reason;
-	const char *voucher;
+	int32		vouchers;		/* that it has made */
 	TimestampTz held_until;		/* infinity: was never held */
 	int64		first_entry;	/* of the movements that took the points */
 	int64		last_entry;
@@ -360,6 +360,9 @@ extern int	ledger_leave_moved_on(Lot **lots, int nlots);
  */
 extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id,
 						TimestampTz at, int64 *first_entry, int64 *last_entry);
+
+/* Take all that remains of these live lots, pending or available, as movements `adjust`.  Returns how much. */
+extern Points ledger_take_back(Account *account, Lot **lots, int n, const char *reason, TimestampTz at);
 
 /*
  * What is available pays what is owed, oldest debt first.  To be called by whoever makes points available; afterwards
