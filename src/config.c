@@ -920,6 +920,19 @@ compile_audience(Config *config, const Source *source, const RuleRow *row, Rule 
 											 psprintf("offer of rule \"%s\" of program \"%s\"", rule->name, row->program));
 }
 
+/* What a rule awards: a unit that is not there must not become points. */
+static void
+compile_unit(Source *source, const RuleRow *row, Rule *rule)
+{
+	rule->unit = row->unit ? config_unit(source->program, row->unit) : NULL;
+	if (row->unit && rule->unit == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("rule \"%s\" of program \"%s\" awards \"%s\", which is no status unit", rule->name, row->program, row->unit),
+				 errhint("INSERT INTO loyalty.unit (program, name) makes one.")));
+	source->awards_units |= rule->unit != NULL;
+}
+
 static void
 compile_source(Config *config, SourceRow *row, Relation relation)
 {
@@ -954,13 +967,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			continue;
 		rule = &s->rules[s->nrules++];
 		*rule = r->rule;
-		rule->unit = r->unit ? config_unit(s->program, r->unit) : NULL;
-		if (r->unit && rule->unit == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_EXPRESSION),
-					 errmsg("rule \"%s\" of program \"%s\" awards \"%s\", which is no status unit", rule->name, r->program, r->unit),
-					 errhint("INSERT INTO loyalty.unit (program, name) makes one.")));
-		s->awards_units |= rule->unit != NULL;
+		compile_unit(s, r, rule);
 		rule->group = group_number(config, row, &groups, r->group && rule->unit
 								   ? psprintf("%d\n%s", rule->unit->id, r->group) : r->group);
 		rule->limit = config_limit(s->program, rule->id);
