@@ -298,8 +298,8 @@ BEGIN
   RETURN QUERY
   WITH kept AS (
     SELECT l.member_id, l.program_id, max(l.life) AS life,
-      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 AND l.life > 0) AS active_at,
-      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND (l.kept_amount <> 0 OR l.kept_amount = l.amount) AND l.life > 0) AS active_at,
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND (l.kept_amount <> 0 OR l.kept_amount = l.amount) OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
     FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id WHERE p.expiry::text LIKE '% inactive' GROUP BY 1, 2
   )
   SELECT i.invariant, a.program_id, a.member_id, NULL::bigint, i.detail
