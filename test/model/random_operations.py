@@ -197,13 +197,7 @@ DROP TABLE IF EXISTS world.sale;
 DO $$
 BEGIN
   EXECUTE (SELECT 'TRUNCATE ' || string_agg('loyalty.' || relname, ', ') FROM pg_class
-    WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r' AND relname NOT IN ('installed', 'program', 'source', 'rule', 'tier', 'tier_requirement', 'reward'));
-  DELETE FROM loyalty.tier_requirement;
-  DELETE FROM loyalty.tier;
-  DELETE FROM loyalty.rule;
-  DELETE FROM loyalty.reward;
-  DELETE FROM loyalty.source;
-  DELETE FROM loyalty.program;
+    WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r' AND relname <> 'installed');
 END $$;
 RESET loyalty.restoring;
 RESET loyalty.allow_drop;
