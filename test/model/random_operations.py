@@ -197,7 +197,13 @@ DROP TABLE IF EXISTS world.sale;
 DO $$
 BEGIN
   EXECUTE (SELECT 'TRUNCATE ' || string_agg('loyalty.' || relname, ', ') FROM pg_class
-    WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r' AND relname <> 'installed');
+    WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r' AND relname NOT IN ('installed', 'program', 'source', 'rule', 'tier', 'tier_requirement', 'reward')) || ' CASCADE';
+  DELETE FROM loyalty.tier_requirement;
+  DELETE FROM loyalty.tier;
+  DELETE FROM loyalty.rule;
+  DELETE FROM loyalty.reward;
+  DELETE FROM loyalty.source;
+  DELETE FROM loyalty.program;
 END $$;
 RESET loyalty.restoring;
 RESET loyalty.allow_drop;
