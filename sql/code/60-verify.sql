@@ -551,6 +551,11 @@ BEGIN
   SELECT 'review', format('%s purchases', count(*)),
     CASE WHEN count(*) > 0 THEN 'Their rules failed: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
   FROM loyalty.review r WHERE r.settled_at IS NULL;
+  IF to_regclass('loyalty.code_pool_level') IS NOT NULL THEN
+    RETURN QUERY
+    SELECT format('pool %s of %s', l.pool, l.program), format('%s codes left', l.left_over), 'Load more: COPY loyalty.code (program, pool, code).'
+    FROM loyalty.code_pool_level l WHERE l.low ORDER BY l.program, l.pool;
+  END IF;
   RETURN QUERY
   SELECT 'job ' || j.name, format('%s, %s of %s changed', CASE WHEN j.finished_at IS NOT NULL THEN format('finished %s', j.finished_at)
       WHEN j.stopped_at IS NOT NULL THEN format('stopped %s', j.stopped_at) ELSE format('runs, or was broken off after %s', j.updated_at) END, j.done, j.seen),
