@@ -20,6 +20,7 @@
 
 PG_FUNCTION_INFO_V1(loyalty_enroll);
 PG_FUNCTION_INFO_V1(loyalty_member_id);
+PG_FUNCTION_INFO_V1(loyalty_member_now);
 PG_FUNCTION_INFO_V1(loyalty_set_status);
 
 /* ---- names and attributes, as the ledger's owner ---- */
@@ -93,6 +94,8 @@ loyalty_enroll(PG_FUNCTION_ARGS)
 	bool		nulls[4] = {false};
 
 	PreventCommandIfReadOnly("loyalty.enroll()");
+	if (config_member_erased(member))
+		call_refuse_erased(member);
 	owner_become(&caller);
 	store = store_open(instant_for_writing(program));
 	store_lock_accounts(store, program, 1, &member, &at, CurrentMemoryContext, &account);
@@ -132,6 +135,13 @@ loyalty_member_id(PG_FUNCTION_ARGS)
 						 program->name)));
 	PreventCommandIfReadOnly("loyalty.member_id()");
 	PG_RETURN_INT64(member_create(external_id));
+}
+
+/* Who that is by now, for work that is written in SQL. */
+Datum
+loyalty_member_now(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(config_member_now(PG_GETARG_INT64(0)));
 }
 
 /* ---- block, unblock ---- */

@@ -502,6 +502,13 @@ ledger_count(Account *account, Points points, TimestampTz at)
 }
 
 int64
+ledger_note(Account *account)
+{
+	account->changed = true;
+	return next_entry(account);
+}
+
+int64
 ledger_leave(Account *account, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);

@@ -7,6 +7,9 @@
 
 #include "ledger.h"
 
+/* The number under which something happens to the account that moves no points. */
+extern int64 ledger_note(Account *account);
+
 /* Note a movement; what it does to the lot is the caller's.  `origin`: see Movement; 0: none. */
 extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at,
 						int64 redemption_id, int64 origin);

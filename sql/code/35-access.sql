@@ -10,6 +10,13 @@ AS $$ VALUES
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
+  -- consents: a person's; export_member() and erase_member() are the administrator's
+  ('app', 'function', 'EXECUTE', 'give_consent withdraw_consent has_consent'),
+  ('app', 'view', 'SELECT', 'consent_status'),
+  ('app', 'table', 'SELECT', 'consent'),
+  ('report', 'view', 'SELECT', 'consent_status'),
+  ('report', 'table', 'SELECT', 'consent erasure'),
+  ('admin', 'table', 'SELECT', 'erasure'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward'),

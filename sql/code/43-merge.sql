@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,consent,erasure}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -184,6 +184,9 @@ AS $$
 BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.consent c SET member_id = to_member, consent_no = c.consent_no + (SELECT coalesce(max(o.consent_no), 0) FROM loyalty.consent o WHERE o.member_id = to_member),
+    key = CASE WHEN EXISTS (SELECT FROM loyalty.consent o WHERE o.member_id = to_member AND o.key = c.key) THEN NULL ELSE c.key END
+  WHERE c.member_id = from_member;
   UPDATE loyalty.member t SET attributes = f.attributes || t.attributes, birth_date = coalesce(t.birth_date, f.birth_date)
   FROM loyalty.member f WHERE t.member_id = to_member AND f.member_id = from_member;
   UPDATE loyalty.member m SET status = 'merged', merged_into = to_member, attributes = '{}', birth_date = NULL WHERE m.member_id = from_member;

@@ -186,6 +186,19 @@ BEGIN
             ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
   LIMIT most;
 
+  RETURN QUERY
+  WITH clawed AS (
+    SELECT c.member_id, c.program_id, coalesce(c.origin_entry_no, c.lot_entry_no) AS entry_no, sum(c.points) AS points
+    FROM loyalty.movement c WHERE c.kind = 'clawback' GROUP BY 1, 2, 3
+  )
+  SELECT 'grant_kept', l.program_id, l.member_id, l.entry_no,
+    format('%s points were given and %s; taken back are %s and owed %s', trim_scale(l.points * 0.0001),
+           CASE WHEN l.kept_amount IS NULL THEN 'are kept' ELSE 'are not kept' END, trim_scale(coalesce(-c.points, 0) * 0.0001), trim_scale(l.owed * 0.0001))
+  FROM loyalty.lot l
+  LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
+  WHERE l.kind = 'j' AND CASE WHEN l.kept_amount IS NULL THEN l.points ELSE 0 END <> l.points + coalesce(c.points, 0) - l.owed
+  LIMIT most;
+
   -- a damaged breakdown ends the query: say which by looking at each
   BEGIN
     RETURN QUERY

@@ -82,7 +82,7 @@ COMMENT ON COLUMN loyalty.account.earned IS 'count of 1/10,000 point: awarded th
 COMMENT ON COLUMN loyalty.account.earned_previous IS 'the same, period before';
 COMMENT ON COLUMN loyalty.account.spend IS 'amount of this periods purchases, net of returns, in the applications money';
 COMMENT ON COLUMN loyalty.account.spend_previous IS 'the same, period before';
-COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; merged: all is the accounts of member.merged_into';
+COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; erased: so for ever; merged: all is the accounts of member.merged_into';
 
 -- replay
 -- Who is excluded is cached, too.  Ordinary members cost nothing here.
