@@ -113,7 +113,20 @@ typedef struct Program
 
 	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
 	struct HeldMemo *held;
+
+	bool		follows;		/* some room follows its sales; see follow.h */
+	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;
+
+/* Members, by a condition over account.* and member.*. */
+typedef struct Segment
+{
+	int32		id;
+	const Program *program;
+	char	   *name;
+	Expression *condition;
+	bool		enabled;
+} Segment;
 
 typedef struct Rule
 {
@@ -129,6 +142,9 @@ typedef struct Rule
 	Expiry	   *expiry;			/* NULL: the program's */
 	Interval   *pending;
 	const RuleLimit *limit;		/* NULL: none */
+	const Segment *segment;		/* of members to whom it pays; NULL: all */
+	char	   *offer;			/* that the member must have; NULL: none */
+	Expression *has_offer;
 } Rule;
 
 typedef struct Source
@@ -206,6 +222,8 @@ extern const Program *config_program(const char *name);
 extern const RuleLimit *config_limit(const Program *program, int64 rule);	/* NULL: it has none */
 
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
+
+extern const Segment *config_segment(const Program *program, const char *name);	/* NULL when unknown; compiles it */
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
+#include "follow.h"
 #include "ledger.h"
 #include "ledger_entry.h"
 #include "limit.h"
@@ -469,6 +470,7 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Lot		   *first = NULL;
 
 	if (account->program->nlimits > 0)
 		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
@@ -482,8 +484,11 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		lot->part = first_part + i;
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
+		first = first ? first : lot;
 	}
 	ledger_pay_debts(account, at);
+	if (account->program->follows)
+		follow_note(account, first, amount, award->points);
 	tier_count(account, Min(occurred_at, at), amount, award->points, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);

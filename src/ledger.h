@@ -171,6 +171,7 @@ typedef struct BudgetChange
 
 typedef struct Store Store;
 typedef struct Purse Purse;
+typedef struct Sale Sale;
 
 typedef struct Account
 {
@@ -249,6 +250,9 @@ typedef struct Account
 	BudgetChange *budget_changes;	/* by rule id */
 	int			nbudget_changes;
 	Purse	   *purse;			/* of the statement; NULL: none */
+	Sale	   *sales;			/* for rooms that follow; follow.c's affair */
+	int			nsales;
+	int			max_sales;
 } Account;
 
 /* What one row earned, as the domain room says it. */

@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 
+#include "follow.h"
 #include "ledger.h"
 #include "ledger_entry.h"
 #include "limit.h"
@@ -91,6 +92,8 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	if (account->program->nlimits > 0)
 		limit_keep(account, lots[0], kept);
 	taken = change_kept(account, lots, nlots, kept, at);
+	if (account->program->follows)
+		follow_note(account, lots[0], difference, -taken);
 	tier_count(account, counted_at, difference, -taken, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);

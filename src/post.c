@@ -22,8 +22,10 @@
 
 #include "earn.h"
 #include "errcodes.h"
+#include "follow.h"
 #include "instant.h"
 #include "limit.h"
+#include "lock.h"
 #include "money.h"
 #include "post.h"
 #include "refund.h"
@@ -194,7 +196,8 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 {
 	int64		posted;
 
-	if (rows->all_new && rows->count >= HOPE_ROWS && !source->only_returns && !source->is_returned && !source->budgeted)
+	if (rows->all_new && rows->count >= HOPE_ROWS && !source->only_returns && !source->is_returned && !source->budgeted &&
+		!source->program->follows)
 	{
 		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
@@ -386,6 +389,32 @@ lock_accounts(Pass *pass, int first, int n)
 			pass->accounts[i]->purse = pass->purse;
 }
 
+/* Accounts without a row of their own, which rooms that follow sales will change: into the order of locks. */
+static void
+list_involved(Pass *pass)
+{
+	int64	   *all;
+	int			n = follow_involved(pass->source->program, pass->members, pass->naccounts, &all);
+	int64	   *members;
+	TimestampTz *enrolled_at;
+	int			next = 0;
+
+	if (n == 0)
+		return;
+	members = palloc(mul_size(n + pass->naccounts, sizeof(int64)));
+	memcpy(members, all, n * sizeof(int64));
+	memcpy(members + n, pass->members, pass->naccounts * sizeof(int64));
+	n = lock_order(members, n + pass->naccounts);
+	enrolled_at = palloc(n * sizeof(TimestampTz));
+	for (int i = 0; i < n; i++)
+		enrolled_at[i] = next < pass->naccounts && pass->members[next] == members[i] ? pass->enrolled_at[next++] : DT_NOEND;
+	pass->members = members;
+	pass->enrolled_at = enrolled_at;
+	pass->naccounts = n;
+	pass->accounts = palloc0(n * sizeof(Account *));
+	pass->written = palloc0(n * sizeof(bool));
+}
+
 /* The accounts of the batch, in order; a member is enrolled by a row that counts. */
 static void
 list_accounts(Pass *pass)
@@ -413,6 +442,8 @@ list_accounts(Pass *pass)
 		if (item->counts && (!item->is_return || item->of_key) && pass->enrolled_at[n - 1] == DT_NOEND)
 			pass->enrolled_at[n - 1] = Min(item->purchase.occurred_at, pass->statement_at);
 	}
+	if (pass->source->program->involves)
+		list_involved(pass);
 }
 
 /*
@@ -636,7 +667,7 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 
 	lock_accounts(pass, a, end - a);
 	pass->nlocked = end;
-	while (last < pass->nitems && (end == pass->naccounts || pass->items[last].member != pass->members[end]))
+	while (last < pass->nitems && (end == pass->naccounts || pass->items[last].member > pass->members[end]))
 		last++;
 	if (!fresh)
 		probe_items(pass, first, last);
@@ -646,24 +677,42 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 	{
 		int			next;
 
-		while (pass->items[first].member != pass->members[a])
+		while (first < last && pass->items[first].member > pass->members[a])
 			first++;
 		for (next = first; next < last && pass->items[next].member == pass->members[a]; next++)
 			;
-		work_account(pass, a, first, next);
+		if (next > first)
+			work_account(pass, a, first, next);
 		first = next;
 	}
 	return last;
 }
 
+/* Rooms that follow sales work when all of the batch is written. */
+static void
+tell_followers(Pass *pass)
+{
+	Account   **accounts = palloc((pass->naccounts + list_length(pass->others)) * sizeof(Account *));
+	int			n = 0;
+	ListCell   *cell;
+
+	for (int a = 0; a < pass->naccounts; a++)
+		accounts[n++] = pass->accounts[a];
+	foreach(cell, pass->others)
+		accounts[n++] = lfirst(cell);
+	store_flush(pass->store);
+	follow_tell(pass->source->program, accounts, n);
+}
+
 /*
  * A few accounts at a time are locked, worked and written before the next are locked: so the last ones, which
- * everybody waits for, are held for the least time.  All of them where a budget is to be waited for: see limit.c.
+ * everybody waits for, are held for the least time.  All of them where a budget is to be waited for (see limit.c), and
+ * where rooms that follow sales change them once more.
  */
 static void
 work_batch(Pass *pass)
 {
-	bool		all = pass->source->budgeted || pass->nitems > FEW_ROWS;
+	bool		all = pass->source->budgeted || pass->source->program->follows || pass->nitems > FEW_ROWS;
 	int			step = pass->hoping ? 1 : all ? pass->naccounts : LOCKS_AT_ONCE;
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
@@ -673,6 +722,8 @@ work_batch(Pass *pass)
 	for (int a = 0; a < pass->naccounts; a += step)
 		first = work_accounts(pass, a, Min(a + step, pass->naccounts), first, fresh);
 	pass->working = NULL;
+	if (pass->source->program->follows)
+		tell_followers(pass);
 }
 
 /* ReviewWork: what the item's row earns now for pass->account, beyond pass->stored. */

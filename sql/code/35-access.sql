@@ -6,10 +6,19 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
+  ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward'),
+  -- referrals: applications are told no reasons
+  ('app', 'function', 'EXECUTE', 'referral_code refer referrals'),
+  ('app', 'table', 'SELECT', 'referral_program'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'referral_program'),
+  ('admin', 'table', 'SELECT', 'referral referral_code referral_change referral_count'),
+  ('report', 'table', 'SELECT', 'referral_program referral referral_code referral_change referral_count'),
+  ('admin', 'view', 'SELECT', 'referral_status referral_performance'),
+  ('report', 'view', 'SELECT', 'referral_status referral_performance'),
   -- consents: a person's; export_member() and erase_member() are the administrator's
   ('app', 'function', 'EXECUTE', 'give_consent withdraw_consent has_consent'),
   ('app', 'view', 'SELECT', 'consent_status'),
@@ -23,7 +32,13 @@ AS $$ VALUES
   ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
+  ('admin', 'table', 'SELECT', 'offer_member'),
+  ('report', 'table', 'SELECT', 'segment offer offer_member'),
+  ('report', 'function', 'EXECUTE', 'in_segment segment_members'),
+  ('report', 'view', 'SELECT', 'offer_performance'),
+  ('admin', 'view', 'SELECT', 'offer_performance'),
+  ('admin', 'function', 'EXECUTE', 'segment_members give_offer withdraw_offer check_audience'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
   ('admin', 'table', 'SELECT', 'installed review refund intervention tier_change rule_usage'),

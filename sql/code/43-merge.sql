@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,consent,erasure}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,offer_member,consent,erasure,referral,referral_code,referral_change}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -184,9 +184,21 @@ AS $$
 BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.referral_code c SET member_id = to_member WHERE c.member_id = from_member;
+  UPDATE loyalty.referral_change c SET member_id = to_member WHERE c.member_id = from_member;
+  UPDATE loyalty.referral r SET member_id = to_member,
+    key = CASE WHEN EXISTS (SELECT FROM loyalty.referral o WHERE o.member_id = to_member AND o.program_id = r.program_id AND o.key = r.key) THEN NULL ELSE r.key END
+  WHERE r.member_id = from_member;
+  UPDATE loyalty.referral r SET referrer_member_id = to_member WHERE r.referrer_member_id = from_member;
+  UPDATE loyalty.referral r SET state = 'refused', refused_at = statement_timestamp(), reason = 'same member'
+  WHERE r.member_id = to_member AND r.referrer_member_id = to_member AND r.state = 'registered';
   UPDATE loyalty.consent c SET member_id = to_member, consent_no = c.consent_no + (SELECT coalesce(max(o.consent_no), 0) FROM loyalty.consent o WHERE o.member_id = to_member),
     key = CASE WHEN EXISTS (SELECT FROM loyalty.consent o WHERE o.member_id = to_member AND o.key = c.key) THEN NULL ELSE c.key END
   WHERE c.member_id = from_member;
+  INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at
+  FROM loyalty.offer_member o WHERE o.member_id = from_member
+  ON CONFLICT (member_id, program_id, offer_id) DO NOTHING;
+  DELETE FROM loyalty.offer_member o WHERE o.member_id = from_member;
   UPDATE loyalty.member t SET attributes = f.attributes || t.attributes, birth_date = coalesce(t.birth_date, f.birth_date)
   FROM loyalty.member f WHERE t.member_id = to_member AND f.member_id = from_member;
   UPDATE loyalty.member m SET status = 'merged', merged_into = to_member, attributes = '{}', birth_date = NULL WHERE m.member_id = from_member;

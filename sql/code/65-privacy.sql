@@ -23,11 +23,14 @@ AS $$ VALUES
   ('intervention', 'member_id', 'points', 'reason', 'program_id entry_no last_entry action available_at expires_at key at posted_at by set_role counts_for_tier'),
   ('consent', 'member_id', '', 'arguments', 'consent_no purpose given at until source wording key posted_at by set_role'),
   ('erasure', 'member_id', '', '', 'at reason key forfeited touched posted_at by set_role'),
-  -- no person's; job: a place in a walk over all accounts
+  ('referral', 'member_id referrer_member_id', 'friend_points referrer_points', 'attributes arguments', 'referral_id program_id referral_program_id state registered_at qualify_until qualified_at rewarded_at reversed_at refused_at final_at source_id source_key reason key posted_at by set_role'),
+  ('referral_code', 'member_id', '', '*', 'program_id code posted_at by'),
+  ('referral_change', 'member_id', '', '', 'referral_id change_no state at reason source_id source_key posted_at by'),
+  ('referral_count', '', '', '', ''),
+  ('offer_member', 'member_id', '', '', 'program_id offer_id given_at until activated_at withdrawn_at by set_role posted_at'),
+  -- no person's (configuration need not be listed); job: a place in a walk over all accounts
   ('job', '', '', '', 'member_id'),
-  ('installed', '', '', '', ''), ('config_history', '', '', '', ''),
-  ('program', '', '', '', ''), ('tier', '', '', '', ''), ('tier_requirement', '', '', '', ''), ('source', '', '', '', ''), ('rule', '', '', '', ''), ('rule_budget', '', '', '', ''),
-  ('reward', '', '', '', ''), ('reward_stock', '', '', '', '')
+  ('installed', '', '', '', ''), ('config_history', '', '', '', ''), ('rule_budget', '', '', '', ''), ('reward_stock', '', '', '', '')
 $$;
 COMMENT ON FUNCTION loyalty.personal_data() IS 'what the columns of each table say of a member: who, points, personal data, what is kept for ever';
 REVOKE ALL ON FUNCTION loyalty.personal_data() FROM PUBLIC;
@@ -42,14 +45,17 @@ AS $$
       SELECT r.role, unnest(string_to_array(nullif(r.names, ''), ' ')) AS name
       FROM (VALUES ('member', d.members), ('points', d.points), ('personal', d.personal), ('kept', d.kept)) r (role, names)) w
   ), found AS (
-    SELECT c.relname AS relation, a.attname AS name, a.attnotnull AS filled, t.typname AS type, t.typcategory AS category
+    SELECT c.oid AS id, c.relname AS relation, a.attname AS name, a.attnotnull AS filled, t.typname AS type, t.typcategory AS category
     FROM pg_class c
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_type t ON t.oid = a.atttypid
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   )
-  SELECT DISTINCT f.relation::text, NULL::text, 'table is not declared' FROM found f
+  SELECT f.relation::text, NULL::text, 'table is not declared' FROM found f
   WHERE NOT EXISTS (SELECT FROM loyalty.personal_data() d WHERE d.relation = f.relation)
+  GROUP BY f.relation, f.id
+  HAVING bool_or(f.name LIKE '%member\_id')
+    OR NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = f.id AND t.tgname = 'config_check')
   UNION ALL
   SELECT f.relation, f.name, 'column is not declared' FROM found f JOIN loyalty.personal_data() d ON d.relation = f.relation
   WHERE (d.members <> '' OR f.name LIKE '%member\_id') AND NOT EXISTS (SELECT FROM declared w WHERE w.relation = f.relation AND w.name = f.name)

@@ -1,0 +1,58 @@
+-- Rooms that follow sales, told inside of the sale after its awards are written: src/follow.c.  A room that begins or
+-- ends to be in use changes a configuration table that src/config.c watches (config_tables).
+
+CREATE TYPE loyalty.sale AS (
+  member_id bigint,
+  source_id integer,
+  source_key text,
+  unit integer,
+  occurred_at timestamptz,
+  at timestamptz,
+  amount numeric,
+  kept numeric,
+  spend numeric,
+  points bigint,
+  first boolean
+);
+COMMENT ON TYPE loyalty.sale IS 'inside of rooms that follow sales: an award that was made, or of which another part is kept now; unit 0: points, else a status unit; spend and points (count of 1/10,000) are changes';
+
+-- Does any room follow the sales of this program?
+CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN loyalty.program_refers(program_id);
+END $$;
+COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
+REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
+
+-- Does a room change accounts of members who have no part in the sale?
+CREATE OR REPLACE FUNCTION loyalty.program_involves(program_id integer) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN loyalty.program_refers(program_id);
+END $$;
+COMMENT ON FUNCTION loyalty.program_involves(integer) IS 'is any room in use that changes accounts of others than the members who buy; they are asked for by sales_involve()';
+REVOKE ALL ON FUNCTION loyalty.program_involves(integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.sales_involve(program_id integer, members bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN loyalty.referral_involves(program_id, members);
+END $$;
+COMMENT ON FUNCTION loyalty.sales_involve(integer, bigint[]) IS 'whose accounts sales to these members may change beside their own: locked with them';
+REVOKE ALL ON FUNCTION loyalty.sales_involve(integer, bigint[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.follow_sales(program_id integer, sales loyalty.sale[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- one line a room: PERFORM loyalty.follow_ROOM(program_id, sales);
+  IF loyalty.program_refers(program_id) THEN
+    PERFORM loyalty.follow_referral(program_id, sales);
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) IS 'tells the rooms in use what happened to awards; called by the sale';
+REVOKE ALL ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) FROM PUBLIC;

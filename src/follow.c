@@ -1,0 +1,179 @@
+/*
+ * follow.c
+ *	  Rooms that follow sales: what happened to awards is told to loyalty.follow_sales(), inside of the sale.
+ *
+ * Rules:
+ * - A program that uses no such room pays one comparison an award (program->follows).
+ * - They are told after everything of the batch is written, with its accounts still locked, as the ledger's owner.  What
+ *	 they do stands or falls with the sale.
+ * - They change points by the entry functions alone, and other members' accounts only as sales_involve() said before: so
+ *	 these are locked with the accounts of the sale, in the order of all locks.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "errcodes.h"
+#include "follow.h"
+#include "lock.h"
+#include "money.h"
+#include "owner.h"
+
+#define SALE_COLUMNS	11
+
+/* As the columns of type loyalty.sale. */
+struct Sale
+{
+	int32		source_id;
+	char	   *source_key;
+	int32		unit;			/* 0: points */
+	TimestampTz occurred_at;
+	TimestampTz at;
+	Numeric		amount;
+	Numeric		kept;			/* NULL: nothing of a purchase of amount 0 */
+	Numeric		spend;			/* changes */
+	Points		points;
+	bool		first;
+};
+
+void
+follow_note(Account *account, const Lot *first, Numeric spend, Points points)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Sale *sale;
+
+	if (account->nsales == account->max_sales)
+	{
+		account->max_sales = Max(4, account->max_sales * 2);
+		account->sales = account->sales == NULL ? palloc(account->max_sales * sizeof(Sale))
+			: repalloc(account->sales, mul_size(account->max_sales, sizeof(Sale)));
+	}
+	sale = &account->sales[account->nsales++];
+	*sale = (Sale) {
+		.source_id = first->source_id, .source_key = first->source_key, .occurred_at = first->earned_at,
+		.at = account->settled_at, .amount = first->amount, .kept = first->kept_amount, .spend = money_copy(spend),
+		.points = points, .first = first->part == 0
+	};
+	MemoryContextSwitchTo(old);
+}
+
+/* loyalty.sale */
+static TupleDesc
+sale_desc(Oid *type)
+{
+	*type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("sale"),
+							ObjectIdGetDatum(get_namespace_oid("loyalty", false)));
+	if (!OidIsValid(*type))
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_VERSION_MISMATCH),
+				 errmsg("type loyalty.sale is missing"),
+				 errhint("Bring the extension up to date: ALTER EXTENSION loyalty UPDATE.")));
+	return lookup_rowtype_tupdesc_copy(*type, -1);
+}
+
+static Datum
+sale_datum(TupleDesc desc, int64 member, const Sale *sale)
+{
+	Datum		values[SALE_COLUMNS] = {
+		Int64GetDatum(member), Int32GetDatum(sale->source_id), CStringGetTextDatum(sale->source_key),
+		Int32GetDatum(sale->unit), TimestampTzGetDatum(sale->occurred_at), TimestampTzGetDatum(sale->at),
+		NumericGetDatum(sale->amount), sale->kept ? NumericGetDatum(sale->kept) : (Datum) 0,
+		NumericGetDatum(sale->spend), Int64GetDatum(sale->points), BoolGetDatum(sale->first)
+	};
+	bool		nulls[SALE_COLUMNS] = {[7] = sale->kept == NULL};
+
+	return heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
+}
+
+/* What was noted, in the order of accounts and of what happened to each; it is told once. */
+static ArrayType *
+sales_array(Account **accounts, int n)
+{
+	Oid			type;
+	TupleDesc	desc = sale_desc(&type);
+	int			room = 0;
+	int			nsales = 0;
+	Datum	   *sales;
+
+	if (desc->natts != SALE_COLUMNS)
+		elog(ERROR, "type loyalty.sale has %d columns", desc->natts);
+	for (int i = 0; i < n; i++)
+		room += accounts[i] ? accounts[i]->nsales : 0;
+	sales = palloc(mul_size(Max(room, 1), sizeof(Datum)));
+	for (int i = 0; i < n; i++)
+	{
+		for (int j = 0; accounts[i] && j < accounts[i]->nsales; j++)
+			sales[nsales++] = sale_datum(desc, accounts[i]->member_id, &accounts[i]->sales[j]);
+		if (accounts[i])
+			accounts[i]->nsales = 0;
+	}
+	return nsales == 0 ? NULL : construct_array(sales, nsales, type, -1, false, TYPALIGN_DOUBLE);
+}
+
+/* Ask a function of ours, whose search_path is pinned; the caller reads its answer before SPI_finish(). */
+static void
+ask(const char *sql, Oid *types, Datum *values)
+{
+	int			result;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	result = SPI_execute_with_args(sql, 2, types, values, NULL, false, 0);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+void
+follow_tell(const Program *program, Account **accounts, int n)
+{
+	ArrayType  *sales = sales_array(accounts, n);
+	Oid			types[2] = {INT4OID};
+	Datum		values[2] = {Int32GetDatum(program->id), PointerGetDatum(sales)};
+	OwnerSwitch former;
+
+	if (sales == NULL)
+		return;
+	types[1] = get_array_type(ARR_ELEMTYPE(sales));
+	owner_become(&former);
+	ask("SELECT loyalty.follow_sales($1, $2)", types, values);
+	SPI_finish();
+	owner_restore(&former);
+}
+
+int
+follow_involved(const Program *program, const int64 *members, int n, int64 **involved)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[2] = {INT4OID, INT8ARRAYOID};
+	Datum	   *datums = palloc(mul_size(Max(n, 1), sizeof(Datum)));
+	Datum		values[2] = {Int32GetDatum(program->id)};
+	OwnerSwitch former;
+	MemoryContext old;
+	Datum		answer;
+	bool		isnull;
+	int			found = 0;
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(members[i]);
+	values[1] = PointerGetDatum(construct_array(datums, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	owner_become(&former);
+	ask("SELECT loyalty.sales_involve($1, $2)", types, values);
+	answer = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	old = MemoryContextSwitchTo(context);
+	if (!isnull)
+		found = lock_members(DatumGetArrayTypePCopy(answer), involved);
+	MemoryContextSwitchTo(old);
+	SPI_finish();
+	owner_restore(&former);
+	return found;
+}

@@ -1,0 +1,25 @@
+/*
+ * follow.h
+ *	  Rooms that follow sales: challenges, referrals, charity, pools.
+ */
+#ifndef LOYALTY_FOLLOW_H
+#define LOYALTY_FOLLOW_H
+
+#include "ledger.h"
+
+/* Note for the account that an award was made or that what is kept of it changed.  Only where program->follows. */
+extern void follow_note(Account *account, const Lot *first, Numeric spend, Points points);
+
+/*
+ * Tell the rooms what was noted for these accounts (NULL ones are passed over), all of which is written and flushed.  They
+ * may change any account: none of these is good any more.
+ */
+extern void follow_tell(const Program *program, Account **accounts, int n);
+
+/*
+ * Whose accounts the rooms will change, beyond `members` themselves.  Only where program->involves.  Returns how many, in
+ * no order, maybe some of `members` among them.
+ */
+extern int	follow_involved(const Program *program, const int64 *members, int n, int64 **involved);
+
+#endif
