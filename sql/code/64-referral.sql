@@ -549,3 +549,34 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.referrals_as_owner(bigint, text) IS 'the body of referrals()';
 REVOKE ALL ON FUNCTION loyalty.referrals_as_owner(bigint, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify_referrals(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'referral_points', r.program_id, w.member, l.entry_no,
+    format('referral %s is %s, and the %s %s', r.referral_id, r.state, w.who,
+           CASE WHEN l.entry_no IS NULL THEN 'was given nothing' WHEN l.kept_amount IS NULL THEN format('has %s points', trim_scale(l.points * 0.0001)) ELSE 'has lost the points' END)
+  FROM loyalty.referral r
+  CROSS JOIN LATERAL (VALUES (r.member_id, 'friend', r.friend_points), (r.referrer_member_id, 'referrer', r.referrer_points)) w (member, who, points)
+  LEFT JOIN loyalty.account a ON a.member_id = w.member AND a.program_id = r.program_id
+  LEFT JOIN loyalty.request q ON q.member_id = w.member AND q.program_id = r.program_id AND q.key = format('referral %s %s', r.referral_id, w.who)
+  LEFT JOIN loyalty.lot l ON l.member_id = q.member_id AND l.program_id = q.program_id AND l.entry_no = q.entry_no
+  WHERE a.status IS DISTINCT FROM 'erased'
+    AND (coalesce(l.points, 0) <> w.points OR w.points > 0 AND (l.kept_amount IS NULL) <> (r.state = 'rewarded'))
+  LIMIT most;
+
+  RETURN QUERY
+  SELECT 'referral_limit', p.id, NULL::bigint, NULL::bigint,
+    format('referral_program "%s" counts %s as rewarded; referrals are %s', c.name, n.rewarded, r.rewarded)
+  FROM loyalty.referral_count n
+  JOIN loyalty.referral_program c ON c.id = n.referral_program_id
+  JOIN loyalty.program p ON p.name = c.program
+  CROSS JOIN LATERAL (SELECT count(*) AS rewarded FROM loyalty.referral f WHERE f.referral_program_id = n.referral_program_id AND f.state = 'rewarded') r
+  WHERE n.rewarded <> r.rewarded LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_referrals(integer) IS 'part of verify(): what referrals gave, and what campaigns count';
+REVOKE ALL ON FUNCTION loyalty.verify_referrals(integer) FROM PUBLIC;

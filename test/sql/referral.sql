@@ -119,6 +119,32 @@ INSERT INTO cafe VALUES (20, 105, 1, '2024-03-06');
 SELECT * FROM balances WHERE program = 'debt' AND member IN (1, 105);
 SELECT * FROM loyalty.verify();
 
+-- pending_only: what waits goes, what could be spent stays, and does not come twice; dead points stay dead
+INSERT INTO loyalty.program (name, sandbox, clawback, expiry) VALUES ('only', true, 'pending_only', '60 days');
+SELECT loyalty.attach('cafe', program => 'only', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO loyalty.referral_program (program, name, referrer_points, friend_points, pending) VALUES ('only', 'plain', 100, 50, '14 days');
+SELECT count(*) FROM loyalty.enroll(1, 'only');
+SELECT bring(1, 106, program => 'only');
+INSERT INTO cafe VALUES (21, 106, 1, '2024-03-01 12:00');
+CREATE VIEW only_balances AS SELECT member_id AS member, available, pending, debt FROM loyalty.member_balance WHERE program = 'only' AND member_id IN (1, 106) ORDER BY 1;
+SELECT * FROM only_balances;
+DELETE FROM cafe WHERE id = 21;
+SELECT * FROM only_balances;
+INSERT INTO cafe VALUES (21, 106, 1, '2024-03-01 12:00');
+SELECT * FROM only_balances;
+SET LOCAL loyalty.now = '2024-03-15 12:00+00';
+DELETE FROM cafe WHERE id = 21;
+SELECT * FROM only_balances;
+INSERT INTO cafe VALUES (21, 106, 1, '2024-03-01 12:00');
+SELECT * FROM only_balances;
+SET LOCAL loyalty.now = '2024-05-01 12:00+00';
+DELETE FROM cafe WHERE id = 21;
+INSERT INTO cafe VALUES (21, 106, 1, '2024-03-01 12:00');
+SELECT * FROM only_balances;
+SELECT kind, points, balance_after, what FROM loyalty.statement WHERE program = 'only' AND member_id = 1 ORDER BY entry_no;
+SELECT * FROM loyalty.verify();
+SET LOCAL loyalty.now = '2024-03-01 12:00+00';
+
 -- refused, with the reason for the house alone: oneself, rings of any length, the same e-mail, address, device
 SELECT bring(2, 2);
 SELECT bring(2, 110), bring(110, 111), bring(111, 112);
@@ -223,6 +249,14 @@ SELECT referrer, friend, state, referrers FROM states WHERE friend = 141;
 INSERT INTO sale VALUES (70, 140, 1, '2024-06-02');
 SELECT referrer, friend, state, friends, referrers FROM states WHERE friend = 141;
 SELECT * FROM loyalty.verify();
+
+-- verify() finds what does not fit
+SAVEPOINT planted;
+UPDATE loyalty.referral SET state = 'reversed' WHERE member_id = 113 AND state = 'rewarded';
+UPDATE loyalty.referral SET friend_points = 600000 WHERE member_id = 110;
+UPDATE loyalty.referral_count SET rewarded = 7;
+SELECT invariant, member_id, regexp_replace(detail, 'referral \d+', 'referral …') AS detail FROM loyalty.verify() ORDER BY 1, 2;
+ROLLBACK TO planted;
 
 -- erased: the friend's attributes go, the referrer keeps the points; an erased referrer is not asked any more
 SELECT jsonb_array_length(loyalty.export_member(101) -> 'tables' -> 'referral') AS of_the_friend, loyalty.export_member(101) -> 'tables' -> 'referral' -> 0 -> 'referrer_member_id' AS referrer,
