@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "config.h"
 #include "errcodes.h"
+#include "event.h"
 #include "fixed.h"
 #include "mapping.h"
 #include "owner.h"
@@ -121,7 +122,7 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward", "member", "referral_program"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward", "event_kind", "member", "referral_program"};
 
 /* ---- invalidation ---- */
 
@@ -316,7 +317,8 @@ load_programs(Config *config)
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
-						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id)"
+						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id),"
+						  " loyalty.program_tells(name)"
 						  " FROM loyalty.program");
 
 	config->nprograms = n;
@@ -351,6 +353,7 @@ load_programs(Config *config)
 		p->point_value = next_numeric(&r);
 		p->follows = DatumGetBool(next_datum(&r));
 		p->involves = DatumGetBool(next_datum(&r));
+		p->tells = event_mask(next_text(&r));
 	}
 }
 

@@ -114,6 +114,7 @@ typedef struct Program
 	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
 	struct HeldMemo *held;
 
+	uint32		tells;			/* kinds of events that are told; see event.h */
 	bool		follows;		/* some room follows its sales; see follow.h */
 	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;

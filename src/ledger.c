@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "errcodes.h"
+#include "event.h"
 #include "follow.h"
 #include "ledger.h"
 #include "ledger_entry.h"
@@ -63,6 +64,7 @@ ledger_enroll(Account *account, TimestampTz at)
 	account->open_from_expires_at = DT_NOEND;
 	account->open_from_entry_no = PG_INT64_MAX;
 	account->status = "active";
+	account->enrolled = true;
 	tier_begin(account);
 	account->next_change_at = tier_next_change(account);
 	MemoryContextSwitchTo(old);
@@ -553,7 +555,7 @@ ledger_write(Account *account)
 	int			nchanged = 0;
 	int			max = 0;
 
-	if (!account->changed)
+	if (!account->changed && !(account->enrolled && account->program->tells))
 		return;
 	for (int i = 0; i < account->nlots; i++)
 		if (account->lots[i]->changed)
@@ -588,11 +590,13 @@ ledger_write(Account *account)
 	}
 	store_change_account(account);
 	limit_write(account);
+	if (account->program->tells)
+		event_tell(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
 	account->ndebts = account->open_debt = account->nredemptions = 0;
 	account->debts_read = account->holds_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
-	account->changed = false;
+	account->changed = account->enrolled = false;
 }

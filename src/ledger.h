@@ -213,6 +213,7 @@ typedef struct Account
 	ItemPointerData tid;
 	bool		stored;
 	bool		changed;
+	bool		enrolled;		/* since it was written last */
 	TimestampTz posted_at;		/* statement time, for what is written */
 
 	Lot		  **lots;			/* open lots read so far, in burn order */

@@ -252,6 +252,7 @@ row_to_account(const Datum *v, const bool *nulls, Account *account)
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
 	account->member_id = DatumGetInt64(v[A_MEMBER_ID]);
+	account->enrolled = false;
 	account->enrolled_at = DatumGetTimestampTz(v[A_ENROLLED_AT]);
 	account->settled_at = DatumGetTimestampTz(v[A_SETTLED_AT]);
 	account->next_change_at = DatumGetTimestampTz(v[A_NEXT_CHANGE_AT]);

@@ -27,6 +27,9 @@ AS $$ VALUES
   ('referral_code', 'member_id', '', '*', 'program_id code posted_at by'),
   ('referral_change', 'member_id', '', '', 'referral_id change_no state at reason source_id source_key posted_at by'),
   ('referral_count', '', '', '', ''),
+  ('event', 'member_id', '', 'data', 'event_no position program_id kind at posted_at'),
+  ('event_ahead', 'member_id', '', '', 'program_id kind subject'),
+  ('event_place', '', '', '', ''), ('event_consumer', '', '', '', ''),
   ('offer_member', 'member_id', '', '', 'program_id offer_id given_at until activated_at withdrawn_at by set_role posted_at'),
   -- no person's (configuration need not be listed); job: a place in a walk over all accounts
   ('job', '', '', '', 'member_id'),
