@@ -369,8 +369,8 @@ program_named(Config *config, const char *name)
 static void
 load_tiers(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus FROM loyalty.tier"
-						  " WHERE enabled ORDER BY rank");
+	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, expiry, suspends_expiry"
+						  " FROM loyalty.tier WHERE enabled ORDER BY rank");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -390,6 +390,9 @@ load_tiers(Config *config)
 		tier->threshold = next_numeric(&r);
 		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
 			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+		tier->expiry = next_bytes(&r, sizeof(Expiry));
+		tier->suspends = DatumGetBool(next_datum(&r));
+		p->suspends |= tier->suspends;
 	}
 }
 
@@ -531,11 +534,20 @@ limit_period(RowReader *r)
 	return period ? *period : (Period) {.kind = PERIOD_LIFETIME};
 }
 
+static Interval
+limit_interval(RowReader *r, bool *given)
+{
+	Interval   *interval = next_bytes(r, sizeof(Interval));
+
+	*given = interval != NULL;
+	return interval ? *interval : (Interval) {0};
+}
+
 static void
 load_limits(Config *config)
 {
-	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget FROM loyalty.rule"
-						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL ORDER BY id");
+	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget, cooldown FROM loyalty.rule"
+						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL OR cooldown IS NOT NULL ORDER BY id");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -558,6 +570,7 @@ load_limits(Config *config)
 		limit->has_uses = !r.isnull;
 		limit->uses_period = limit_period(&r);
 		(void) limit_units(&r, &limit->has_budget);
+		limit->cooldown = limit_interval(&r, &limit->has_cooldown);
 	}
 }
 

@@ -62,6 +62,8 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	Expiry	   *expiry;			/* of points earned at it; NULL: the program's */
+	bool		suspends;		/* no points of whoever holds it expire */
 	int			nrequirements;
 	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
@@ -75,10 +77,12 @@ typedef struct RuleLimit
 	bool		has_cap;
 	bool		has_uses;
 	bool		has_budget;
+	bool		has_cooldown;
 	Units		cap;
 	int32		max_uses;
 	Period		cap_period;
 	Period		uses_period;
+	Interval	cooldown;
 } RuleLimit;
 
 typedef struct Program
@@ -107,6 +111,7 @@ typedef struct Program
 	Numeric		point_value;	/* NULL: not said */
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	bool		suspends;		/* some tier suspends expiry */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
 	int			nlimits;
 	RuleLimit  *limits;			/* of its rules that have any, by rule id */

@@ -226,7 +226,7 @@ event_data(const Account *account, const Event *event)
 		appendStringInfo(&json, ", \"source_id\": %d", event->lot->source_id);
 		put_text(&json, "source_key", event->lot->source_key);
 		put_instant(&json, "available_at", event->lot->available_at);
-		put_instant(&json, "expires_at", event->lot->expires_at);
+		put_instant(&json, "expires_at", ledger_end_of(account, event->lot));
 	}
 	if (event->redemption_id != 0)
 		appendStringInfo(&json, ", \"redemption_id\": " INT64_FORMAT, event->redemption_id);

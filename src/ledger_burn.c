@@ -21,13 +21,13 @@ ledger_forfeit(Account *account, const char *reason, TimestampTz at)
 	Lot		   *lot;
 
 	if (account->debt > 0)
-		ledger_grant(account, account->debt, LOT_ADJUST, at, at, DT_NOEND, at); /* pays all that is owed */
+		ledger_grant(account, account->debt, LOT_ADJUST, at, at, DT_NOEND, false, at);	/* pays all that is owed */
 	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		Points		points = lot->remaining;
 
 		CHECK_FOR_INTERRUPTS();
-		if (points == 0 || lot->expires_at <= at)
+		if (points == 0 || !ledger_lives(account, lot, at))
 			continue;
 		ledger_change_lot(account, lot, -points, at);
 		ledger_move(account, lot, ENTRY_ADJUST, -points, at, 0, 0);
@@ -55,7 +55,7 @@ ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id
 		Points		part = Min(lot->remaining, points);
 
 		CHECK_FOR_INTERRUPTS();
-		if (part == 0 || lot->expires_at <= at)
+		if (part == 0 || !ledger_lives(account, lot, at))
 			continue;
 		if (lot->available_at > at)
 		{

@@ -222,6 +222,7 @@ static void
 set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason)
 {
 	int32		id = tier < 0 ? 0 : account->program->tiers[tier].id;
+	int32		former;
 
 	if (id != account->tier_id)
 	{
@@ -238,9 +239,12 @@ set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const ch
 		*change = (TierChange) {.at = at, .change_no = account->next_entry++, .from_tier = account->tier_id,
 			.to_tier = id, .held_until = until, .reason = reason};
 	}
+	former = account->tier_id;
 	account->tier_id = id;
 	account->tier_until = until;
 	account->changed = true;
+	if (id != former && (account->program->suspends || ledger_is_suspended(account)))
+		ledger_follow_tier(account, at);
 }
 
 /* Up at once, by the running period or by a late row of the last one. */

@@ -44,7 +44,8 @@ SELECT j - 'tables' - 'statement' FROM exported;
 SELECT s ->> 'program' AS program, s ->> 'kind' AS kind, s ->> 'points' AS points, s ->> 'what' AS what FROM exported, jsonb_array_elements(j -> 'statement') s;
 SELECT t.key AS table, jsonb_array_length(t.value) AS rows FROM exported, jsonb_each(j -> 'tables') t ORDER BY 1;
 SELECT t.key AS table, hide(r.value) FROM exported, jsonb_each(j -> 'tables') t, jsonb_array_elements(t.value) r
-WHERE t.key IN ('member', 'member_alias', 'account', 'lot_origin', 'redemption', 'intervention', 'review', 'consent', 'tier_change') ORDER BY 1, 2;
+WHERE t.key IN ('member', 'member_alias', 'lot_origin', 'redemption', 'intervention', 'review', 'consent', 'tier_change') ORDER BY 1, 2;
+SELECT a.* FROM exported, jsonb_array_elements(j -> 'tables' -> 'account') r, jsonb_to_record(r) a (member_id bigint, program text, status text, tier text, available numeric, pending numeric, debt numeric, spend numeric) ORDER BY 1, 2;
 SELECT loyalty.export_member(2) -> 'tables' -> 'lot_origin' AS of_the_other;
 SELECT loyalty.export_member(77);
 \echo :LAST_ERROR_SQLSTATE
