@@ -313,14 +313,14 @@ AS $$
     SELECT l.source_id, l.source_key, min(l.earned_at) AS earned_at, min(l.entry_no) AS entry_no, sum(coalesce(l.kept_amount, 0)) AS kept,
       bool_or(l.kept_amount = l.amount) AS whole
     FROM loyalty.lot l
-    WHERE l.member_id = r.member_id AND l.program_id = r.program_id AND l.kind = 'a' AND l.unit = 0 AND l.part % 64 = 0
+    WHERE l.member_id = r.member_id AND l.program_id = r.program_id AND l.kind = 'a' AND l.part % 64 = 0
       AND source_keys IS NULL
     GROUP BY l.source_id, l.source_key
     UNION ALL
     SELECT l.source_id, l.source_key, min(l.earned_at), min(l.entry_no), sum(coalesce(l.kept_amount, 0)), bool_or(l.kept_amount = l.amount)
-    FROM unnest(source_ids, source_keys) w (source_id, source_key)
+    FROM (SELECT DISTINCT * FROM unnest(source_ids, source_keys)) w (source_id, source_key)
     JOIN loyalty.lot l ON l.source_id = w.source_id AND l.source_key = w.source_key
-    WHERE l.member_id = r.member_id AND l.program_id = r.program_id AND l.kind = 'a' AND l.unit = 0 AND l.part % 64 = 0
+    WHERE l.member_id = r.member_id AND l.program_id = r.program_id AND l.kind = 'a' AND l.part % 64 = 0
     GROUP BY l.source_id, l.source_key) k
   WHERE r.member_id = member AND r.referral_id = qualifying_purchase.referral_id
     AND k.kept >= c.minimum AND (k.kept > 0 OR k.whole)
@@ -510,7 +510,7 @@ BEGIN
   FOR r IN
     WITH sold AS MATERIALIZED (
       SELECT s.member_id, s.source_id, s.source_key, s.at, s.occurred_at, s.spend, s.ordinality
-      FROM unnest(sales) WITH ORDINALITY s WHERE s.unit = 0
+      FROM unnest(sales) WITH ORDINALITY s
     )
     SELECT f.member_id, f.referral_id, array_agg(s.source_id ORDER BY s.ordinality) AS source_ids, array_agg(s.source_key ORDER BY s.ordinality) AS source_keys, max(s.at) AS at
     FROM sold s
