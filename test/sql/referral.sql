@@ -220,6 +220,21 @@ SELECT bring(7, 134);
 \echo :LAST_ERROR_SQLSTATE
 UPDATE loyalty.program SET enrollment = 'automatic' WHERE name = 'p';
 
+-- two returns of one purchase in one statement: it is looked at once
+CREATE TABLE back (id int PRIMARY KEY, sale_id int, who bigint, total numeric, at timestamptz);
+SELECT loyalty.attach('back', program => 'p', member => 'who', amount => 'total', occurred_at => 'at', refund_of => 'sale_id', refund_source => 'sale') > 0 AS attached;
+UPDATE loyalty.referral_program SET minimum = 20 WHERE name = 'b';
+SELECT state FROM loyalty.refer(loyalty.referral_code(7, 'p'), 135, 'p', referral => 'b');
+INSERT INTO sale VALUES (61, 135, 19, '2024-06-01');
+INSERT INTO back VALUES (1, 61, 135, 1, '2024-06-01'), (2, 61, 135, 1, '2024-06-01');
+SELECT state FROM states WHERE friend = 135;
+INSERT INTO sale VALUES (62, 135, 22, '2024-06-01');
+SELECT state FROM states WHERE friend = 135;
+INSERT INTO back VALUES (3, 62, 135, 1, '2024-06-01'), (4, 62, 135, 2, '2024-06-01');
+SELECT state, friends FROM states WHERE friend = 135;
+DELETE FROM back WHERE id = 4;
+SELECT state, friends FROM states WHERE friend = 135;
+UPDATE loyalty.referral_program SET minimum = 0 WHERE name = 'b';
 -- reports
 SELECT * FROM loyalty.referral_performance WHERE program = 'p' ORDER BY 2;
 -- what members and applications see
