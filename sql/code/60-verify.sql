@@ -514,7 +514,7 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
         UNION ALL SELECT * FROM loyalty.verify_counters(most)
-
+        UNION ALL SELECT * FROM loyalty.verify_vouchers(most)
         UNION ALL SELECT * FROM loyalty.verify_referrals(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
