@@ -20,7 +20,6 @@
 
 PG_FUNCTION_INFO_V1(loyalty_enroll);
 PG_FUNCTION_INFO_V1(loyalty_member_id);
-PG_FUNCTION_INFO_V1(loyalty_member_now);
 PG_FUNCTION_INFO_V1(loyalty_set_status);
 
 /* ---- names and attributes, as the ledger's owner ---- */
@@ -136,13 +135,6 @@ loyalty_member_id(PG_FUNCTION_ARGS)
 						 program->name)));
 	PreventCommandIfReadOnly("loyalty.member_id()");
 	PG_RETURN_INT64(member_create(external_id));
-}
-
-/* Who that is by now, for work that is written in SQL. */
-Datum
-loyalty_member_now(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT64(config_member_now(PG_GETARG_INT64(0)));
 }
 
 /* ---- block, unblock ---- */

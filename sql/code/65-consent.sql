@@ -1,10 +1,5 @@
 -- What members allow.  A person's, not a program's; rules ask loyalty.has_consent(member.member_id, 'marketing', earn.occurred_at).
 
-CREATE OR REPLACE FUNCTION loyalty.member_now(member_id bigint) RETURNS bigint
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'loyalty_member_now';
-COMMENT ON FUNCTION loyalty.member_now(bigint) IS 'who a member is by now: the one into whom it was merged, or itself';
-REVOKE ALL ON FUNCTION loyalty.member_now(bigint) FROM PUBLIC;
-
 -- Who that is by now; LY002 when nobody knows the member, LY006 when it was erased.  Locks the person.
 CREATE OR REPLACE FUNCTION loyalty.lock_member(member bigint) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

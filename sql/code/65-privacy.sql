@@ -36,6 +36,11 @@ AS $$ VALUES
   ('event', 'member_id', '', 'data', 'event_no position program_id kind at posted_at'),
   ('event_ahead', 'member_id', '', '', 'program_id kind subject'),
   ('event_place', '', '', '', ''), ('event_consumer', '', '', '', ''),
+  ('subscription', 'member_id', '', '', 'subscription_id program_id plan_id started_at trial_until paid_from period periods paid_until ends_at cancelled_at changed_to changed_from'),
+  ('subscription_event', 'member_id', '', 'reason', 'event_id subscription_id program_id plan_id action at posted_at paid_until ends_at key by set_role'),
+  ('plan_payment', 'member_id', '', 'reference', 'payment_id subscription_id program_id plan_id kind amount covers_from covers_until of_payment at posted_at by set_role'),
+  ('cause_choice', 'member_id', '', '', 'choice_id program_id giving_id cause_id share step at posted_at key by set_role'),
+  ('donation', 'member_id', 'points', 'reason', 'donation_id program_id cause_id giving_id funded_by amount redemption_id of_donation source_id source_key kept most given share step maximum at posted_at by'),
   ('offer_member', 'member_id', '', '', 'program_id offer_id given_at until activated_at withdrawn_at by set_role posted_at'),
   -- no person's (configuration need not be listed); job: a place in a walk over all accounts
   ('job', '', '', '', 'member_id'),
