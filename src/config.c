@@ -98,6 +98,7 @@ typedef struct Config
 	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
 	int64	   *excluded;		/* ascending */
+	bool	   *erased;			/* is each of them erased? */
 	int			nmerged;
 	MergedMember *merged;		/* ascending */
 	List	   *attached;		/* of Attached */
@@ -125,7 +126,7 @@ static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
 static const char *const config_tables[] = {"program", "tier", "tier_requirement", "partner", "source", "rule", "segment", "reward",
-"reward_price", "reward_step", "giving", "event_kind", "member", "unit"};
+"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program"};
 
 /* ---- invalidation ---- */
 
@@ -755,16 +756,19 @@ load_rewards(Config *config)
 static void
 load_excluded(Config *config)
 {
-	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
+	uint64		n = query("SELECT member_id, status OPERATOR(pg_catalog.=) 'erased' FROM loyalty.member"
+						  " WHERE status OPERATOR(pg_catalog.<>) 'active'"
 						  " AND status OPERATOR(pg_catalog.<>) 'merged' ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
+	config->erased = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(bool)));
 	for (uint64 i = 0; i < n; i++)
 	{
 		RowReader	r = row_reader(config, i);
 
 		config->excluded[i] = DatumGetInt64(next_datum(&r));
+		config->erased[i] = DatumGetBool(next_datum(&r));
 	}
 }
 
@@ -1094,10 +1098,10 @@ config_reward(const Program *program, const char *name)
 	return bsearch(&wanted, config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }
 
-bool
-config_member_excluded(int64 member_id)
+/* Its place among those who are excluded, -1: it is not. */
+static int
+find_excluded(const Config *config, int64 member_id)
 {
-	Config	   *config = config_get();
 	int			low = 0;
 	int			high = config->nexcluded;
 
@@ -1110,7 +1114,22 @@ config_member_excluded(int64 member_id)
 		else
 			high = middle;
 	}
-	return low < config->nexcluded && config->excluded[low] == member_id;
+	return low < config->nexcluded && config->excluded[low] == member_id ? low : -1;
+}
+
+bool
+config_member_excluded(int64 member_id)
+{
+	return find_excluded(config_get(), member_id) >= 0;
+}
+
+bool
+config_member_erased(int64 member_id)
+{
+	Config	   *config = config_get();
+	int			place = find_excluded(config, member_id);
+
+	return place >= 0 && config->erased[place];
 }
 
 static const MergedMember *

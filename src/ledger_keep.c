@@ -162,6 +162,38 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- grants by hand ---- */
+
+int64
+ledger_keep_grant(Account *account, Lot *lot, bool kept, const char *reason, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	int			first = account->nmovements;
+
+	if (kept)
+	{
+		give_back(account, lot, lot->points, at);
+		lot->kept_amount = NULL;
+	}
+	else
+	{
+		Due		   *dues = palloc(sizeof(Due));
+		int			n;
+
+		dues[0] = (Due) {lot, lot->points};
+		lot->kept_amount = money_zero();
+		n = add_moved(account, &dues, 1);
+		take_back(account, dues, n, at);
+	}
+	lot->changed = true;
+	ledger_pay_debts(account, at);
+	for (int i = first; i < account->nmovements; i++)
+		if (account->movements[i].kind == ENTRY_CLAWBACK)
+			account->movements[i].reason = reason;
+	MemoryContextSwitchTo(old);
+	return ledger_note(account);
+}
+
 /* ---- taking back ---- */
 
 /* Points of an award may have another life by now: the lots where they lie pay as its own do, and lose nothing themselves. */
@@ -494,11 +526,13 @@ open_payments(Account *account, const Lot *lot, Payments *payments)
 		qsort(payments->list, n, sizeof(Payment), compare_entries);
 }
 
-/* Has nothing of the purchase been returned?  Then nobody has paid for this lot. */
+/* Has nothing of the purchase been returned, or nobody taken the grant back?  Then nobody has paid for this lot. */
 static bool
 is_kept(const Lot *lot)
 {
-	return lot->amount == NULL || (lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0);
+	if (lot->amount == NULL)
+		return lot->kept_amount == NULL;
+	return lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0;
 }
 
 /* The latest payment that is not undone; own: or one of the lot itself, to its debt.  false when there is none. */

@@ -32,6 +32,21 @@ AS $$ VALUES
   ('app', 'table', 'SELECT', 'cause giving cause_choice'),
   ('app', 'table', 'SELECT', 'plan subscription plan_payment'),
   ('app', 'view', 'SELECT', 'subscription_status'),
+  -- referrals: applications are told no reasons
+  ('app', 'function', 'EXECUTE', 'referral_code refer referrals'),
+  ('app', 'table', 'SELECT', 'referral_program'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'referral_program'),
+  ('admin', 'table', 'SELECT', 'referral referral_code referral_change referral_count'),
+  ('report', 'table', 'SELECT', 'referral_program referral referral_code referral_change referral_count'),
+  ('admin', 'view', 'SELECT', 'referral_status referral_performance'),
+  ('report', 'view', 'SELECT', 'referral_status referral_performance'),
+  -- consents: a person's; export_member() and erase_member() are the administrator's
+  ('app', 'function', 'EXECUTE', 'give_consent withdraw_consent has_consent'),
+  ('app', 'view', 'SELECT', 'consent_status'),
+  ('app', 'table', 'SELECT', 'consent'),
+  ('report', 'view', 'SELECT', 'consent_status'),
+  ('report', 'table', 'SELECT', 'consent erasure'),
+  ('admin', 'table', 'SELECT', 'erasure'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward unit'),

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -196,6 +196,17 @@ BEGIN
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
   UPDATE loyalty.exchange e SET member_id = to_member WHERE e.member_id = from_member;
   PERFORM loyalty.merge_pools(from_member, to_member);
+  UPDATE loyalty.referral_code c SET member_id = to_member WHERE c.member_id = from_member;
+  UPDATE loyalty.referral_change c SET member_id = to_member WHERE c.member_id = from_member;
+  UPDATE loyalty.referral r SET member_id = to_member,
+    key = CASE WHEN EXISTS (SELECT FROM loyalty.referral o WHERE o.member_id = to_member AND o.program_id = r.program_id AND o.key = r.key) THEN NULL ELSE r.key END
+  WHERE r.member_id = from_member;
+  UPDATE loyalty.referral r SET referrer_member_id = to_member WHERE r.referrer_member_id = from_member;
+  UPDATE loyalty.referral r SET state = 'refused', refused_at = statement_timestamp(), reason = 'same member'
+  WHERE r.member_id = to_member AND r.referrer_member_id = to_member AND r.state = 'registered';
+  UPDATE loyalty.consent c SET member_id = to_member, consent_no = c.consent_no + (SELECT coalesce(max(o.consent_no), 0) FROM loyalty.consent o WHERE o.member_id = to_member),
+    key = CASE WHEN EXISTS (SELECT FROM loyalty.consent o WHERE o.member_id = to_member AND o.key = c.key) THEN NULL ELSE c.key END
+  WHERE c.member_id = from_member;
   UPDATE loyalty.event e SET member_id = to_member WHERE e.member_id = from_member AND e.position IS NULL;
   DELETE FROM loyalty.event_ahead a WHERE a.member_id = from_member;
   INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at

@@ -187,6 +187,19 @@ BEGIN
             ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
   LIMIT most;
 
+  RETURN QUERY
+  WITH clawed AS (
+    SELECT c.member_id, c.program_id, coalesce(c.origin_entry_no, c.lot_entry_no) AS entry_no, sum(c.points) AS points
+    FROM loyalty.movement c WHERE c.kind = 'clawback' GROUP BY 1, 2, 3
+  )
+  SELECT 'grant_kept', l.program_id, l.member_id, l.entry_no,
+    format('%s points were given and %s; taken back are %s and owed %s', trim_scale(l.points * 0.0001),
+           CASE WHEN l.kept_amount IS NULL THEN 'are kept' ELSE 'are not kept' END, trim_scale(coalesce(-c.points, 0) * 0.0001), trim_scale(l.owed * 0.0001))
+  FROM loyalty.lot l
+  LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
+  WHERE l.kind = 'j' AND CASE WHEN l.kept_amount IS NULL THEN l.points ELSE 0 END <> l.points + coalesce(c.points, 0) - l.owed
+  LIMIT most;
+
   -- a damaged breakdown ends the query: say which by looking at each
   BEGIN
     RETURN QUERY
@@ -502,7 +515,8 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_pools(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
         UNION ALL SELECT * FROM loyalty.verify_counters(most)
-        UNION ALL SELECT * FROM loyalty.verify_vouchers(most)) v
+        UNION ALL SELECT * FROM loyalty.verify_vouchers(most)
+        UNION ALL SELECT * FROM loyalty.verify_referrals(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
   SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;
