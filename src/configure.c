@@ -95,6 +95,9 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},
+		{"unit", "SELECT FROM loyalty.counter WHERE metric OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.lot WHERE unit OPERATOR(pg_catalog.=) $1"
+		" UNION ALL SELECT FROM loyalty.intervention WHERE unit_id OPERATOR(pg_catalog.=) $1"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
 		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
 	};

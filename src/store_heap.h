@@ -57,6 +57,7 @@ typedef struct HeapStore
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
 	ScanKeyData position[2];	/* where the scan of lots began: its key points here while it goes on */
+	ScanKeyData counter_position[2];	/* the same of the scan of counters */
 
 	bool		refunds_unseen;	/* some were written since the snapshot */
 
@@ -133,6 +134,15 @@ extern int	heap_read_refunds(Store *base, int32 source_id, const char *after_key
 extern void heap_insert_refund(Store *base, const Refund *refund);
 extern void heap_delete_refund(Store *base, const Refund *refund);
 
+/* store_heap_counter.c */
+extern int	heap_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n,
+							   Counter **counters);
+extern void heap_change_counter(Account *account, Counter *counter);
+extern int	heap_read_visits(Account *account, const char *visit, Visit ***visits);
+extern void heap_change_visit(Account *account, Visit *visit);
+extern bool heap_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
+extern void heap_insert_visit_of(Account *account, const VisitOf *of);
+
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
 extern int	heap_read_origin(Account *account, int64 origin, Movement **movements);
@@ -142,6 +152,7 @@ extern void heap_change_debts(Account *account, Debt **debts, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void heap_read_usage(Account *account, Usage *usage);
 extern void heap_change_usage(Account *account, Usage *usage);
+extern int	heap_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern int	heap_read_taking(Account *account, const Redemption *redemption, Movement **movements);
 extern void heap_change_redemption(Account *account, Redemption *redemption);

@@ -17,7 +17,9 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   CASE p.tier_metric
     WHEN 'points' THEN trim_scale(0.0001 * CASE WHEN s.as_of IS NULL THEN a.earned ELSE s.earned END)
     WHEN 'visits' THEN CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END
-    ELSE CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+    WHEN 'spend' THEN CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = p.name AND n.name = p.tier_metric)
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
@@ -73,7 +75,7 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
     WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
-      SELECT string_agg(format('%s +%s', coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points), ', ' ORDER BY b.place)
+      SELECT string_agg(concat(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ' +', b.points, ' ' || r.unit), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
@@ -149,7 +151,7 @@ JOIN loyalty.program p ON p.id = l.program_id
 LEFT JOIN loyalty.source s ON s.id = l.source_id
 LEFT JOIN loyalty.rule r ON r.id = b.rule
 LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-WHERE b.own AND b.points::numeric > 0;
+WHERE l.unit = 0 AND b.own AND b.points::numeric > 0;
 
 CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
@@ -247,6 +249,30 @@ SELECT a.member_id, a.program, t.name AS tier,
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
+-- What a member has of each status unit in the running period.
+CREATE OR REPLACE VIEW loyalty.member_unit WITH (security_invoker = true) AS
+SELECT a.member_id, p.name AS program, n.name AS unit, trim_scale(u.value) AS value, greatest(loyalty.instant(), a.settled_at) AS as_of
+FROM loyalty.account a
+JOIN loyalty.program p ON p.id = a.program_id
+CROSS JOIN LATERAL loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
+JOIN loyalty.unit n ON n.id = u.unit_id
+WHERE a.status <> 'merged' AND EXISTS (SELECT FROM loyalty.unit k WHERE k.program = p.name);
+
+-- Which rule awarded how much of which status unit.
+CREATE OR REPLACE VIEW loyalty.unit_share WITH (security_invoker = true) AS
+SELECT l.member_id, p.name AS program, s.name AS source, l.source_key, coalesce(r.name, 'rule ' || b.rule) AS rule, u.name AS unit,
+  trim_scale(b.points::numeric) AS value, l.earned_at
+FROM loyalty.lot l
+CROSS JOIN LATERAL loyalty.breakdown_shares(
+  CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
+JOIN loyalty.unit u ON u.id = l.unit
+JOIN loyalty.program p ON p.id = l.program_id
+LEFT JOIN loyalty.source s ON s.id = l.source_id
+LEFT JOIN loyalty.rule r ON r.id = b.rule
+WHERE b.points::numeric > 0;
+
 CREATE OR REPLACE VIEW loyalty.tier_movement WITH (security_invoker = true) AS
 SELECT p.name AS program, date_trunc('month', c.at AT TIME ZONE p.timezone)::date AS month,
   f.name AS from_tier, t.name AS to_tier, count(DISTINCT c.member_id) AS members
@@ -270,7 +296,7 @@ WITH paid AS (
     CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
     CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
     CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
-  WHERE b.own AND b.points::numeric > 0
+  WHERE l.unit = 0 AND b.own AND b.points::numeric > 0
   GROUP BY l.program_id, b.rule
 ), named AS (
   SELECT r.program, r.name AS rule, r.id::bigint AS id FROM loyalty.rule r
@@ -386,6 +412,23 @@ COMMENT ON COLUMN loyalty.tier_standing.value IS 'of it, in the running period';
 COMMENT ON COLUMN loyalty.tier_standing.next_tier IS 'the next tier above that figures can reach; NULL: none';
 COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period; NULL: the metric alone does not reach it';
 COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again; 0: reached; NULL: nothing is needed';
+
+COMMENT ON VIEW loyalty.member_unit IS 'what every member has of every status unit of the program in the running tier_period (rolling: in the window), now';
+COMMENT ON COLUMN loyalty.member_unit.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.member_unit.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.member_unit.unit IS 'loyalty.unit.name';
+COMMENT ON COLUMN loyalty.member_unit.value IS 'how much, net of returns';
+COMMENT ON COLUMN loyalty.member_unit.as_of IS 'the instant of these figures';
+
+COMMENT ON VIEW loyalty.unit_share IS 'which rule awarded how much of which status unit for which purchase, of what is kept of it';
+COMMENT ON COLUMN loyalty.unit_share.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.unit_share.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.unit_share.source IS 'loyalty.source.name';
+COMMENT ON COLUMN loyalty.unit_share.source_key IS 'key of the purchase, in canonical form';
+COMMENT ON COLUMN loyalty.unit_share.rule IS 'loyalty.rule.name as it is now';
+COMMENT ON COLUMN loyalty.unit_share.unit IS 'loyalty.unit.name';
+COMMENT ON COLUMN loyalty.unit_share.value IS 'its share';
+COMMENT ON COLUMN loyalty.unit_share.earned_at IS 'the purchases occurred_at';
 
 COMMENT ON VIEW loyalty.tier_movement IS 'how many members rose and fell between which tiers in which month';
 COMMENT ON COLUMN loyalty.tier_movement.program IS 'loyalty.program.name';
