@@ -124,7 +124,8 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward", "event_kind", "member", "unit"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward",
+"reward_price", "reward_step", "event_kind", "member", "unit"};
 
 /* ---- invalidation ---- */
 
@@ -711,7 +712,14 @@ compare_rewards(const void *a, const void *b)
 static void
 load_rewards(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled FROM loyalty.reward");
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled, value IS NOT NULL OR s.stepped,"
+						  " value IS NOT NULL OR s.stepped OR p.priced OR pool IS NOT NULL OR validity IS NOT NULL OR"
+						  " min_quantity OPERATOR(pg_catalog.>) 1 OR max_quantity IS NOT NULL OR max_per_member IS NOT NULL OR"
+						  " min_tier IS NOT NULL OR segment IS NOT NULL FROM loyalty.reward w"
+						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_step x"
+						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS stepped) s"
+						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_price x"
+						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS priced) p");
 
 	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
 	for (uint64 i = 0; i < n; i++)
@@ -734,6 +742,8 @@ load_rewards(Config *config)
 		reward->ends_at = DatumGetTimestampTz(next_datum(&r));
 		/* a row that no trigger has checked must not stop sales */
 		reward->enabled = DatumGetBool(next_datum(&r)) && good && reward->cost > 0;
+		reward->by_points = DatumGetBool(next_datum(&r));
+		reward->special = DatumGetBool(next_datum(&r));
 	}
 	qsort(config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }

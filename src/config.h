@@ -228,6 +228,8 @@ typedef struct Reward
 	TimestampTz starts_at;
 	TimestampTz ends_at;
 	bool		enabled;
+	bool		special;		/* more than a price: voucher_terms() says what it asks and gives */
+	bool		by_points;		/* can be bought for so many points, too */
 } Reward;
 
 extern void config_init(void);

@@ -32,6 +32,7 @@
 #include "stock.h"
 #include "store.h"
 #include "tier.h"
+#include "voucher.h"
 
 #define LOTS_A_READ 32
 #define LOTS_FIRST_READ 4		/* most calls need no more */
@@ -658,6 +659,8 @@ ledger_write(Account *account)
 
 		if (redemption->changed)
 			store_change_redemption(account, redemption);
+		if (redemption->changed && redemption->vouchers > 0)
+			voucher_follow(account, redemption);
 		if (redemption->gives_stock)
 			stock_give(redemption->reward_id, redemption->quantity);
 	}

@@ -105,7 +105,7 @@ typedef struct Redemption
 	RedemptionState state;
 	const char *key;
 	const char *reason;
-	const char *voucher;
+	int32		vouchers;		/* that it has made */
 	TimestampTz held_until;		/* infinity: was never held */
 	int64		first_entry;	/* of the movements that took the points */
 	int64		last_entry;

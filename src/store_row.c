@@ -124,7 +124,7 @@ static const StoreColumn redemption_columns[] = {
 	[R_STATE] = {"state", TEXTOID},
 	[R_KEY] = {"key", TEXTOID},
 	[R_REASON] = {"reason", TEXTOID},
-	[R_VOUCHER] = {"voucher", TEXTOID},
+	[R_VOUCHERS] = {"vouchers", INT4OID},
 	[R_HELD_UNTIL] = {"held_until", TIMESTAMPTZOID},
 	[R_FIRST_ENTRY] = {"first_entry", INT8OID},
 	[R_LAST_ENTRY] = {"last_entry", INT8OID},
@@ -671,7 +671,7 @@ row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context)
 		.state = redemption_state(TextDatumGetCString(v[R_STATE])),
 		.key = text_value(v, nulls, R_KEY),
 		.reason = text_value(v, nulls, R_REASON),
-		.voucher = text_value(v, nulls, R_VOUCHER),
+		.vouchers = DatumGetInt32(v[R_VOUCHERS]),
 		.held_until = nulls[R_HELD_UNTIL] ? DT_NOEND : DatumGetTimestampTz(v[R_HELD_UNTIL]),
 		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
 		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
@@ -699,7 +699,7 @@ redemption_to_row(const Account *account, const Redemption *redemption, Datum *v
 	v[R_STATE] = CStringGetTextDatum(redemption_state_names[redemption->state]);
 	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
 	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
-	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
+	v[R_VOUCHERS] = Int32GetDatum(redemption->vouchers);
 	v[R_HELD_UNTIL] = TimestampTzGetDatum(redemption->held_until);
 	nulls[R_HELD_UNTIL] = redemption->held_until == DT_NOEND;
 	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);

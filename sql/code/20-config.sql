@@ -480,35 +480,6 @@ END $$;
 COMMENT ON FUNCTION loyalty.config_rule() IS 'trigger: checks a rule';
 REVOKE ALL ON FUNCTION loyalty.config_rule() FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION loyalty.config_reward() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF loyalty.restoring() THEN
-    RETURN coalesce(NEW, OLD);
-  END IF;
-  IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('reward', OLD.id) THEN
-      RAISE EXCEPTION 'reward "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
-    RETURN OLD;
-  END IF;
-  PERFORM loyalty.check_name('reward', NEW.name);
-  PERFORM loyalty.check_program(NEW.program);
-  PERFORM loyalty.check_finite('cost', NEW.cost);
-  IF NEW.cost <> trunc(NEW.cost, 4) OR NEW.cost >= 10::numeric ^ 14 THEN
-    RAISE EXCEPTION 'cost is %', NEW.cost
-      USING ERRCODE = 'LY017', HINT = 'Points have at most 4 decimals and 14 digits before them.';
-  ELSIF NEW.cost <> (SELECT trunc(NEW.cost, p.decimals) FROM loyalty.program p WHERE p.name = NEW.program) THEN
-    RAISE EXCEPTION 'cost is %', NEW.cost
-      USING ERRCODE = 'LY017', HINT = 'It has more decimals than the program''s points.';
-  END IF;
-  RETURN NEW;
-END $$;
-COMMENT ON FUNCTION loyalty.config_reward() IS 'trigger: checks a reward';
-REVOKE ALL ON FUNCTION loyalty.config_reward() FROM PUBLIC;
-
 -- The triggers of a configuration table, for sql/data.  Only what invalidates fires always: what a subscriber
 -- applies, or a superuser writes under session_replication_role = replica, was checked where it came from, and
 -- keeps its author.

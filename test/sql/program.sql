@@ -60,7 +60,7 @@ SELECT 1, 'infinity', 1, 10000, 10000, 0, now(), now(), now(), now(), id FROM lo
 UPDATE loyalty.program SET decimals = 0 WHERE name = 'c';
 \echo :LAST_ERROR_SQLSTATE
 UPDATE loyalty.program SET decimals = 3 WHERE name = 'c' RETURNING decimals;
-TRUNCATE loyalty.reward;
+TRUNCATE loyalty.reward CASCADE;
 \echo :LAST_ERROR_SQLSTATE
 DELETE FROM loyalty.reward;
 DELETE FROM loyalty.program WHERE name = 'c';
