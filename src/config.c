@@ -125,7 +125,7 @@ static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
 static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward",
-"reward_price", "reward_step", "event_kind", "member", "unit"};
+"reward_price", "reward_step", "giving", "event_kind", "member", "unit"};
 
 /* ---- invalidation ---- */
 

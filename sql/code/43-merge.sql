@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,voucher,voucher_change,response,follow_up,follow_up_change}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,subscription,subscription_event,plan_payment,cause_choice,donation,offer_member,event,event_ahead,voucher,voucher_change,counter,visit,visit_of,response,follow_up,follow_up_change}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -142,6 +142,11 @@ BEGIN
   WHERE q.member_id = from_member AND q.program_id = merge_entries.program_id
     AND NOT EXISTS (SELECT FROM loyalty.request k WHERE k.member_id = to_member AND k.program_id = merge_entries.program_id AND k.key = q.key);
   UPDATE loyalty.refund r SET member_id = to_member WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
+  UPDATE loyalty.subscription s SET member_id = to_member WHERE s.member_id = from_member AND s.program_id = merge_entries.program_id;
+  UPDATE loyalty.subscription_event v SET member_id = to_member WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;
+  UPDATE loyalty.plan_payment y SET member_id = to_member WHERE y.member_id = from_member AND y.program_id = merge_entries.program_id;
+  UPDATE loyalty.cause_choice c SET member_id = to_member WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
+  UPDATE loyalty.donation d SET member_id = to_member WHERE d.member_id = from_member AND d.program_id = merge_entries.program_id;
   PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
