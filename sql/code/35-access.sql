@@ -8,6 +8,13 @@ AS $$ VALUES
   -- an application: the entry functions, and the views
   ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
+  ('app', 'function', 'EXECUTE', 'answer'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'survey'),
+  ('admin', 'table', 'SELECT', 'response follow_up follow_up_change'),
+  ('admin', 'view', 'SELECT', 'nps survey_result detractor'),
+  ('admin', 'function', 'EXECUTE', 'close_follow_up reassign_follow_up'),
+  ('report', 'table', 'SELECT', 'survey response follow_up follow_up_change'),
+  ('report', 'view', 'SELECT', 'nps survey_result detractor'),
   ('app', 'function', 'EXECUTE', 'instant settled units_at due_movements lot_end'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing member_unit unit_share'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward unit'),

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -207,6 +207,12 @@ BEGIN
   UPDATE loyalty.consent c SET member_id = to_member, consent_no = c.consent_no + (SELECT coalesce(max(o.consent_no), 0) FROM loyalty.consent o WHERE o.member_id = to_member),
     key = CASE WHEN EXISTS (SELECT FROM loyalty.consent o WHERE o.member_id = to_member AND o.key = c.key) THEN NULL ELSE c.key END
   WHERE c.member_id = from_member;
+  -- what both have answered in one period stays answered twice
+  UPDATE loyalty.response r SET member_id = to_member,
+    slot = r.slot + coalesce((SELECT max(k.slot) + 1 FROM loyalty.response k WHERE k.member_id = to_member AND k.survey_id = r.survey_id AND k.period_start = r.period_start), 0)
+  WHERE r.member_id = from_member;
+  UPDATE loyalty.follow_up f SET member_id = to_member WHERE f.member_id = from_member;
+  UPDATE loyalty.follow_up_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.event e SET member_id = to_member WHERE e.member_id = from_member AND e.position IS NULL;
   DELETE FROM loyalty.event_ahead a WHERE a.member_id = from_member;
   INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at
