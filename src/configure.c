@@ -94,7 +94,8 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		" OR of_source_id OPERATOR(pg_catalog.=) $1"},
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
-		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},
+		" UNION ALL SELECT FROM loyalty.account WHERE $1 OPERATOR(pg_catalog.=) ANY"
+		" (ARRAY[tier_id, granted_tier_id, own_tier_id, kept_tier_id])"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
 		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
 	};

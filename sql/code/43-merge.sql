@@ -170,7 +170,8 @@ BEGIN
   UPDATE loyalty.account a
   SET available = 0, pending = 0, held = 0, debt = 0, open_from_expires_at = 'infinity', open_from_entry_no = 9223372036854775807,
     next_change_at = 'infinity', period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
-    spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged'
+    spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged',
+    own_tier_id = NULL, own_until = NULL, granted_tier_id = NULL, granted_until = NULL, kept_tier_id = NULL
   WHERE a.member_id = from_member AND a.program_id = merge_entries.program_id;
 END $$;
 COMMENT ON FUNCTION loyalty.merge_entries(bigint, bigint, integer, timestamptz) IS 'part of merge_members(): all entries of one account become another one''s';

@@ -4,10 +4,18 @@
 -- Views have the rights of who reads them: policies on the tables count, and readers need SELECT on what is read.
 
 -- replay
+-- Inside of the other views: the ladder of each program that is in force, which may not be the one that is written.
+CREATE OR REPLACE VIEW loyalty.ladder_now WITH (security_invoker = true) AS
+SELECT p.id AS program_id, p.name AS program, p.timezone, coalesce(l.ladder_no, 0) AS ladder_no, l.since,
+  coalesce(l.tier_metric, p.tier_metric) AS tier_metric, coalesce(l.tier_period, p.tier_period::text) AS tier_period,
+  l.tier_metric IS NOT NULL AS waiting
+FROM loyalty.program p
+LEFT JOIN LATERAL (SELECT k.* FROM loyalty.ladder k WHERE k.program_id = p.id ORDER BY k.ladder_no DESC LIMIT 1) l ON true;
+
 -- Inside of the other views: accounts as they are at the instant.  settled() is asked for those alone to which
 -- something has happened since they were written (NULL for the others, and it is STRICT).
 CREATE OR REPLACE VIEW loyalty.account_now WITH (security_invoker = true) AS
-SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
+SELECT a.member_id, a.program_id, p.program, p.timezone, p.tier_metric,
   CASE WHEN s.as_of IS NULL THEN a.available ELSE s.available END AS available,
   CASE WHEN s.as_of IS NULL THEN a.pending ELSE s.pending END AS pending,
   CASE WHEN s.as_of IS NULL THEN a.held ELSE s.held END AS held,
@@ -23,21 +31,42 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
   s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
-JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+JOIN loyalty.ladder_now p ON p.program_id = a.program_id
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < p.ladder_no THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
 WHERE a.status <> 'merged';
+
+-- Inside of the other views: what tiers ask for on the ladder in force, option by option.
+CREATE OR REPLACE VIEW loyalty.tier_asks WITH (security_invoker = true) AS
+SELECT t.program, t.id, t.name, t.rank, 'threshold' AS option, l.tier_metric AS metric,
+  CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END AS threshold
+FROM loyalty.tier t
+JOIN loyalty.ladder_now l ON l.program = t.program
+LEFT JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = ''
+WHERE t.enabled AND CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END IS NOT NULL
+UNION ALL
+SELECT t.program, t.id, t.name, t.rank, q.option::text AS option, q.metric, q.threshold
+FROM loyalty.tier t
+JOIN loyalty.ladder_now l ON l.program = t.program
+JOIN loyalty.tier_requirement q ON q.program = t.program AND q.tier = t.name
+WHERE t.enabled AND NOT EXISTS (SELECT FROM loyalty.ladder_rung r
+  WHERE r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = '')
+UNION ALL
+SELECT t.program, t.id, t.name, t.rank, r.option::text AS option, r.metric, r.threshold
+FROM loyalty.tier t
+JOIN loyalty.ladder_now l ON l.program = t.program
+JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.metric <> ''
+WHERE t.enabled;
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
 -- NULL where other metrics are asked for, too.
 CREATE OR REPLACE VIEW loyalty.tier_reach WITH (security_invoker = true) AS
-SELECT t.program, t.id, t.name, t.rank, least(t.threshold, o.threshold) AS needs
-FROM loyalty.tier t
-JOIN loyalty.program p ON p.name = t.program
-LEFT JOIN LATERAL (
-  SELECT count(*) AS options, min(r.threshold) FILTER (WHERE r.metric = p.tier_metric AND NOT EXISTS (
-      SELECT FROM loyalty.tier_requirement q WHERE q.program = r.program AND q.tier = r.tier AND q.option = r.option AND q.metric <> r.metric)) AS threshold
-  FROM loyalty.tier_requirement r WHERE r.program = t.program AND r.tier = t.name) o ON true
-WHERE t.enabled AND (t.threshold IS NOT NULL OR o.options > 0);
+SELECT o.program, o.id, o.name, o.rank, min(o.threshold) FILTER (WHERE o.alone) AS needs
+FROM (
+  SELECT k.program, k.id, k.name, k.rank, k.option, min(k.threshold) AS threshold,
+    bool_and(k.metric = l.tier_metric) AS alone
+  FROM loyalty.tier_asks k JOIN loyalty.ladder_now l ON l.program = k.program
+  GROUP BY k.program, k.id, k.name, k.rank, k.option) o
+GROUP BY o.program, o.id, o.name, o.rank;
 
 CREATE OR REPLACE VIEW loyalty.member_balance WITH (security_invoker = true) AS
 SELECT a.member_id,
@@ -245,7 +274,9 @@ FROM (
   UNION ALL
   SELECT a.member_id, a.program_id, d.at, d.from_tier_id, d.to_tier_id
   FROM loyalty.account a
-  CROSS JOIN LATERAL loyalty.due_tier_changes(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d) c
+  JOIN loyalty.ladder_now l ON l.program_id = a.program_id
+  CROSS JOIN LATERAL loyalty.due_tier_changes(
+    CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < l.ladder_no THEN a.member_id END, a.program_id, loyalty.instant()) d) c
 JOIN loyalty.program p ON p.id = c.program_id
 LEFT JOIN loyalty.tier f ON f.id = c.from_tier_id
 LEFT JOIN loyalty.tier t ON t.id = c.to_tier_id
@@ -279,6 +310,25 @@ SELECT w.program, w.name AS reward, count(d.redemption_id) AS redemptions,
 FROM loyalty.reward w
 LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND (d.state = 'captured' OR d.state = 'held' AND d.held_until > loyalty.instant())
 GROUP BY w.program, w.name;
+
+COMMENT ON VIEW loyalty.ladder_now IS 'which ladder of tiers is in force in each program: what apply_tiers() applied last, or what is written where nothing waits';
+COMMENT ON COLUMN loyalty.ladder_now.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.ladder_now.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.ladder_now.timezone IS 'of the program';
+COMMENT ON COLUMN loyalty.ladder_now.ladder_no IS 'loyalty.ladder.ladder_no';
+COMMENT ON COLUMN loyalty.ladder_now.since IS 'since when; NULL: no ladder was ever changed';
+COMMENT ON COLUMN loyalty.ladder_now.tier_metric IS 'what its thresholds count';
+COMMENT ON COLUMN loyalty.ladder_now.tier_period IS 'over which period';
+COMMENT ON COLUMN loyalty.ladder_now.waiting IS 'is a change written that waits for apply_tiers()';
+
+COMMENT ON VIEW loyalty.tier_asks IS 'what each tier asks for on the ladder in force: all rows of one option, any option';
+COMMENT ON COLUMN loyalty.tier_asks.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_asks.id IS 'loyalty.tier.id';
+COMMENT ON COLUMN loyalty.tier_asks.name IS 'loyalty.tier.name';
+COMMENT ON COLUMN loyalty.tier_asks.rank IS 'order on the ladder';
+COMMENT ON COLUMN loyalty.tier_asks.option IS 'threshold: the one of the tier; else tier_requirement.option';
+COMMENT ON COLUMN loyalty.tier_asks.metric IS 'which figure';
+COMMENT ON COLUMN loyalty.tier_asks.threshold IS 'what it must reach';
 
 COMMENT ON VIEW loyalty.account_now IS 'inside of the other views: accounts as they are at loyalty.instant(), points as count of 1/10,000';
 COMMENT ON COLUMN loyalty.account_now.member_id IS 'loyalty.member.member_id';
