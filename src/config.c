@@ -46,8 +46,16 @@ typedef struct RuleRow
 	char	   *points;
 	char	   *condition;
 	char	   *group;
+	char	   *segment;
 	Oid			author;
 } RuleRow;
+
+typedef struct SegmentRow
+{
+	Segment		segment;
+	char	   *condition;
+	Oid			author;
+} SegmentRow;
 
 typedef struct SourceRow
 {
@@ -81,6 +89,8 @@ typedef struct Config
 	SourceRow  *sources;
 	int			nrules;
 	RuleRow    *rules;
+	int			nsegments;
+	SegmentRow *segments;
 	int			nrewards;
 	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
@@ -104,13 +114,14 @@ static void load_ladders(Config *config);
 static void load_sources(Config *config);
 static void load_limits(Config *config);
 static void load_rules(Config *config);
+static void load_segments(Config *config);
 static void load_rewards(Config *config);
 static void load_excluded(Config *config);
 static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "source", "rule", "reward", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "source", "rule", "segment", "reward", "member"};
 
 /* ---- invalidation ---- */
 
@@ -196,6 +207,7 @@ config_build(void)
 	load_sources(config);
 	load_limits(config);
 	load_rules(config);
+	load_segments(config);
 	load_rewards(config);
 	load_excluded(config);
 	load_merged(config);
@@ -676,7 +688,7 @@ static void
 load_rules(Config *config)
 {
 	uint64		n = query("SELECT program, source, id, name, kind, points, condition, starts_at, ends_at, priority,"
-						  " exclusive_group, expiry, pending, author FROM loyalty.rule WHERE enabled");
+						  " exclusive_group, expiry, pending, segment, offer, author FROM loyalty.rule WHERE enabled");
 
 	config->nrules = n;
 	config->rules = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(RuleRow));
@@ -698,9 +710,35 @@ load_rules(Config *config)
 		row->group = next_text(&r);
 		row->rule.expiry = next_bytes(&r, sizeof(Expiry));
 		row->rule.pending = next_bytes(&r, sizeof(Interval));
+		row->segment = next_text(&r);
+		row->rule.offer = next_text(&r);
 		row->author = DatumGetObjectId(next_datum(&r));
 	}
 	qsort(config->rules, n, sizeof(RuleRow), compare_rules);
+}
+
+static void
+load_segments(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, condition, enabled, author FROM loyalty.segment");
+
+	config->segments = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(SegmentRow)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		SegmentRow *row = &config->segments[config->nsegments];
+
+		if (p == NULL)
+			continue;
+		row->segment.program = p;
+		row->segment.id = DatumGetInt32(next_datum(&r));
+		row->segment.name = next_text(&r);
+		row->condition = next_text(&r);
+		row->segment.enabled = DatumGetBool(next_datum(&r));
+		row->author = DatumGetObjectId(next_datum(&r));
+		config->nsegments++;
+	}
 }
 
 static int
@@ -875,6 +913,43 @@ group_number(Config *config, SourceRow *row, List **groups, const char *group)
 	return list_length(*groups) - 1;
 }
 
+/* The segment of this name, compiled; under the settings of its program. */
+static Segment *
+segment_named(Config *config, const Program *program, const char *name)
+{
+	for (int i = 0; i < config->nsegments; i++)
+	{
+		SegmentRow *row = &config->segments[i];
+
+		if (row->segment.program != program || strcmp(row->segment.name, name) != 0)
+			continue;
+		if (row->segment.condition == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(config->context);
+
+			row->segment.condition = expression_compile(row->condition, EXPRESSION_SEGMENT, NULL, row->author,
+														psprintf("condition of segment \"%s\" of program \"%s\"", name,
+																 program->name));
+			MemoryContextSwitchTo(old);
+		}
+		return &row->segment;
+	}
+	return NULL;
+}
+
+/* Whom a rule is for, beside its condition. */
+static void
+compile_audience(Config *config, const Source *source, const RuleRow *row, Rule *rule, Relation relation)
+{
+	if (row->segment && (rule->segment = segment_named(config, source->program, row->segment)) == NULL)
+		elog(ERROR, "rule \"%s\" of program \"%s\" names segment \"%s\", which is gone", rule->name, row->program, row->segment);
+	if (rule->offer)
+		rule->has_offer = expression_compile(psprintf("loyalty.has_offer(member.member_id, %s, earn.occurred_at, %s)",
+													  quote_literal_cstr(rule->offer), quote_literal_cstr(row->program)),
+											 EXPRESSION_RULE_CONDITION, relation, row->author,
+											 psprintf("offer of rule \"%s\" of program \"%s\"", rule->name, row->program));
+}
+
 static void
 compile_source(Config *config, SourceRow *row, Relation relation)
 {
@@ -915,9 +990,11 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		rule->points = expression_compile(r->points, rule->bonus ? EXPRESSION_BONUS_POINTS : EXPRESSION_BASE_POINTS,
 										  relation, r->author,
 										  psprintf("points of rule \"%s\" of program \"%s\"", rule->name, r->program));
-		for (int e = 0; e < 2; e++)
+		compile_audience(config, s, r, rule, relation);
+		for (int e = 0; e < 4; e++)
 		{
-			Expression *x = e == 0 ? rule->condition : rule->points;
+			Expression *x = e == 0 ? rule->condition : e == 1 ? rule->points : e == 2 ? rule->has_offer
+				: rule->segment ? rule->segment->condition : NULL;
 
 			if (x == NULL)
 				continue;
@@ -1013,6 +1090,17 @@ config_limit(const Program *program, int64 rule)
 			high = middle;
 	}
 	return low < program->nlimits && program->limits[low].rule_id == rule ? &program->limits[low] : NULL;
+}
+
+const Segment *
+config_segment(const Program *program, const char *name)
+{
+	Config	   *config = config_get();
+	int			nest = settings_enter(program, false);	/* literals are read now */
+	Segment    *segment = segment_named(config, config_program_by_id(program->id), name);
+
+	settings_leave(nest);
+	return segment;
 }
 
 const Reward *

@@ -127,6 +127,16 @@ typedef struct Program
 	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;
 
+/* Members, by a condition over account.* and member.*. */
+typedef struct Segment
+{
+	int32		id;
+	const Program *program;
+	char	   *name;
+	Expression *condition;
+	bool		enabled;
+} Segment;
+
 typedef struct Rule
 {
 	int32		id;
@@ -141,6 +151,9 @@ typedef struct Rule
 	Expiry	   *expiry;			/* NULL: the program's */
 	Interval   *pending;
 	const RuleLimit *limit;		/* NULL: none */
+	const Segment *segment;		/* of members to whom it pays; NULL: all */
+	char	   *offer;			/* that the member must have; NULL: none */
+	Expression *has_offer;
 } Rule;
 
 typedef struct Source
@@ -221,6 +234,8 @@ extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 
 
 /* the program on one of its ladders; on the one in force when there is none of this number yet */
 extern const Program *config_ladder(const Program *program, int32 ladder_no);
+
+extern const Segment *config_segment(const Program *program, const char *name);	/* NULL when unknown; compiles it */
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 

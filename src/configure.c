@@ -150,11 +150,11 @@ loyalty_check_expression(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {
 		"member", "amount", "occurred_at", "key", "source condition", "release", "bonus condition", "base points", "bonus points",
-		"base condition"
+		"segment", "base condition"
 	};
 	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Oid			author = PG_GETARG_OID(3);
-	Relation	relation;
+	Relation	relation = NULL;
 	Expression *expression;
 	bool		base_condition;
 	int			i = 0;
@@ -164,14 +164,16 @@ loyalty_check_expression(PG_FUNCTION_ARGS)
 	if (i == lengthof(names))
 		elog(ERROR, "unknown role of an expression: %s", role);
 	refuse_other_author(author);
-	base_condition = i > EXPRESSION_BONUS_POINTS;
-	relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
+	base_condition = i > EXPRESSION_SEGMENT;
+	if (i != EXPRESSION_SEGMENT)
+		relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
 	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									base_condition ? EXPRESSION_RULE_CONDITION : (ExpressionRole) i,
 									relation, author, text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	if (base_condition && expression->uses_base)
 		virtual_row_refuse_base(NULL, -1);
-	relation_close(relation, NoLock);
+	if (relation)
+		relation_close(relation, NoLock);
 	PG_RETURN_VOID();
 }
 

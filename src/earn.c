@@ -121,7 +121,6 @@ static void
 fill_slots(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase)
 {
 	TupleTableSlot *earn = context->ecxt_innertuple;
-	TupleTableSlot *outer = context->ecxt_outertuple;
 
 	ExecClearTuple(earn);
 	earn->tts_values[EARN_AMOUNT] = NumericGetDatum(spend_earning_amount(source, purchase));
@@ -133,36 +132,51 @@ fill_slots(const Source *source, const Account *account, ExprContext *context, c
 	earn->tts_isnull[EARN_BASE] = true;
 	ExecStoreVirtualTuple(earn);
 
-	ExecClearTuple(outer);
-	memset(outer->tts_isnull, true, ACCOUNT_COLUMNS * sizeof(bool));
-	outer->tts_values[ACCOUNT_MEMBER_ID] = Int64GetDatum(account->member_id);
-	outer->tts_isnull[ACCOUNT_MEMBER_ID] = false;
-	if (source->uses_account)
+	earn_fill_account(context->ecxt_outertuple, account, source->uses_account, source->uses_member);
+}
+
+void
+earn_fill_account(TupleTableSlot *slot, const Account *account, bool uses_account, bool uses_member)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, ACCOUNT_COLUMNS * sizeof(bool));
+	slot->tts_values[ACCOUNT_MEMBER_ID] = Int64GetDatum(account->member_id);
+	slot->tts_isnull[ACCOUNT_MEMBER_ID] = false;
+	if (uses_account)
 	{
-		const Tier *tier = config_tier(source->program, account->tier_id);
+		const Tier *tier = config_tier(account->program, account->tier_id);
 
 		if (tier)
 		{
-			outer->tts_values[ACCOUNT_TIER] = CStringGetTextDatum(tier->name);
-			outer->tts_values[ACCOUNT_TIER_RANK] = Int32GetDatum(tier->rank);
-			outer->tts_isnull[ACCOUNT_TIER] = outer->tts_isnull[ACCOUNT_TIER_RANK] = false;
+			slot->tts_values[ACCOUNT_TIER] = CStringGetTextDatum(tier->name);
+			slot->tts_values[ACCOUNT_TIER_RANK] = Int32GetDatum(tier->rank);
+			slot->tts_isnull[ACCOUNT_TIER] = slot->tts_isnull[ACCOUNT_TIER_RANK] = false;
 		}
-		outer->tts_values[ACCOUNT_BALANCE] = NumericGetDatum(points_to_numeric(account->available));
-		outer->tts_values[ACCOUNT_SPEND] = NumericGetDatum(account->spend);
-		outer->tts_values[ACCOUNT_VISITS] = Int32GetDatum(account->visits);
-		outer->tts_values[ACCOUNT_EARNED] = NumericGetDatum(points_to_numeric(account->earned));
-		outer->tts_values[ACCOUNT_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
+		slot->tts_values[ACCOUNT_BALANCE] = NumericGetDatum(points_to_numeric(account->available));
+		slot->tts_values[ACCOUNT_SPEND] = NumericGetDatum(account->spend);
+		slot->tts_values[ACCOUNT_VISITS] = Int32GetDatum(account->visits);
+		slot->tts_values[ACCOUNT_EARNED] = NumericGetDatum(points_to_numeric(account->earned));
+		slot->tts_values[ACCOUNT_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
 		for (int i = ACCOUNT_BALANCE; i <= ACCOUNT_ENROLLED_AT; i++)
-			outer->tts_isnull[i] = false;
+			slot->tts_isnull[i] = false;
 	}
-	if (source->uses_member && account->attributes)
+	if (uses_member && account->attributes)
 	{
-		outer->tts_values[MEMBER_ATTRIBUTES] = PointerGetDatum(account->attributes);
-		outer->tts_isnull[MEMBER_ATTRIBUTES] = false;
-		outer->tts_values[MEMBER_BIRTH_DATE] = DateADTGetDatum(account->birth_date);
-		outer->tts_isnull[MEMBER_BIRTH_DATE] = !account->has_birth_date;
+		slot->tts_values[MEMBER_ATTRIBUTES] = PointerGetDatum(account->attributes);
+		slot->tts_isnull[MEMBER_ATTRIBUTES] = false;
+		slot->tts_values[MEMBER_BIRTH_DATE] = DateADTGetDatum(account->birth_date);
+		slot->tts_isnull[MEMBER_BIRTH_DATE] = !account->has_birth_date;
 	}
-	ExecStoreVirtualTuple(outer);
+	ExecStoreVirtualTuple(slot);
+}
+
+static bool
+is_true(Expression *condition, ExprContext *context)
+{
+	bool		isnull;
+	Datum		value = expression_eval(condition, context, &isnull);
+
+	return !isnull && DatumGetBool(value);
 }
 
 static Units
@@ -178,12 +192,14 @@ evaluate_rule(const Source *source, const Rule *rule, ExprContext *context, Time
 	if (occurred_at < rule->starts_at || occurred_at >= rule->ends_at)
 		return 0;
 	*verdict = EARN_CONDITION_FALSE;
-	if (rule->condition)
-	{
-		value = expression_eval(rule->condition, context, &isnull);
-		if (isnull || !DatumGetBool(value))
-			return 0;
-	}
+	if (rule->condition && !is_true(rule->condition, context))
+		return 0;
+	*verdict = EARN_OUTSIDE_SEGMENT;
+	if (rule->segment && !(rule->segment->enabled && is_true(rule->segment->condition, context)))
+		return 0;
+	*verdict = EARN_NO_OFFER;
+	if (rule->has_offer && !is_true(rule->has_offer, context))
+		return 0;
 	*verdict = EARN_NOTHING;
 	value = expression_eval(rule->points, context, &isnull);
 	if (isnull)

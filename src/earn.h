@@ -25,6 +25,8 @@ typedef enum EarnVerdict
 	EARN_PAID,
 	EARN_OUTSIDE_WINDOW,
 	EARN_CONDITION_FALSE,
+	EARN_OUTSIDE_SEGMENT,
+	EARN_NO_OFFER,
 	EARN_NOTHING,				/* condition true, points 0 or NULL */
 	EARN_EXCLUDED_BY_GROUP
 } EarnVerdict;
@@ -38,6 +40,9 @@ typedef enum EarnVerdict
 extern void earn_evaluate(const Source *source, const Account *account, ExprContext *context,
 						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
 						  EarnVerdict *verdicts);
+
+/* Fill the virtual row of account.* and member.*, as far as it is asked for. */
+extern void earn_fill_account(TupleTableSlot *slot, const Account *account, bool uses_account, bool uses_member);
 
 /* When a rule's points (NULL: those of the program's own rules) become available and die. */
 extern void earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at,

@@ -33,7 +33,9 @@ typedef enum ExpressionRole
 	/* over source row, earn.*, account.*, member.* */
 	EXPRESSION_RULE_CONDITION,	/* boolean */
 	EXPRESSION_BASE_POINTS,		/* numeric; earn.base is refused */
-	EXPRESSION_BONUS_POINTS		/* numeric */
+	EXPRESSION_BONUS_POINTS,	/* numeric */
+	/* over account.*, member.* alone */
+	EXPRESSION_SEGMENT			/* boolean */
 } ExpressionRole;
 
 /* Columns of the two virtual slots, in order: attribute number = enum + 1. */
@@ -79,7 +81,7 @@ typedef struct Expression
 
 /*
  * Compile `text` over rows of `relation` (open, locked by the caller) for `author`.  Allocates in
- * CurrentMemoryContext, which must live as long as the expression.  `what` goes into error messages, e.g.
+ * CurrentMemoryContext, which must live as long as the expression.  A segment has no relation.  `what` goes into error messages, e.g.
  * "points of rule \"double weekends\" of program \"stars\"".
  */
 extern Expression *expression_compile(const char *text, ExpressionRole role, Relation relation,

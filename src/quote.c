@@ -330,7 +330,7 @@ limit_text(const Breakdown *breakdown, int64 rule)
 }
 
 static const char *
-verdict_text(EarnVerdict verdict)
+verdict_text(EarnVerdict verdict, const Rule *rule)
 {
 	switch (verdict)
 	{
@@ -340,6 +340,10 @@ verdict_text(EarnVerdict verdict)
 			return "the purchase lies outside of starts_at and ends_at";
 		case EARN_CONDITION_FALSE:
 			return "the condition is not true";
+		case EARN_OUTSIDE_SEGMENT:
+			return psprintf("the member is not in segment \"%s\"", rule->segment->name);
+		case EARN_NO_OFFER:
+			return psprintf("the member has not got offer \"%s\", or has not activated it", rule->offer);
 		case EARN_NOTHING:
 			return "the points are 0";
 		case EARN_EXCLUDED_BY_GROUP:
@@ -392,7 +396,7 @@ put_quote(Quote *quote)
 	for (int i = 0; i < source->nrules && quote->reason == NULL; i++)
 		put_quote_row(quote, source->rules[i].name, share_of(&quote->award, source->rules[i].id),
 					  quote->verdicts[i] == EARN_PAID ? limit_text(&quote->award.breakdown, source->rules[i].id)
-					  : verdict_text(quote->verdicts[i]), tier);
+					  : verdict_text(quote->verdicts[i], &source->rules[i]), tier);
 	if (bonus > 0)
 		put_quote_row(quote, psprintf("tier %s", quote->tier->name), bonus, NULL, tier);
 }
@@ -595,7 +599,7 @@ put_reasons(Quote *quote, char *key)
 		else if (quote->reason || quote->verdicts == NULL)
 			continue;			/* the row's reason says it */
 		else if (quote->verdicts[i] != EARN_PAID)
-			why_not = verdict_text(quote->verdicts[i]);
+			why_not = verdict_text(quote->verdicts[i], &source->rules[i]);
 		else if (lots.nlots > 0)
 			why_not = "it gave nothing when the purchase was awarded; it would now";
 		else

@@ -54,6 +54,12 @@ virtual_row_column(ParseState *pstate, ColumnRef *ref)
 				 errmsg("%s.%s cannot be used here", qualifier, name),
 				 errdetail("This expression sees the columns of the row alone: its member is not known yet."),
 				 parser_errposition(pstate, ref->location)));
+	if (row == ROW_EARN && role == EXPRESSION_SEGMENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("%s.%s cannot be used here", qualifier, name),
+				 errdetail("A segment is asked of a member, with or without a purchase."),
+				 parser_errposition(pstate, ref->location)));
 	attribute = virtual_attribute(row, name);
 	if (attribute == 0)
 		ereport(ERROR,

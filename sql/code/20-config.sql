@@ -390,6 +390,21 @@ END $$;
 COMMENT ON FUNCTION loyalty.config_source() IS 'trigger: checks the mapping of a source';
 REVOKE ALL ON FUNCTION loyalty.config_source() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION loyalty.check_audience(program text, segment text, offer text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF segment IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.segment s WHERE s.program = check_audience.program AND s.name = segment) THEN
+    RAISE EXCEPTION 'program "%" has no segment "%"', program, segment
+      USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.segment lists the segments.';
+  ELSIF offer IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.offer o WHERE o.program = check_audience.program AND o.name = offer) THEN
+    RAISE EXCEPTION 'program "%" has no offer "%"', program, offer
+      USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.offer lists the offers.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_audience(text, text, text) IS 'raise LY017 unless the program has this segment and this offer; NULL: none is named';
+REVOKE ALL ON FUNCTION loyalty.check_audience(text, text, text) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.config_rule() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -421,6 +436,10 @@ BEGIN
   PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
   PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
   PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
+  PERFORM loyalty.check_audience(NEW.program, NEW.segment, NEW.offer);
+  IF NEW.offer IS NOT NULL AND NEW.max_uses IS NULL THEN
+    NEW.max_uses := 1;
+  END IF;
   IF NEW.kind NOT IN ('base', 'bonus') THEN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;
@@ -431,7 +450,7 @@ BEGIN
       RAISE EXCEPTION 'the source of a rule cannot be changed'
         USING ERRCODE = 'LY017', HINT = 'Disable this one and write another.';
     END IF;
-    IF (NEW.kind, NEW.points, NEW.condition) IS NOT DISTINCT FROM (OLD.kind, OLD.points, OLD.condition) THEN
+    IF (NEW.kind, NEW.points, NEW.condition, NEW.offer) IS NOT DISTINCT FROM (OLD.kind, OLD.points, OLD.condition, OLD.offer) THEN
       NEW.author := OLD.author;
       RETURN NEW;
     END IF;

@@ -6,6 +6,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
+  ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
   ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing'),
@@ -16,7 +17,13 @@ AS $$ VALUES
   ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
+  ('admin', 'table', 'SELECT', 'offer_member'),
+  ('report', 'table', 'SELECT', 'segment offer offer_member'),
+  ('report', 'function', 'EXECUTE', 'in_segment segment_members'),
+  ('report', 'view', 'SELECT', 'offer_performance'),
+  ('admin', 'view', 'SELECT', 'offer_performance'),
+  ('admin', 'function', 'EXECUTE', 'segment_members give_offer withdraw_offer check_audience'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE', 'ladder ladder_rung'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),

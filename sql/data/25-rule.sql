@@ -19,11 +19,15 @@ CREATE TABLE loyalty.rule (
   budget numeric CHECK (budget >= 0),
   expiry loyalty.expiry,
   pending interval,
+  segment text,
+  offer text,
   enabled boolean NOT NULL DEFAULT true,
   author regrole NOT NULL,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
   FOREIGN KEY (program, source) REFERENCES loyalty.source ON UPDATE CASCADE,
+  FOREIGN KEY (program, segment) REFERENCES loyalty.segment ON UPDATE CASCADE,
+  FOREIGN KEY (program, offer) REFERENCES loyalty.offer ON UPDATE CASCADE,
   CHECK (starts_at < ends_at)
 );
 
@@ -46,6 +50,8 @@ COMMENT ON COLUMN loyalty.rule.uses_period IS 'by occurred_at; NULL: lifetime';
 COMMENT ON COLUMN loyalty.rule.budget IS 'points that it gives in all, before rounding; NULL: no limit; what is left is in rule_budget, and follows when this is changed';
 COMMENT ON COLUMN loyalty.rule.expiry IS 'how long its points live; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.pending IS 'how long its points wait; NULL: as the program says';
+COMMENT ON COLUMN loyalty.rule.segment IS 'loyalty.segment.name: it pays to members who are in it just before the row; NULL: to all';
+COMMENT ON COLUMN loyalty.rule.offer IS 'loyalty.offer.name: it pays to members who have that offer, once unless max_uses says otherwise; NULL: to all';
 COMMENT ON COLUMN loyalty.rule.enabled IS 'false: it earns nothing';
 COMMENT ON COLUMN loyalty.rule.author IS 'whose rights the expressions have: who wrote them last; set by the server';
 COMMENT ON COLUMN loyalty.rule.valid_from IS 'since when the row is what it is now; former states are in config_history';

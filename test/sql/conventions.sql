@@ -50,7 +50,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- a strict trigger function would not be a bug, a C function that takes NULL by surprise is
   SELECT 'C function not STRICT', name FROM f WHERE language = 'c' AND pronargs > 0 AND NOT proisstrict AND prokind = 'f'
-    AND NOT (proretset) AND NOT support AND prosrc <> 'loyalty_as_owner' AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges')
+    AND NOT (proretset) AND NOT support AND prosrc <> 'loyalty_as_owner' AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges', 'in_segment')
   UNION ALL
   -- an entry function has its body beside it, which nobody is granted
   SELECT 'no body as owner', f.name FROM f WHERE prosrc = 'loyalty_as_owner' AND NOT EXISTS (SELECT FROM f b JOIN pg_language l ON l.oid = b.prolang
