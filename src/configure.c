@@ -96,6 +96,7 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.account WHERE $1 OPERATOR(pg_catalog.=) ANY"
 		" (ARRAY[tier_id, granted_tier_id, own_tier_id, kept_tier_id])"},
+		{"benefit", "SELECT FROM loyalty.benefit_use WHERE benefit_id OPERATOR(pg_catalog.=) $1"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
 		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
 	};

@@ -18,6 +18,12 @@ AS $$ VALUES
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
+  ('app', 'function', 'EXECUTE', 'member_benefits has_benefit use_benefit cancel_use'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'benefit benefit_level'),
+  ('admin', 'table', 'SELECT', 'benefit_use'),
+  ('report', 'table', 'SELECT', 'benefit benefit_level benefit_use'),
+  ('report', 'view', 'SELECT', 'benefit_way benefit_performance'),
+  ('admin', 'view', 'SELECT', 'benefit_way benefit_performance'),
   ('admin', 'table', 'SELECT', 'offer_member'),
   ('report', 'table', 'SELECT', 'segment offer offer_member'),
   ('report', 'function', 'EXECUTE', 'in_segment segment_members'),
