@@ -71,23 +71,31 @@ reading_end(Reading *reading)
 	MemoryContextDelete(reading->context);
 }
 
-/* The next instant at which live points die, and how many; infinity for never. */
+/* The next instant at which live points die, and how many; infinity for never.  Those of the account's life stand last. */
 static TimestampTz
 next_expiry(Account *account, TimestampTz at, Points *points)
 {
 	LotCursor	cursor = {0};
 	TimestampTz expires_at = DT_NOEND;
+	bool		governed = ledger_is_governed(account, at);
 	Lot		   *lot;
 
 	*points = 0;
 	while (account->available + account->pending > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
-		if (lot->remaining == 0 || lot->expires_at <= at)
+		TimestampTz end = ledger_end_of(account, lot);
+
+		if (lot->remaining == 0 || end <= at)
 			continue;
-		if (lot->expires_at == DT_NOEND || (*points > 0 && lot->expires_at != expires_at))
+		if (!governed && (end == DT_NOEND || (*points > 0 && end != expires_at)))
 			break;
-		expires_at = lot->expires_at;
-		*points = points_add(*points, lot->remaining);
+		if (end < expires_at)
+		{
+			expires_at = end;
+			*points = 0;
+		}
+		if (end == expires_at && end != DT_NOEND)
+			*points = points_add(*points, lot->remaining);
 	}
 	return expires_at;
 }
@@ -112,8 +120,8 @@ loyalty_settled(PG_FUNCTION_ARGS)
 	if (reading.account)
 	{
 		Account    *account = reading.account;
-		Datum		values[15];
-		bool		nulls[15] = {0};
+		Datum		values[16];
+		bool		nulls[16] = {0};
 		Points		expiring;
 		MemoryContext old = MemoryContextSwitchTo(reading.context);
 
@@ -134,6 +142,7 @@ loyalty_settled(PG_FUNCTION_ARGS)
 		values[13] = TimestampTzGetDatum(next_expiry(account, at, &expiring));
 		values[14] = Int64GetDatum(expiring);
 		nulls[13] = nulls[14] = expiring == 0;
+		values[15] = TimestampTzGetDatum(account->inactive_at);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 	}

@@ -38,6 +38,7 @@ const char *const breakdown_limit_names[] = {
 	[BREAKDOWN_CAP] = "cap",
 	[BREAKDOWN_USES] = "uses",
 	[BREAKDOWN_BUDGET] = "budget",
+	[BREAKDOWN_COOLDOWN] = "cooldown",
 };
 
 /* A rule's id, or a tier's behind BREAKDOWN_TIER_RULE. */
@@ -100,7 +101,7 @@ encode_entry(uint8 *at, const BreakdownEntry *entry, bool limited)
 		at = put_varint(at, (uint64) entry->rule << 1 | (entry->own ? 1 : 0));
 		return put_varint(at, entry->units);
 	}
-	at = put_varint(at, (uint64) entry->rule << 4 | (entry->continued ? 8 : 0) | entry->limit << 1 | (entry->own ? 1 : 0));
+	at = put_varint(at, (uint64) entry->rule << 5 | (entry->continued ? 16 : 0) | entry->limit << 1 | (entry->own ? 1 : 0));
 	at = put_varint(at, entry->units);
 	return put_varint(at, entry->lost);
 }
@@ -166,9 +167,11 @@ decode_entry(const uint8 *at, const uint8 *end, bool limited, BreakdownEntry *en
 	if (at == NULL)
 		damaged("A figure is cut off, too long or padded.");
 	entry->own = (mark & 1) != 0;
-	entry->limit = limited ? (mark >> 1) & 3 : BREAKDOWN_UNLIMITED;
-	entry->continued = limited && (mark & 8) != 0;
-	entry->rule = mark >> (limited ? 4 : 1);
+	entry->limit = limited ? (mark >> 1) & 7 : BREAKDOWN_UNLIMITED;
+	entry->continued = limited && (mark & 16) != 0;
+	entry->rule = mark >> (limited ? 5 : 1);
+	if (entry->limit > BREAKDOWN_COOLDOWN)
+		damaged("It has an unknown limit.");
 	if (!is_rule(entry->rule))
 		damaged("A rule has an impossible number.");
 	if (entry->units >= UNITS_LIMIT || entry->lost >= UNITS_LIMIT - entry->units)
@@ -282,7 +285,7 @@ read_limit(Reader *reader, BreakdownEntry *entry)
 		if (accept(reader, breakdown_limit_names[i]))
 			entry->limit = i;
 	entry->lost = wanted - entry->units;
-	return entry->limit != BREAKDOWN_UNLIMITED || fail(reader, "cap, uses or budget");
+	return entry->limit != BREAKDOWN_UNLIMITED || fail(reader, "cap, uses, budget or cooldown");
 }
 
 static bool

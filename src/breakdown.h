@@ -8,7 +8,7 @@
  * In tables it is bytea, in SQL the type loyalty.breakdown (binary coercible from bytea is NOT given: the cast
  * checks).  Bytes: version 1, rounding | decimals << 4, then per entry varint(rule << 1 | own), varint(units).
  * Version 2, when a limit took something from the award or a use was counted before: per entry
- * varint(rule << 4 | continued << 3 | limit << 1 | own), varint(units), varint(lost).
+ * varint(rule << 5 | continued << 4 | limit << 1 | own), varint(units), varint(lost).
  */
 #ifndef LOYALTY_BREAKDOWN_H
 #define LOYALTY_BREAKDOWN_H
@@ -28,7 +28,8 @@ typedef enum BreakdownLimit
 	BREAKDOWN_UNLIMITED,
 	BREAKDOWN_CAP,
 	BREAKDOWN_USES,
-	BREAKDOWN_BUDGET
+	BREAKDOWN_BUDGET,
+	BREAKDOWN_COOLDOWN
 } BreakdownLimit;
 
 extern const char *const breakdown_limit_names[];	/* "cap" and so on; NULL for BREAKDOWN_UNLIMITED */

@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "config.h"
 #include "errcodes.h"
+#include "event.h"
 #include "fixed.h"
 #include "mapping.h"
 #include "owner.h"
@@ -121,7 +122,7 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "source", "rule", "segment", "reward", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "source", "rule", "segment", "reward", "event_kind", "member"};
 
 /* ---- invalidation ---- */
 
@@ -319,7 +320,8 @@ load_programs(Config *config)
 	static const CalendarUnit validity_units[] = {CALENDAR_DAY, CALENDAR_MONTH, CALENDAR_QUARTER, CALENDAR_YEAR};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
-						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id), tier_validity_to"
+						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id),"
+						  " loyalty.program_tells(name), tier_validity_to"
 						  " FROM loyalty.program");
 
 	config->nprograms = n;
@@ -355,6 +357,7 @@ load_programs(Config *config)
 		p->point_value = next_numeric(&r);
 		p->follows = DatumGetBool(next_datum(&r));
 		p->involves = DatumGetBool(next_datum(&r));
+		p->tells = event_mask(next_text(&r));
 		unit = next_text(&r);
 		p->validity_to = unit ? validity_units[choice(unit, unit_names, "program.tier_validity_to")] : -1;
 	}
@@ -372,8 +375,8 @@ program_named(Config *config, const char *name)
 static void
 load_tiers(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, permanent FROM loyalty.tier"
-						  " WHERE enabled ORDER BY rank");
+	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, expiry, suspends_expiry, permanent"
+						  " FROM loyalty.tier WHERE enabled ORDER BY rank");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -393,6 +396,9 @@ load_tiers(Config *config)
 		tier->threshold = next_numeric(&r);
 		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
 			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+		tier->expiry = next_bytes(&r, sizeof(Expiry));
+		tier->suspends = DatumGetBool(next_datum(&r));
+		p->suspends |= tier->suspends;
 		tier->permanent = DatumGetBool(next_datum(&r)) || p->downgrade == DOWNGRADE_NEVER;
 	}
 }
@@ -641,11 +647,20 @@ limit_period(RowReader *r)
 	return period ? *period : (Period) {.kind = PERIOD_LIFETIME};
 }
 
+static Interval
+limit_interval(RowReader *r, bool *given)
+{
+	Interval   *interval = next_bytes(r, sizeof(Interval));
+
+	*given = interval != NULL;
+	return interval ? *interval : (Interval) {0};
+}
+
 static void
 load_limits(Config *config)
 {
-	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget FROM loyalty.rule"
-						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL ORDER BY id");
+	uint64		n = query("SELECT program, source, id, name, cap, cap_period, max_uses, uses_period, budget, cooldown FROM loyalty.rule"
+						  " WHERE cap IS NOT NULL OR max_uses IS NOT NULL OR budget IS NOT NULL OR cooldown IS NOT NULL ORDER BY id");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -668,6 +683,7 @@ load_limits(Config *config)
 		limit->has_uses = !r.isnull;
 		limit->uses_period = limit_period(&r);
 		(void) limit_units(&r, &limit->has_budget);
+		limit->cooldown = limit_interval(&r, &limit->has_cooldown);
 	}
 }
 

@@ -63,6 +63,8 @@ typedef struct Tier
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
 	bool		permanent;		/* never lost; all are where nothing is ever lost */
+	Expiry	   *expiry;			/* of points earned at it; NULL: the program's */
+	bool		suspends;		/* no points of whoever holds it expire */
 	int			nrequirements;
 	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
@@ -76,10 +78,12 @@ typedef struct RuleLimit
 	bool		has_cap;
 	bool		has_uses;
 	bool		has_budget;
+	bool		has_cooldown;
 	Units		cap;
 	int32		max_uses;
 	Period		cap_period;
 	Period		uses_period;
+	Interval	cooldown;
 } RuleLimit;
 
 typedef struct Program
@@ -109,6 +113,7 @@ typedef struct Program
 	Numeric		point_value;	/* NULL: not said */
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	bool		suspends;		/* some tier suspends expiry */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
 	int			nlimits;
 	RuleLimit  *limits;			/* of its rules that have any, by rule id */
@@ -123,6 +128,7 @@ typedef struct Program
 	struct Program *former;		/* those before, by number */
 	struct Program *draft;		/* what waits for apply_tiers(); NULL: nothing */
 
+	uint32		tells;			/* kinds of events that are told; see event.h */
 	bool		follows;		/* some room follows its sales; see follow.h */
 	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;

@@ -113,6 +113,7 @@ earn_evaluate(const Source *source, const Account *account, ExprContext *context
 	}
 	award->breakdown = breakdown;
 	award->rule_of = rule_of;
+	award->tier = tier;
 	earn_rebuild(source, purchase, at, award);
 }
 
@@ -255,11 +256,12 @@ add_pending(TimestampTz from, const Interval *pending, pg_tz *zone)
 
 /* What waits for an event waits for ever, and dies at its deadline: see ledger_release(). */
 void
-earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at, AwardLot *lot)
+earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,
+			   AwardLot *lot)
 {
 	const Program *program = source->program;
 	const Interval *pending = rule && rule->pending ? rule->pending : &program->pending;
-	const Expiry *expiry = rule && rule->expiry ? rule->expiry : &program->expiry;
+	const Expiry *expiry = rule && rule->expiry ? rule->expiry : tier && tier->expiry ? tier->expiry : &program->expiry;
 	TimestampTz occurred_at = purchase->occurred_at;
 
 	if (pending->time == 0 && pending->day == 0 && pending->month == 0)
@@ -269,6 +271,7 @@ earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase,
 	lot->available_at = Max(lot->available_at, purchase->released_at);
 	if (purchase->waits)
 		lot->available_at = DT_NOEND;
+	lot->with_account = expiry->kind == EXPIRY_INACTIVE;
 	if (purchase->waits && program->expiry_from_available)
 		lot->expires_at = DT_NOEND;
 	else
@@ -288,7 +291,7 @@ earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Awa
 	award->points = 0;
 	award->nlots = 1;
 	award->lots = palloc0((breakdown->count + 1) * sizeof(AwardLot));
-	earn_lot_dates(source, NULL, purchase, at, &award->lots[0]);
+	earn_lot_dates(source, NULL, award->tier, purchase, at, &award->lots[0]);
 	for (int i = 0; i < breakdown->count; i++)
 	{
 		const Rule *rule = award->rule_of[i] < 0 ? NULL : &source->rules[award->rule_of[i]];
@@ -297,10 +300,11 @@ earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Awa
 
 		if (rule && (rule->expiry || rule->pending) && breakdown->entries[i].units > 0)
 		{
-			earn_lot_dates(source, rule, purchase, at, &dates);
+			earn_lot_dates(source, rule, award->tier, purchase, at, &dates);
 			/* while they wait, dates do not tell lives apart */
 			for (n = purchase->waits ? award->nlots : 0; n < award->nlots; n++)
-				if (award->lots[n].available_at == dates.available_at && award->lots[n].expires_at == dates.expires_at)
+				if (award->lots[n].available_at == dates.available_at && award->lots[n].expires_at == dates.expires_at &&
+					award->lots[n].with_account == dates.with_account)
 					break;
 			if (n == award->nlots)
 				award->lots[award->nlots++] = dates;

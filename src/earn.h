@@ -44,8 +44,8 @@ extern void earn_evaluate(const Source *source, const Account *account, ExprCont
 /* Fill the virtual row of account.* and member.*, as far as it is asked for. */
 extern void earn_fill_account(TupleTableSlot *slot, const Account *account, bool uses_account, bool uses_member);
 
-/* When a rule's points (NULL: those of the program's own rules) become available and die. */
-extern void earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at,
+/* When a rule's points (NULL: those of the program's own rules) become available and die, earned at a tier (NULL: none). */
+extern void earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,
 						   AwardLot *lot);
 
 /* The same award once more, after award->breakdown has lost something to limits. */

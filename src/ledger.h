@@ -54,6 +54,7 @@ typedef struct Lot
 	TimestampTz posted_at;
 	int32		source_id;		/* 0: none */
 	int16		part;
+	int16		life;			/* of the account's lives, that with which they die; below 0: not before that; 0: none */
 	char		kind;
 	char	   *source_key;
 	Numeric		amount;
@@ -208,6 +209,9 @@ typedef struct Account
 	int32		visits_previous;
 	Points		earned;
 	Points		earned_previous;
+	TimestampTz active_at;		/* of the latest purchase that is kept; -infinity: none is known; infinity: expiry is suspended */
+	TimestampTz inactive_at;	/* then the present life ends; infinity: without end */
+	int16		life;			/* from 1 */
 	Numeric		spend;
 	Numeric		spend_previous;
 	char	   *status;
@@ -229,6 +233,7 @@ typedef struct Account
 	ItemPointerData tid;
 	bool		stored;
 	bool		changed;
+	bool		enrolled;		/* since it was written last */
 	TimestampTz posted_at;		/* statement time, for what is written */
 
 	Lot		  **lots;			/* open lots read so far, in burn order */
@@ -277,6 +282,7 @@ typedef struct AwardLot
 	Points		points;
 	TimestampTz available_at;
 	TimestampTz expires_at;
+	bool		with_account;	/* they die with the life of their account, unless expires_at comes first */
 	bytea	   *breakdown;		/* NULL: no rule paid */
 } AwardLot;
 
@@ -289,6 +295,7 @@ typedef struct Award
 	/* what it was built from, for limits */
 	Breakdown	breakdown;
 	int		   *rule_of;		/* index of each entry's rule in the source; -1: a tier's bonus */
+	const Tier *tier;			/* at which it was earned; NULL: none */
 } Award;
 
 /* An account that does not exist yet, as enrolment at an instant makes it. */
@@ -332,9 +339,51 @@ extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 r
  */
 extern void ledger_pay_debts(Account *account, TimestampTz at);
 
-/* Points for no purchase. */
-extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
-						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
+/*
+ * Points for no purchase.  with_account: they die with the life of the account; expires_at is for one whose life is over.
+ */
+extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+						 TimestampTz expires_at, bool with_account, TimestampTz at);
+
+/* Does a lot that holds points count?  The account is settled to `at`. */
+static inline bool
+ledger_lives(const Account *account, const Lot *lot, TimestampTz at)
+{
+	if (lot->life < 0 && -lot->life == account->life)
+		return Max(lot->expires_at, account->inactive_at) > at;
+	return lot->expires_at > at && (lot->life <= 0 || lot->life == account->life);
+}
+
+/* When its points die, as things stand. */
+static inline TimestampTz
+ledger_end_of(const Account *account, const Lot *lot)
+{
+	if (lot->life < 0 && -lot->life == account->life)
+		return Max(lot->expires_at, account->inactive_at);
+	if (lot->life <= 0)
+		return lot->expires_at;
+	return lot->life == account->life ? Min(lot->expires_at, account->inactive_at) : DT_NOBEGIN;
+}
+
+/* Does the account's tier suspend expiry? */
+static inline bool
+ledger_is_suspended(const Account *account)
+{
+	return account->active_at == DT_NOEND;
+}
+
+/* Does some lot's end not go by burn order?  That of the account's life may come before or after it. */
+static inline bool
+ledger_is_governed(const Account *account, TimestampTz at)
+{
+	return ledger_is_suspended(account) || (account->inactive_at > at && account->inactive_at != DT_NOEND);
+}
+
+/* Where a tier suspends expiry: the account's tier has become another one at `at`. */
+extern void ledger_follow_tier(Account *account, TimestampTz at);
+
+/* A purchase of this instant is kept: the account's life, if its program counts activity, ends the later for it. */
+extern void ledger_active(Account *account, TimestampTz active_at);
 
 /* Points that went on from one lot to another: loyalty.lot_origin. */
 typedef struct Moved

@@ -28,7 +28,7 @@ ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id
 		Points		part = Min(lot->remaining, points);
 
 		CHECK_FOR_INTERRUPTS();
-		if (part == 0 || lot->expires_at <= at)
+		if (part == 0 || !ledger_lives(account, lot, at))
 			continue;
 		if (lot->available_at > at)
 		{

@@ -87,15 +87,21 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	Numeric		former = lots[0]->kept_amount;
 	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
 	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
+	bool		was_kept = former && money_sign(former) > 0;
+	bool		is_kept_now = kept && money_sign(kept) > 0;
 	Points		taken;
 
 	if (account->program->nlimits > 0)
 		limit_keep(account, lots[0], kept);
+	if (is_kept_now && !was_kept)
+		ledger_revive(account, lots, nlots, counted_at, at);
 	taken = change_kept(account, lots, nlots, kept, at);
 	if (account->program->follows)
 		follow_note(account, lots[0], difference, -taken);
 	tier_count(account, counted_at, difference, -taken, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	if (was_kept && !is_kept_now)
+		ledger_passive(account, counted_at, at);
 	MemoryContextSwitchTo(old);
 }
 
@@ -133,7 +139,7 @@ take_from(Account *account, Lot *payer, Due *due, TimestampTz at)
 
 	if (part == 0)
 		return;
-	if (payer->expires_at > at)
+	if (ledger_lives(account, payer, at))
 		ledger_change_lot(account, payer, -part, at);
 	else
 	{
@@ -165,7 +171,7 @@ take_from_others(Account *account, Due *due, TimestampTz at)
 	while (due->points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (lot->expires_at > at && lot->available_at <= at)
+		if (ledger_lives(account, lot, at) && lot->available_at <= at)
 			take_from(account, lot, due, at);
 	}
 }
@@ -191,13 +197,13 @@ take_back(Account *account, Due *dues, int n, TimestampTz at)
 	if (n > 1)
 		qsort(dues, n, sizeof(Due), compare_dues);
 	for (int i = 0; i < n; i++)
-		if (dues[i].lot->expires_at > at && dues[i].lot->available_at > at)
+		if (ledger_lives(account, dues[i].lot, at) && dues[i].lot->available_at > at)
 			take_own(account, dues, n, i, at);
 	for (int i = 0; i < n && !pending_only; i++)
-		if (dues[i].lot->expires_at > at)
+		if (ledger_lives(account, dues[i].lot, at))
 			take_own(account, dues, n, i, at);
 	for (int i = 0; i < n; i++)
-		if (dues[i].lot->expires_at <= at)
+		if (!ledger_lives(account, dues[i].lot, at))
 			take_own(account, dues, n, i, at);
 	for (int i = 0; i < n; i++)
 	{
@@ -262,13 +268,17 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 	for (int i = 0; i < nlots; i++)
 		remaining[i] = lots[i]->remaining;
 	taken = change_kept(account, lots, nlots, NULL, at);
+	if (money_sign(kept) > 0)
+		ledger_active(account, Min(lots[0]->earned_at, at));
 	for (int i = 0; i < nlots; i++)
 	{
 		const Lot  *lot = lots[i];
+		bool		alive = ledger_lives(account, lot, at);
 
 		/* what has died stays dead */
 		fresh[i] = ledger_grant(account, lot->points, LOT_AWARD, lot->earned_at, to[i].available_at,
-								lot->expires_at > at ? to[i].expires_at : Min(lot->expires_at, to[i].expires_at), at);
+								alive ? to[i].expires_at : Min(Min(lot->expires_at, at), to[i].expires_at),
+								alive && to[i].with_account, at);
 		fresh[i]->source_id = lot->source_id;
 		fresh[i]->source_key = lot->source_key;
 		fresh[i]->part = first_part + i;
@@ -600,7 +610,7 @@ arrive(Account *account, Lot *lot, Points points, TimestampTz at, Passing *from)
 	if (passing.points == 0)
 		return alive;
 	ledger_refill(account, lot, passing.points, at);
-	return lot->expires_at > at ? points_add(alive, passing.points) : alive;
+	return ledger_lives(account, lot, at) ? points_add(alive, passing.points) : alive;
 }
 
 Points

@@ -1,12 +1,13 @@
 /*
  * limit.c
- *	  Caps, uses and budgets of rules.
+ *	  Caps, uses, cooldowns and budgets of rules.
  *
  * Rules:
  * - What is used is a sum over kept awards: units * kept / amount of each, rounded up.  So it ends the same whatever
  *	 path led there, and verify() can add it up again.
- * - Usage of a member is read and written under the account's lock.  It is counted for every rule that has a cap or
- *	 max_uses, enabled or not; a limit that is set later is counted from the ledger (loyalty.recount_limits).
+ * - Usage of a member is read and written under the account's lock.  It is counted for every rule that has a cap,
+ *	 max_uses or a cooldown, enabled or not; a limit that is set later is counted from the ledger (recount_limits).
+ *	 Each instant at which a rule with a cooldown has paid is a period of its own, which ends as it begins.
  * - A limit bounds what is given anew.  What comes back (the same key again, a purchase that is un-cancelled) was
  *	 given before: it counts, and may stand above the limit until something is returned.
  * - Budgets are waited for after all accounts of the statement are locked, and in the order of rule ids: by one new
@@ -19,6 +20,7 @@
 #include "common/int.h"
 #include "utils/timestamp.h"
 
+#include "calendar.h"
 #include "errcodes.h"
 #include "fixed.h"
 #include "limit.h"
@@ -156,42 +158,60 @@ limit_close(Purse *purse)
 
 /* ---- usage ---- */
 
+static Usage *
+known_usage(const Account *account, int32 rule_id, TimestampTz start, TimestampTz end)
+{
+	for (int i = 0; i < account->nusages; i++)
+	{
+		Usage	   *usage = account->usages[i];
+
+		if (usage->rule_id == rule_id && usage->period_start == start && usage->period_end == end)
+			return usage;
+	}
+	return NULL;
+}
+
+/* In the account's memory. */
+static Usage *
+take_usage(Account *account, const Usage *from)
+{
+	Usage	   *usage = MemoryContextAlloc(account->context, sizeof(Usage));
+
+	*usage = *from;
+	if (account->nusages % 8 == 0)
+		account->usages = account->nusages == 0 ? MemoryContextAlloc(account->context, 8 * sizeof(Usage *))
+			: repalloc(account->usages, (account->nusages + 8) * sizeof(Usage *));
+	account->usages[account->nusages++] = usage;
+	return usage;
+}
+
+static Usage *
+usage_of(Account *account, int32 rule_id, TimestampTz start, TimestampTz end)
+{
+	Usage	   *usage = known_usage(account, rule_id, start, end);
+
+	if (usage)
+		return usage;
+	usage = take_usage(account, &(Usage) {.rule_id = rule_id, .period_start = start, .period_end = end});
+	if (account->stored && account->store)
+		store_read_usage(account, usage);
+	return usage;
+}
+
 /* What the account has used in the period of an instant. */
 static Usage *
 usage_at(Account *account, int32 rule_id, const Period *period, TimestampTz at)
 {
-	Usage	   *usage;
 	TimestampTz start;
 	TimestampTz end;
-	MemoryContext old;
 
 	period_bounds(period, at, account->enrolled_at, account->program->zone, &start, &end);
-	for (int i = 0; i < account->nusages; i++)
-	{
-		usage = account->usages[i];
-		if (usage->rule_id == rule_id && usage->period_start == start && usage->period_end == end)
-			return usage;
-	}
-	old = MemoryContextSwitchTo(account->context);
-	usage = palloc0(sizeof(Usage));
-	usage->rule_id = rule_id;
-	usage->period_start = start;
-	usage->period_end = end;
-	if (account->stored && account->store)
-		store_read_usage(account, usage);
-	if (account->nusages % 8 == 0)
-		account->usages = account->nusages == 0 ? palloc(8 * sizeof(Usage *))
-			: repalloc(account->usages, (account->nusages + 8) * sizeof(Usage *));
-	account->usages[account->nusages++] = usage;
-	MemoryContextSwitchTo(old);
-	return usage;
+	return usage_of(account, rule_id, start, end);
 }
 
 static void
-add_usage(Account *account, const RuleLimit *limit, const Period *period, TimestampTz at, Units used, int32 uses)
+add_usage(Account *account, const RuleLimit *limit, Usage *usage, Units used, int32 uses)
 {
-	Usage	   *usage = usage_at(account, limit->rule_id, period, at);
-
 	if (pg_add_s64_overflow(usage->used, used, &usage->used) || pg_add_s32_overflow(usage->uses, uses, &usage->uses))
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
@@ -214,9 +234,11 @@ count(Account *account, const RuleLimit *limit, TimestampTz at, Units used, int3
 	if (used == 0 && uses == 0)
 		return;
 	if (limit->has_cap)
-		add_usage(account, limit, &limit->cap_period, at, used, uses);
+		add_usage(account, limit, usage_at(account, limit->rule_id, &limit->cap_period, at), used, uses);
 	if (limit->has_uses && !(limit->has_cap && same_period(limit)))
-		add_usage(account, limit, &limit->uses_period, at, used, uses);
+		add_usage(account, limit, usage_at(account, limit->rule_id, &limit->uses_period, at), used, uses);
+	if (limit->has_cooldown && uses != 0)
+		add_usage(account, limit, usage_of(account, limit->rule_id, at, at), 0, uses);
 }
 
 static void
@@ -324,11 +346,46 @@ trim(BreakdownEntry *entry, BreakdownLimit by, Units left)
 	entry->limit = by;
 }
 
+/* When the rule may pay again after it has paid. */
+static TimestampTz
+cooled_down(const RuleLimit *limit, const Program *program, TimestampTz paid)
+{
+	return calendar_add(paid, limit->cooldown.month, limit->cooldown.day, program->zone) + limit->cooldown.time;
+}
+
+/*
+ * Has the rule paid on a kept purchase so shortly before, or (when this one comes late) after?  What is in memory may
+ * be newer than what is stored, and so may be a row that is not stored yet.
+ */
+static bool
+is_too_soon(Account *account, const RuleLimit *limit, TimestampTz at)
+{
+	TimestampTz most = (limit->cooldown.month * INT64CONST(32) + limit->cooldown.day + 2) * USECS_PER_DAY + limit->cooldown.time;
+	Usage	   *stored = NULL;
+	int			n = account->stored && account->store ? store_read_uses(account, limit->rule_id, at - most, at + most, &stored) : 0;
+
+	for (int i = 0; i < n; i++)
+		if (known_usage(account, limit->rule_id, stored[i].period_start, stored[i].period_end) == NULL)
+			take_usage(account, &stored[i]);
+	for (int i = 0; i < account->nusages; i++)
+	{
+		const Usage *usage = account->usages[i];
+		TimestampTz paid = usage->period_start;
+
+		if (usage->rule_id == limit->rule_id && paid == usage->period_end && usage->uses > 0 &&
+			(paid <= at ? cooled_down(limit, account->program, paid) > at : cooled_down(limit, account->program, at) > paid))
+			return true;
+	}
+	return false;
+}
+
 static void
 trim_entry(Account *account, const RuleLimit *limit, TimestampTz at, BreakdownEntry *entry)
 {
 	if (limit->has_uses && !entry->continued && usage_at(account, limit->rule_id, &limit->uses_period, at)->uses >= limit->max_uses)
 		trim(entry, BREAKDOWN_USES, 0);
+	if (limit->has_cooldown && !entry->continued && entry->units > 0 && is_too_soon(account, limit, at))
+		trim(entry, BREAKDOWN_COOLDOWN, 0);
 	if (limit->has_cap && entry->units > 0)
 		trim(entry, BREAKDOWN_CAP, Max(0, limit->cap - usage_at(account, limit->rule_id, &limit->cap_period, at)->used));
 }
@@ -370,6 +427,8 @@ limit_words(const BreakdownEntry *entry)
 			return NULL;
 		case BREAKDOWN_USES:
 			return psprintf("its uses are up: it would have given %s points", wanted);
+		case BREAKDOWN_COOLDOWN:
+			return psprintf("its cooldown is not over: it would have given %s points", wanted);
 		case BREAKDOWN_CAP:
 			return psprintf("its cap leaves %s of %s points", fixed_to_text(entry->units, UNITS_SCALE), wanted);
 		case BREAKDOWN_BUDGET:

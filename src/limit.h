@@ -1,6 +1,6 @@
 /*
  * limit.h
- *	  Caps, uses and budgets of rules: what they leave of an award, and what has been used of them.
+ *	  Caps, uses, cooldowns and budgets of rules: what they leave of an award, and what has been used of them.
  */
 #ifndef LOYALTY_LIMIT_H
 #define LOYALTY_LIMIT_H

@@ -805,6 +805,7 @@ static int
 release_awards(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, int award_no)
 {
 	TimestampTz at = ledger_settle(account, pass->statement_at);
+	const Tier *tier = config_tier(account->program, account->tier_id);
 
 	for (int first = 0, end; first < nlots; first = end)
 	{
@@ -812,13 +813,13 @@ release_awards(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlo
 		bool		alive = false;
 
 		for (end = first; end < nlots && lots[end]->part / LOTS_AN_AWARD == lots[first]->part / LOTS_AN_AWARD; end++)
-			alive |= lots[end]->available_at == DT_NOEND && lots[end]->remaining > 0 && lots[end]->expires_at > at;
+			alive |= lots[end]->available_at == DT_NOEND && lots[end]->remaining > 0 && ledger_lives(account, lots[end], at);
 		if (!alive)
 			continue;
 		check_award_no(pass, item, award_no);
 		item->purchase.released_at = Max(item->purchase.released_at, at);
 		for (int i = first; i < end; i++)
-			earn_lot_dates(pass->source, rule_of_lot(pass->source, lots[i]), &item->purchase, at, &to[i - first]);
+			earn_lot_dates(pass->source, rule_of_lot(pass->source, lots[i]), tier, &item->purchase, at, &to[i - first]);
 		ledger_release(account, lots + first, end - first, award_no++ * LOTS_AN_AWARD, to, at);
 		pass->posted++;
 	}

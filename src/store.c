@@ -432,6 +432,12 @@ store_change_usage(Account *account, Usage *usage)
 	account->store->ops->change_usage(account, usage);
 }
 
+int
+store_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages)
+{
+	return account->store->ops->read_uses(account, rule_id, from, to, usages);
+}
+
 /* A sequence is the same thing to both rooms. */
 int64
 store_next_redemption(Store *store)

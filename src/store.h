@@ -5,7 +5,7 @@
  * - A store is opened for one statement or call and closed at its end.
  * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by program, and member descending.
  * - What is read after a lock was taken is what the last holder of that lock committed.
- * - Lots are changed in remaining, owed and kept_amount alone, so that every such update is HOT.
+ * - Lots are changed in remaining, owed, kept_amount and life alone, so that every such update is HOT.
  */
 #ifndef LOYALTY_STORE_H
 #define LOYALTY_STORE_H
@@ -169,6 +169,9 @@ extern int	store_read_origin(Account *account, int64 origin, Movement **movement
 /* What an account has used of a limited rule in the period that `usage` names: fill it in, when it is there; write it. */
 extern void store_read_usage(Account *account, Usage *usage);
 extern void store_change_usage(Account *account, Usage *usage);
+
+/* Instants from (inclusive) to (inclusive) at which a rule with a cooldown has paid, as periods that end as they begin. */
+extern int	store_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
 
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);

@@ -352,6 +352,7 @@ const StoreOps store_heap = {
 	.delete_refund = heap_delete_refund,
 	.read_usage = heap_read_usage,
 	.change_usage = heap_change_usage,
+	.read_uses = heap_read_uses,
 	.insert_redemption = heap_insert_redemption,
 	.read_taking = heap_read_taking,
 	.change_redemption = heap_change_redemption,

@@ -142,6 +142,7 @@ extern void heap_change_debts(Account *account, Debt **debts, int n);
 extern void heap_insert_tier_changes(Account *account, const TierChange *changes, int n);
 extern void heap_read_usage(Account *account, Usage *usage);
 extern void heap_change_usage(Account *account, Usage *usage);
+extern int	heap_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
 extern void heap_insert_redemption(Account *account, const Redemption *redemption);
 extern int	heap_read_taking(Account *account, const Redemption *redemption, Movement **movements);
 extern void heap_change_redemption(Account *account, Redemption *redemption);

@@ -214,6 +214,34 @@ heap_read_usage(Account *account, Usage *usage)
 	ExecClearTuple(table->slot);
 }
 
+int
+heap_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages)
+{
+	HeapStore  *store = heap_of(account->store);
+	HeapTable  *table = heap_table(store, STORE_USAGE);
+	IndexScanDesc scan = heap_primary_scan(store, table, 5);
+	ScanKeyData keys[5];
+	int			n = 0;
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(rule_id));
+	ScanKeyInit(&keys[3], 4, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from));
+	ScanKeyInit(&keys[4], 4, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(to));
+	heap_search(store, scan, keys, 5);
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(table->slot);
+		if (table->slot->tts_values[U_PERIOD_START] != table->slot->tts_values[U_PERIOD_END])
+			continue;
+		row_append_usage(table->slot->tts_values, table->slot->tts_isnull, usages, n)->tid = table->slot->tts_tid;
+		n++;
+	}
+	ExecClearTuple(table->slot);
+	return n;
+}
+
 /* A new row is written at once: its account may be worked again before a batch is full. */
 void
 heap_change_usage(Account *account, Usage *usage)

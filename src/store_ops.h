@@ -56,6 +56,7 @@ typedef struct StoreOps
 	void		(*delete_refund) (Store *store, const Refund *refund);
 	void		(*read_usage) (Account *account, Usage *usage);
 	void		(*change_usage) (Account *account, Usage *usage);
+	int			(*read_uses) (Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	void		(*change_redemption) (Account *account, Redemption *redemption);
 	Redemption *(*find_redemption) (Store *store, int64 member, int64 redemption_id, MemoryContext context);

@@ -43,6 +43,9 @@ static const StoreColumn account_columns[] = {
 	[A_VISITS_PREVIOUS] = {"visits_previous", INT4OID},
 	[A_EARNED] = {"earned", INT8OID},
 	[A_EARNED_PREVIOUS] = {"earned_previous", INT8OID},
+	[A_ACTIVE_AT] = {"active_at", TIMESTAMPTZOID},
+	[A_INACTIVE_AT] = {"inactive_at", TIMESTAMPTZOID},
+	[A_LIFE] = {"life", INT2OID},
 	[A_SPEND] = {"spend", NUMERICOID},
 	[A_SPEND_PREVIOUS] = {"spend_previous", NUMERICOID},
 	[A_STATUS] = {"status", TEXTOID},
@@ -69,6 +72,7 @@ static const StoreColumn lot_columns[] = {
 	[L_SOURCE_ID] = {"source_id", INT4OID},
 	[L_UNIT] = {"unit", INT4OID},
 	[L_PART] = {"part", INT2OID},
+	[L_LIFE] = {"life", INT2OID},
 	[L_KIND] = {"kind", CHAROID},
 	[L_SOURCE_KEY] = {"source_key", TEXTOID},
 	[L_AMOUNT] = {"amount", NUMERICOID},
@@ -289,6 +293,7 @@ row_to_account(const Datum *v, const bool *nulls, Account *account)
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
 	account->member_id = DatumGetInt64(v[A_MEMBER_ID]);
+	account->enrolled = false;
 	account->enrolled_at = DatumGetTimestampTz(v[A_ENROLLED_AT]);
 	account->settled_at = DatumGetTimestampTz(v[A_SETTLED_AT]);
 	account->next_change_at = DatumGetTimestampTz(v[A_NEXT_CHANGE_AT]);
@@ -308,6 +313,9 @@ row_to_account(const Datum *v, const bool *nulls, Account *account)
 	account->visits_previous = DatumGetInt32(v[A_VISITS_PREVIOUS]);
 	account->earned = DatumGetInt64(v[A_EARNED]);
 	account->earned_previous = DatumGetInt64(v[A_EARNED_PREVIOUS]);
+	account->active_at = DatumGetTimestampTz(v[A_ACTIVE_AT]);
+	account->inactive_at = DatumGetTimestampTz(v[A_INACTIVE_AT]);
+	account->life = DatumGetInt16(v[A_LIFE]);
 	account->spend = DatumGetNumericCopy(v[A_SPEND]);
 	account->spend_previous = DatumGetNumericCopy(v[A_SPEND_PREVIOUS]);
 	account->status = TextDatumGetCString(v[A_STATUS]);
@@ -342,6 +350,9 @@ account_to_row(const Account *account, Datum *v, bool *nulls)
 	v[A_VISITS_PREVIOUS] = Int32GetDatum(account->visits_previous);
 	v[A_EARNED] = Int64GetDatum(account->earned);
 	v[A_EARNED_PREVIOUS] = Int64GetDatum(account->earned_previous);
+	v[A_ACTIVE_AT] = TimestampTzGetDatum(account->active_at);
+	v[A_INACTIVE_AT] = TimestampTzGetDatum(account->inactive_at);
+	v[A_LIFE] = Int16GetDatum(account->life);
 	v[A_SPEND] = NumericGetDatum(account->spend);
 	v[A_SPEND_PREVIOUS] = NumericGetDatum(account->spend_previous);
 	v[A_STATUS] = CStringGetTextDatum(account->status);
@@ -380,6 +391,7 @@ row_to_lot(const Datum *v, const bool *nulls, MemoryContext context)
 	lot->program_id = DatumGetInt32(v[L_PROGRAM_ID]);
 	lot->source_id = nulls[L_SOURCE_ID] ? 0 : DatumGetInt32(v[L_SOURCE_ID]);
 	lot->part = DatumGetInt16(v[L_PART]);
+	lot->life = DatumGetInt16(v[L_LIFE]);
 	lot->kind = DatumGetChar(v[L_KIND]);
 	lot->source_key = nulls[L_SOURCE_KEY] ? NULL : TextDatumGetCString(v[L_SOURCE_KEY]);
 	lot->amount = nulls[L_AMOUNT] ? NULL : DatumGetNumericCopy(v[L_AMOUNT]);
@@ -409,6 +421,7 @@ lot_to_row(const Lot *lot, Datum *v, bool *nulls)
 	nulls[L_SOURCE_ID] = lot->source_id == 0;
 	v[L_UNIT] = Int32GetDatum(0);
 	v[L_PART] = Int16GetDatum(lot->part);
+	v[L_LIFE] = Int16GetDatum(lot->life);
 	v[L_KIND] = CharGetDatum(lot->kind);
 	v[L_SOURCE_KEY] = lot->source_key ? CStringGetTextDatum(lot->source_key) : (Datum) 0;
 	nulls[L_SOURCE_KEY] = lot->source_key == NULL;
@@ -548,9 +561,22 @@ refund_to_row(const Refund *refund, Datum *v, bool *nulls)
 void
 row_to_usage(const Datum *v, const bool *nulls, Usage *usage)
 {
+	usage->rule_id = DatumGetInt32(v[U_RULE_ID]);
+	usage->period_start = DatumGetTimestampTz(v[U_PERIOD_START]);
+	usage->period_end = DatumGetTimestampTz(v[U_PERIOD_END]);
 	usage->used = DatumGetInt64(v[U_USED]);
 	usage->uses = DatumGetInt32(v[U_USES]);
 	usage->stored = true;
+}
+
+Usage *
+row_append_usage(const Datum *v, const bool *nulls, Usage **usages, int n)
+{
+	if (n % 8 == 0)
+		*usages = n == 0 ? palloc(8 * sizeof(Usage)) : repalloc(*usages, mul_size(n + 8, sizeof(Usage)));
+	memset(&(*usages)[n], 0, sizeof(Usage));
+	row_to_usage(v, nulls, &(*usages)[n]);
+	return &(*usages)[n];
 }
 
 void

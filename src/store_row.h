@@ -41,14 +41,14 @@ enum AccountAttribute
 	A_MEMBER_ID, A_ENROLLED_AT, A_SETTLED_AT, A_NEXT_CHANGE_AT, A_AVAILABLE, A_PENDING, A_HELD, A_DEBT,
 	A_NEXT_ENTRY, A_OPEN_FROM_EXPIRES_AT, A_OPEN_FROM_ENTRY_NO, A_TIER_UNTIL, A_PERIOD_START, A_PERIOD_END,
 	A_PREVIOUS_START, A_PROGRAM_ID, A_TIER_ID, A_VISITS, A_VISITS_PREVIOUS, A_EARNED, A_EARNED_PREVIOUS,
-	A_SPEND, A_SPEND_PREVIOUS, A_STATUS, A_OWN_TIER_ID, A_OWN_UNTIL, A_GRANTED_TIER_ID, A_GRANTED_UNTIL,
-	A_KEPT_TIER_ID, A_LADDER_NO, A_COUNT
+	A_ACTIVE_AT, A_INACTIVE_AT, A_LIFE, A_SPEND, A_SPEND_PREVIOUS, A_STATUS, A_OWN_TIER_ID, A_OWN_UNTIL,
+	A_GRANTED_TIER_ID, A_GRANTED_UNTIL, A_KEPT_TIER_ID, A_LADDER_NO, A_COUNT
 };
 
 enum LotAttribute
 {
 	L_MEMBER_ID, L_EXPIRES_AT, L_ENTRY_NO, L_POINTS, L_REMAINING, L_OWED, L_EARNED_AT, L_AVAILABLE_AT, L_AT,
-	L_POSTED_AT, L_PROGRAM_ID, L_SOURCE_ID, L_UNIT, L_PART, L_KIND, L_SOURCE_KEY, L_AMOUNT, L_KEPT_AMOUNT,
+	L_POSTED_AT, L_PROGRAM_ID, L_SOURCE_ID, L_UNIT, L_PART, L_LIFE, L_KIND, L_SOURCE_KEY, L_AMOUNT, L_KEPT_AMOUNT,
 	L_BREAKDOWN, L_COUNT
 };
 
@@ -110,6 +110,10 @@ extern Debt *row_to_debt(const Datum *v, MemoryContext context);
 extern Redemption *row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context);
 extern void row_to_request(const Datum *v, const bool *nulls, const char *key, Request *request);
 extern void row_to_usage(const Datum *v, const bool *nulls, Usage *usage);
+
+/* one more of an array that grows in the current memory */
+extern Usage *row_append_usage(const Datum *v, const bool *nulls, Usage **usages, int n);
+
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */

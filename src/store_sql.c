@@ -323,6 +323,31 @@ sql_change_usage(Account *account, Usage *usage)
 	sql_leave(&call);
 }
 
+static int
+sql_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages)
+{
+	Datum		values[STORE_MAX_COLUMNS] = {
+		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int32GetDatum(rule_id),
+		TimestampTzGetDatum(from), TimestampTzGetDatum(to)
+	};
+	bool		nulls[STORE_MAX_COLUMNS];
+	SqlCall		call;
+	MemoryContext inner;
+	uint64		n;
+
+	sql_enter(&call);
+	n = sql_run(account->store, SQL_READ_USES, values, NULL);
+	inner = MemoryContextSwitchTo(call.context);
+	for (uint64 i = 0; i < n; i++)
+	{
+		sql_row(i, values, nulls);
+		row_append_usage(values, nulls, usages, i);
+	}
+	MemoryContextSwitchTo(inner);
+	sql_leave(&call);
+	return n;
+}
+
 /* ---- redemptions, requests ---- */
 
 static void
@@ -503,6 +528,7 @@ const StoreOps store_sql = {
 	.delete_refund = sql_delete_refund,
 	.read_usage = sql_read_usage,
 	.change_usage = sql_change_usage,
+	.read_uses = sql_read_uses,
 	.insert_redemption = sql_insert_redemption,
 	.read_taking = sql_read_taking,
 	.change_redemption = sql_change_redemption,

@@ -48,6 +48,7 @@ typedef enum SqlStatement
 	SQL_FIND_REQUEST,
 	SQL_READ_USAGE,
 	SQL_CHANGE_USAGE,
+	SQL_READ_USES,
 	SQL_INSERT_ROW,				/* one for each table */
 	SQL_INSERT_ROWS = SQL_INSERT_ROW + STORE_TABLES,	/* the same with an array for each column */
 	SQL_STATEMENTS = SQL_INSERT_ROWS + STORE_TABLES

@@ -35,7 +35,7 @@ typedef struct SqlText
 {
 	StoreTableId table;			/* whose columns stand for {columns}, {parameters}, {assignments}, {arrays} */
 	const char *text;
-	Oid			types[8];		/* of the parameters; none: the table's columns */
+	Oid			types[9];		/* of the parameters, one more than any has; none: the table's columns */
 	int			options;
 } SqlText;
 
@@ -83,9 +83,9 @@ static const SqlText texts[] = {
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
 	[SQL_CHANGE_LOT] = {STORE_LOT,
-		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7"
+		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7, life = $8"
 		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
-	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID}},
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID, INT2OID}},
 
 	/* points may have gone on more than once */
 	[SQL_READ_MOVED] = {STORE_LOT,
@@ -156,6 +156,11 @@ static const SqlText texts[] = {
 	[SQL_READ_USAGE] = {STORE_USAGE,
 		"SELECT {columns} FROM loyalty.rule_usage WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
 		" AND period_start" EQ "$4 AND period_end" EQ "$5",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
+
+	[SQL_READ_USES] = {STORE_USAGE,
+		"SELECT {columns} FROM loyalty.rule_usage WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
+		" AND period_start" GE "$4 AND period_start" LE "$5 AND period_end" EQ "period_start",
 	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
 
 	[SQL_CHANGE_USAGE] = {STORE_USAGE,

@@ -325,6 +325,7 @@ show_tier(Account *account, TimestampTz at, const char *reason)
 	bool		by_grant = granted >= 0 && (granted > own || (granted == own && account->granted_until > account->own_until));
 	int32		id = by_grant ? account->granted_tier_id : account->own_tier_id;
 	TimestampTz until = by_grant ? account->granted_until : account->own_until;
+	int32		former = account->tier_id;
 
 	if (id != account->tier_id)
 	{
@@ -341,9 +342,12 @@ show_tier(Account *account, TimestampTz at, const char *reason)
 		*change = (TierChange) {.at = at, .change_no = account->next_entry++, .from_tier = account->tier_id,
 			.to_tier = id, .held_until = until, .reason = reason};
 	}
+	former = account->tier_id;
 	account->tier_id = id;
 	account->tier_until = until;
 	account->changed = true;
+	if (id != former && (account->program->suspends || ledger_is_suspended(account)))
+		ledger_follow_tier(account, at);
 }
 
 /* The tier that figures give. */

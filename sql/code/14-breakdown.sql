@@ -41,4 +41,4 @@ CREATE OR REPLACE FUNCTION loyalty.breakdown_limits(breakdown loyalty.breakdown)
 RETURNS TABLE (rule bigint, wanted numeric, limited_by text, continued boolean)
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 3 AS 'MODULE_PATHNAME', 'breakdown_limits_of';
 COMMENT ON FUNCTION loyalty.breakdown_limits(loyalty.breakdown) IS
-  'one row a rule in the order of the award: its unrounded points before limits, which limit left less (cap, uses, budget; NULL: none), whether an earlier award of the purchase was the use';
+  'one row a rule in the order of the award: its unrounded points before limits, which limit left less (cap, uses, budget, cooldown; NULL: none), whether an earlier award of the purchase was the use';

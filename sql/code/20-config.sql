@@ -38,7 +38,6 @@ BEGIN
        WHEN 'tier_metric' THEN value = 'visits'
        WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
-       WHEN 'expiry' THEN value LIKE '% inactive'
        WHEN 'argument' THEN value IN ('revenue', 'visit')
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
@@ -87,6 +86,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.check_finite(text, numeric) IS 'raise LY017 for NaN and infinity';
 REVOKE ALL ON FUNCTION loyalty.check_finite(text, numeric) FROM PUBLIC;
+
+-- Inactivity is an account's: all points that die of it die at once.
+CREATE OR REPLACE FUNCTION loyalty.check_life(config text, expiry loyalty.expiry) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF expiry::text LIKE '% inactive' THEN
+    RAISE EXCEPTION 'expiry of a % is "%"', config, expiry
+      USING ERRCODE = 'LY017', DETAIL = 'Points die of inactivity all at once, by the expiry of their program.',
+        HINT = 'Leave it out: NULL is the program''s expiry.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_life(text, loyalty.expiry) IS 'raise LY017 for an expiry that only a program can have';
+REVOKE ALL ON FUNCTION loyalty.check_life(text, loyalty.expiry) FROM PUBLIC;
 
 -- What a rule may give a member, or in all.
 CREATE OR REPLACE FUNCTION loyalty.check_limit(setting text, value numeric, period loyalty.period) RETURNS void
@@ -219,7 +232,10 @@ BEGIN
     RAISE EXCEPTION 'point_value of program "%" is missing', NEW.name
       USING ERRCODE = 'LY017', HINT = 'earn_on_points_paid = false and spend_maximum_share need to know what a point buys.';
   END IF;
-  PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
+  IF NEW.expiry::text LIKE '% inactive' AND EXISTS (SELECT FROM loyalty.tier t WHERE t.program = NEW.name AND t.suspends_expiry) THEN
+    RAISE EXCEPTION 'points of program "%" cannot die of inactivity: a tier suspends expiry', NEW.name
+      USING ERRCODE = 'LY017', HINT = 'Write tiers whose expiry is never instead.';
+  END IF;
   PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
   PERFORM loyalty.refuse_unavailable('tier_metric', NEW.tier_metric);
   PERFORM loyalty.refuse_unavailable('tier_period', NEW.tier_period::text);
@@ -268,6 +284,11 @@ BEGIN
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
   IF TG_OP = 'UPDATE' AND NEW.threshold IS DISTINCT FROM OLD.threshold THEN
     PERFORM loyalty.freeze_ladder(p.id) FROM loyalty.program p WHERE p.name = OLD.program;
+  END IF;
+  PERFORM loyalty.check_life('tier', NEW.expiry);
+  IF NEW.suspends_expiry AND EXISTS (SELECT FROM loyalty.program p WHERE p.name = NEW.program AND p.expiry::text LIKE '% inactive') THEN
+    RAISE EXCEPTION 'tier "%" suspends expiry, and points of program "%" die of inactivity', NEW.name, NEW.program
+      USING ERRCODE = 'LY017', HINT = 'Give the tier an expiry of its own instead: never.';
   END IF;
   RETURN NEW;
 END $$;
@@ -432,13 +453,17 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.source lists the sources; loyalty.attach() makes one.';
   END IF;
   PERFORM loyalty.check_interval('pending', NEW.pending);
-  PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
+  PERFORM loyalty.check_life('rule', NEW.expiry);
   PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
   PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
   PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
   PERFORM loyalty.check_audience(NEW.program, NEW.segment, NEW.offer);
   IF NEW.offer IS NOT NULL AND NEW.max_uses IS NULL THEN
     NEW.max_uses := 1;
+  END IF;
+  PERFORM loyalty.check_interval('cooldown', NEW.cooldown);
+  IF NEW.cooldown = interval '0' THEN
+    RAISE EXCEPTION 'cooldown is 0' USING ERRCODE = 'LY017', HINT = 'Leave it out: the rule then pays again at once.';
   END IF;
   IF NEW.kind NOT IN ('base', 'bonus') THEN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';

@@ -8,11 +8,11 @@ AS $$ VALUES
   -- an application: the entry functions, and the views
   ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
-  ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
+  ('app', 'function', 'EXECUTE', 'instant settled due_movements lot_end'),
   ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement ladder ladder_rung source rule reward'),
   -- reports: views, and what lies below them; nothing that writes
-  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
+  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements lot_end'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward'),
   ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
@@ -26,6 +26,11 @@ AS $$ VALUES
   ('admin', 'view', 'SELECT', 'benefit_way benefit_performance'),
   ('admin', 'table', 'SELECT', 'offer_member'),
   ('report', 'table', 'SELECT', 'segment offer offer_member'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'event_kind event_consumer'),
+  ('admin', 'table', 'SELECT', 'event event_place'),
+  ('admin', 'view', 'SELECT', 'event_lag'),
+  ('app', 'function', 'EXECUTE', 'read_events events_after confirm_events'),
+  ('admin', 'function', 'EXECUTE', 'tend_events event_kinds'),
   ('report', 'function', 'EXECUTE', 'in_segment segment_members'),
   ('report', 'view', 'SELECT', 'offer_performance'),
   ('admin', 'view', 'SELECT', 'offer_performance'),
@@ -38,7 +43,7 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_interval check_finite check_limit check_name current_author spread_budget recount_limits'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name current_author spread_budget recount_limits'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')

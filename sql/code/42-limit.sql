@@ -1,4 +1,4 @@
--- Caps, uses and budgets of rules: what is used follows from the ledger, and what is left follows the rule's row.
+-- Caps, uses, cooldowns and budgets of rules: what is used follows from the ledger, and what is left follows the rule's row.
 
 -- What a rule has given in each kept award of the ledger, before rounding, and whether it is a use.
 CREATE OR REPLACE FUNCTION loyalty.rule_awards(rule_id integer)
@@ -26,19 +26,23 @@ CREATE OR REPLACE FUNCTION loyalty.usage_of_ledger(rule_id integer)
 RETURNS TABLE (member_id bigint, program_id integer, period_start timestamptz, period_end timestamptz, used bigint, uses integer)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT w.member_id, w.program_id, b.starts_at, b.ends_at, sum(w.used)::bigint, (count(*) FILTER (WHERE w.use))::integer
+  SELECT w.member_id, w.program_id, b.starts_at, b.ends_at, coalesce(sum(w.used) FILTER (WHERE k.period IS NOT NULL), 0)::bigint,
+    (count(*) FILTER (WHERE w.use))::integer
   FROM loyalty.rule r
   JOIN loyalty.program p ON p.name = r.program
   CROSS JOIN LATERAL (
     SELECT coalesce(r.cap_period, 'lifetime') AS period WHERE r.cap IS NOT NULL
-    UNION SELECT coalesce(r.uses_period, 'lifetime') WHERE r.max_uses IS NOT NULL) k
+    UNION SELECT coalesce(r.uses_period, 'lifetime') WHERE r.max_uses IS NOT NULL
+    UNION SELECT NULL WHERE r.cooldown IS NOT NULL) k
   CROSS JOIN LATERAL loyalty.rule_awards(r.id) w
   JOIN loyalty.account a ON a.member_id = w.member_id AND a.program_id = w.program_id
-  CROSS JOIN LATERAL loyalty.period_bounds(k.period, w.earned_at, p.timezone, a.enrolled_at) b
+  CROSS JOIN LATERAL (
+    SELECT x.starts_at, x.ends_at FROM loyalty.period_bounds(k.period, w.earned_at, p.timezone, a.enrolled_at) x WHERE k.period IS NOT NULL
+    UNION ALL SELECT w.earned_at, w.earned_at WHERE k.period IS NULL AND w.use) b
   WHERE r.id = usage_of_ledger.rule_id
   GROUP BY w.member_id, w.program_id, b.starts_at, b.ends_at
 $$;
-COMMENT ON FUNCTION loyalty.usage_of_ledger(integer) IS 'what rule_usage should say of a rule with a cap or max_uses, added up from the ledger';
+COMMENT ON FUNCTION loyalty.usage_of_ledger(integer) IS 'what rule_usage should say of a rule with a cap, max_uses or a cooldown, added up from the ledger';
 REVOKE ALL ON FUNCTION loyalty.usage_of_ledger(integer) FROM PUBLIC;
 
 -- Called as the owner of the ledger, with the source's table locked against writers.
@@ -108,10 +112,10 @@ BEGIN
     PERFORM loyalty.spread_budget(NEW.id, total + ((NEW.budget - OLD.budget) * 100000000)::bigint);
   END IF;
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.cap IS NULL, NEW.max_uses IS NULL, CASE WHEN NEW.cap IS NOT NULL THEN coalesce(NEW.cap_period, 'lifetime')::text END,
+    IF (NEW.cap IS NULL, NEW.max_uses IS NULL, NEW.cooldown IS NULL, CASE WHEN NEW.cap IS NOT NULL THEN coalesce(NEW.cap_period, 'lifetime')::text END,
         CASE WHEN NEW.max_uses IS NOT NULL THEN coalesce(NEW.uses_period, 'lifetime')::text END)
        IS DISTINCT FROM
-       (OLD.cap IS NULL, OLD.max_uses IS NULL, CASE WHEN OLD.cap IS NOT NULL THEN coalesce(OLD.cap_period, 'lifetime')::text END,
+       (OLD.cap IS NULL, OLD.max_uses IS NULL, OLD.cooldown IS NULL, CASE WHEN OLD.cap IS NOT NULL THEN coalesce(OLD.cap_period, 'lifetime')::text END,
         CASE WHEN OLD.max_uses IS NOT NULL THEN coalesce(OLD.uses_period, 'lifetime')::text END) THEN
       PERFORM loyalty.recount_limits(NEW.id, true, false);
     END IF;
@@ -142,9 +146,9 @@ AS $$
 DECLARE
   r record;
 BEGIN
-  FOR r IN SELECT x.id, x.name, x.budget, x.cap IS NOT NULL OR x.max_uses IS NOT NULL AS counted, p.id AS program_id
+  FOR r IN SELECT x.id, x.name, x.budget, x.cap IS NOT NULL OR x.max_uses IS NOT NULL OR x.cooldown IS NOT NULL AS counted, p.id AS program_id
            FROM loyalty.rule x JOIN loyalty.program p ON p.name = x.program
-           WHERE x.cap IS NOT NULL OR x.max_uses IS NOT NULL OR x.budget IS NOT NULL LOOP
+           WHERE x.cap IS NOT NULL OR x.max_uses IS NOT NULL OR x.cooldown IS NOT NULL OR x.budget IS NOT NULL LOOP
     IF r.counted THEN
       RETURN QUERY
       SELECT 'rule_usage', r.program_id, coalesce(g.member_id, u.member_id), NULL::bigint,

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,offer_member,benefit_use}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,offer_member,benefit_use,event,event_ahead}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -113,12 +113,18 @@ DECLARE
   f loyalty.account;
   t loyalty.account;
   behind bigint;
+  joined_life smallint;
   counted record;
 BEGIN
   SELECT a.* INTO f FROM loyalty.account a WHERE a.member_id = merge_entries.from_member AND a.program_id = merge_entries.program_id;
   SELECT a.* INTO t FROM loyalty.account a WHERE a.member_id = merge_entries.to_member AND a.program_id = merge_entries.program_id;
   behind := t.next_entry - 1;
-  UPDATE loyalty.lot l SET member_id = to_member, entry_no = l.entry_no + behind
+  -- points that live with their account live with the one that is; what has died stays of a former life
+  joined_life := greatest(f.life, t.life);
+  IF t.life < joined_life THEN
+    UPDATE loyalty.lot l SET life = sign(l.life) * joined_life WHERE l.member_id = to_member AND l.program_id = merge_entries.program_id AND abs(l.life) = t.life;
+  END IF;
+  UPDATE loyalty.lot l SET member_id = to_member, entry_no = l.entry_no + behind, life = CASE WHEN abs(l.life) = f.life THEN sign(l.life) * joined_life ELSE l.life END
   WHERE l.member_id = from_member AND l.program_id = merge_entries.program_id;
   UPDATE loyalty.movement m SET member_id = to_member, entry_no = m.entry_no + behind, lot_entry_no = m.lot_entry_no + behind,
     origin_entry_no = m.origin_entry_no + behind
@@ -160,6 +166,8 @@ BEGIN
       WHEN f.open_from_expires_at > t.open_from_expires_at THEN t.open_from_entry_no
       WHEN f.open_from_expires_at < t.open_from_expires_at THEN f.open_from_entry_no + behind
       ELSE least(t.open_from_entry_no, f.open_from_entry_no + behind) END,
+    active_at = greatest(t.active_at, f.active_at), life = joined_life,
+    inactive_at = CASE WHEN 'infinity' IN (t.inactive_at, f.inactive_at) THEN least(t.inactive_at, f.inactive_at) ELSE greatest(t.inactive_at, f.inactive_at) END,
     spend = counted.spend, spend_previous = counted.spend_previous,
     earned = counted.earned + i.earned, earned_previous = counted.earned_previous + i.earned_previous
   FROM (SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= t.period_start), 0) AS earned,
@@ -169,7 +177,7 @@ BEGIN
   WHERE a.member_id = to_member AND a.program_id = merge_entries.program_id;
   UPDATE loyalty.account a
   SET available = 0, pending = 0, held = 0, debt = 0, open_from_expires_at = 'infinity', open_from_entry_no = 9223372036854775807,
-    next_change_at = 'infinity', period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
+    next_change_at = 'infinity', active_at = '-infinity', inactive_at = 'infinity', life = 1, period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
     spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged',
     own_tier_id = NULL, own_until = NULL, granted_tier_id = NULL, granted_until = NULL, kept_tier_id = NULL
   WHERE a.member_id = from_member AND a.program_id = merge_entries.program_id;
@@ -186,6 +194,8 @@ BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
   UPDATE loyalty.benefit_use u SET member_id = to_member WHERE u.member_id = from_member;
+  UPDATE loyalty.event e SET member_id = to_member WHERE e.member_id = from_member AND e.position IS NULL;
+  DELETE FROM loyalty.event_ahead a WHERE a.member_id = from_member;
   INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at
   FROM loyalty.offer_member o WHERE o.member_id = from_member
   ON CONFLICT (member_id, program_id, offer_id) DO NOTHING;

@@ -8,6 +8,8 @@ CREATE TABLE loyalty.tier (
   threshold numeric CHECK (threshold >= 0),
   earn_bonus numeric NOT NULL DEFAULT 0 CHECK (earn_bonus BETWEEN 0 AND 1000),
   permanent boolean NOT NULL DEFAULT false,
+  expiry loyalty.expiry,
+  suspends_expiry boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
@@ -79,6 +81,8 @@ COMMENT ON COLUMN loyalty.tier.rank IS 'order on the ladder, lowest first; uniqu
 COMMENT ON COLUMN loyalty.tier.threshold IS 'what the programs tier_metric must reach in its tier_period: money for spend, points for points; NULL: not reached by figures';
 COMMENT ON COLUMN loyalty.tier.earn_bonus IS 'share of the base points that members of this tier get on top, 0.25 for 25 %; default 0';
 COMMENT ON COLUMN loyalty.tier.permanent IS 'true: whoever has reached it, or one above it, never falls below it; only the return of what had just given it takes it; default false';
+COMMENT ON COLUMN loyalty.tier.expiry IS 'how long points live that are earned at this tier, where their rule does not say it; NULL: as the program says';
+COMMENT ON COLUMN loyalty.tier.suspends_expiry IS 'true: while a member holds the tier none of the points expires, earned before or not; who leaves it has them as if they were earned then; default false';
 COMMENT ON COLUMN loyalty.tier.enabled IS 'false: nobody reaches it';
 COMMENT ON COLUMN loyalty.tier.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
@@ -92,6 +96,8 @@ COMMENT ON COLUMN loyalty.tier_requirement.id IS 'what the ledger stores; never 
 COMMENT ON COLUMN loyalty.tier_requirement.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay
+-- DROP EXTENSION … CASCADE takes the columns of its types along.
+SELECT loyalty.restore_column('tier', 'expiry', 'loyalty.expiry');
 SELECT loyalty.watch_config('tier');
 SELECT loyalty.watch_config('tier_requirement');
 SELECT loyalty.watch_ladder('ladder');

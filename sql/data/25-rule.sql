@@ -17,6 +17,7 @@ CREATE TABLE loyalty.rule (
   max_uses integer CHECK (max_uses >= 0),
   uses_period loyalty.period,
   budget numeric CHECK (budget >= 0),
+  cooldown interval CHECK (cooldown > interval '0'),
   expiry loyalty.expiry,
   pending interval,
   segment text,
@@ -48,6 +49,7 @@ COMMENT ON COLUMN loyalty.rule.cap_period IS 'by occurred_at; NULL: lifetime';
 COMMENT ON COLUMN loyalty.rule.max_uses IS 'purchases on which it pays one member in a uses_period; NULL: no limit';
 COMMENT ON COLUMN loyalty.rule.uses_period IS 'by occurred_at; NULL: lifetime';
 COMMENT ON COLUMN loyalty.rule.budget IS 'points that it gives in all, before rounding; NULL: no limit; what is left is in rule_budget, and follows when this is changed';
+COMMENT ON COLUMN loyalty.rule.cooldown IS 'how long it does not pay a member again after a purchase on which it paid, by occurred_at; NULL: at once';
 COMMENT ON COLUMN loyalty.rule.expiry IS 'how long its points live; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.pending IS 'how long its points wait; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.segment IS 'loyalty.segment.name: it pays to members who are in it just before the row; NULL: to all';

@@ -13,7 +13,7 @@ FROM loyalty.program p
 LEFT JOIN LATERAL (SELECT k.* FROM loyalty.ladder k WHERE k.program_id = p.id ORDER BY k.ladder_no DESC LIMIT 1) l ON true;
 
 -- Inside of the other views: accounts as they are at the instant.  settled() is asked for those alone to which
--- something has happened since they were written (NULL for the others, and it is STRICT).
+-- something has happened since they were written, or that die of inactivity (NULL for the others, and it is STRICT).
 CREATE OR REPLACE VIEW loyalty.account_now WITH (security_invoker = true) AS
 SELECT a.member_id, a.program_id, p.program, p.timezone, p.tier_metric,
   CASE WHEN s.as_of IS NULL THEN a.available ELSE s.available END AS available,
@@ -32,7 +32,8 @@ SELECT a.member_id, a.program_id, p.program, p.timezone, p.tier_metric,
   s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
 JOIN loyalty.ladder_now p ON p.program_id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < p.ladder_no THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < p.ladder_no
+  OR a.inactive_at < 'infinity' OR a.active_at = 'infinity' THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
 WHERE a.status <> 'merged';
 
 -- Inside of the other views: what tiers ask for on the ladder in force, option by option.
@@ -83,19 +84,19 @@ SELECT a.member_id,
    WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next_tier,
   CASE WHEN a.due THEN a.next_expiry_at ELSE (SELECT min(l.expires_at) FROM loyalty.lot l
-   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.life = 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) END AS next_expiry_at,
   CASE WHEN a.due THEN trim_scale(a.next_expiry_points * 0.0001) ELSE (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
-   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at = (
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.life = 0 AND l.expires_at = (
      SELECT min(n.expires_at) FROM loyalty.lot n
-     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
+     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.life = 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
        AND (n.expires_at, n.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no))) END AS next_expiry_points,
   a.as_of
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
--- Written entries by their number, then due ones by their time: where nothing is held, expiries are all that can be
--- due, and cheap to find; else the ledger is asked.  A member's rows are found by index.
+-- Written entries by their number, then due ones by their time: where nothing is held and no life ends, expiries are all
+-- that can be due, and cheap to find; else the ledger is asked.  A member's rows are found by index.
 CREATE OR REPLACE VIEW loyalty.statement WITH (security_invoker = true) AS
 SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
@@ -128,40 +129,41 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
     ELSE e.reason
   END AS what,
   s.name AS source, e.source_key,
-  CASE WHEN isfinite(e.expires_at) THEN e.expires_at END AS expires_at,
-  CASE WHEN isfinite(e.expires_at) THEN loyalty.last_day(e.expires_at, p.timezone) END AS last_day
+  CASE WHEN isfinite(x.ends_at) THEN x.ends_at END AS expires_at,
+  CASE WHEN isfinite(x.ends_at) THEN loyalty.last_day(x.ends_at, p.timezone) END AS last_day
 FROM (
   SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.due_no, u.lot_entry_no
                                   ROWS UNBOUNDED PRECEDING) AS balance_after
   FROM (
     SELECT l.member_id, l.program_id, l.entry_no, l.at, l.entry_no AS lot_entry_no,
       CASE l.kind WHEN 'a' THEN 'earn' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind,
-      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
+      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.lot l
     UNION ALL
     SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL::bytea AS breakdown, m.redemption_id, m.reason,
-      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at, NULL::bigint AS due_no
+      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
     UNION ALL
     SELECT i.member_id, i.program_id, i.entry_no, i.at, i.entry_no AS lot_entry_no, 'merge' AS kind, 0::bigint AS points, NULL::bytea AS breakdown,
-      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at, NULL::bigint AS due_no
+      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at, 0::smallint AS life, NULL::bigint AS due_no
     FROM loyalty.intervention i WHERE i.action = 'merge'
     UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
-      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
+      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
     UNION ALL
     SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points,
-      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, d.due_no
+      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, l.life, d.due_no
     FROM loyalty.account a
     CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
     LEFT JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no
-    WHERE a.debt > 0 OR a.held > 0) u) e
+    WHERE a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') u) e
 JOIN loyalty.program p ON p.id = e.program_id
+CROSS JOIN LATERAL (SELECT CASE WHEN e.life <> 0 THEN loyalty.lot_end(e.member_id, e.program_id, e.expires_at, e.lot_entry_no, e.life) ELSE e.expires_at END) x (ends_at)
 LEFT JOIN loyalty.source s ON s.id = e.source_id;
 
 CREATE OR REPLACE VIEW loyalty.award_share WITH (security_invoker = true) AS
@@ -183,16 +185,25 @@ CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
   trim_scale(sum(l.points) * 0.0001) AS points
 FROM (
-  SELECT l.member_id, l.program_id, l.expires_at, l.remaining AS points
+  SELECT l.member_id, l.program_id, d.ends_at AS expires_at, l.remaining AS points
   FROM loyalty.account a
+  LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.active_at = 'infinity' AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
   JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
-  WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
+  CROSS JOIN LATERAL (SELECT CASE
+      WHEN l.life = 0 OR l.life < 0 AND -l.life < a.life THEN l.expires_at
+      WHEN l.life = a.life THEN least(l.expires_at, coalesce(s.inactive_at, a.inactive_at))
+      WHEN l.life = -a.life THEN greatest(l.expires_at, coalesce(s.inactive_at, a.inactive_at)) END) d (ends_at)
+  WHERE l.remaining > 0 AND d.ends_at > greatest(loyalty.instant(), a.settled_at) AND d.ends_at < 'infinity'
   UNION ALL
-  SELECT a.member_id, a.program_id, d.lot_expires_at AS expires_at, d.points
+  SELECT a.member_id, a.program_id, CASE WHEN o.life <> 0 THEN loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) ELSE d.lot_expires_at END AS expires_at, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  WHERE (a.debt > 0 OR a.held > 0) AND d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity') l
+  LEFT JOIN loyalty.lot o ON o.member_id = a.member_id AND o.program_id = a.program_id AND o.expires_at = d.lot_expires_at AND o.entry_no = d.lot_entry_no AND o.life <> 0
+  WHERE (a.debt > 0 OR a.held > 0)
+    AND CASE WHEN o.life <> 0 THEN loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) > greatest(loyalty.instant(), a.settled_at)
+        AND loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) < 'infinity'
+             ELSE d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity' END) l
 JOIN loyalty.program p ON p.id = l.program_id
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at
 HAVING sum(l.points) > 0;
@@ -216,13 +227,13 @@ WITH entry AS (
     'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
   JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
   GROUP BY l.program_id, 2
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
-  WHERE (a.debt > 0 OR a.held > 0) AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE (a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,

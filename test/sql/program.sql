@@ -28,7 +28,6 @@ INSERT INTO loyalty.program (name, tier_metric) VALUES ('y', 'nights');
 INSERT INTO loyalty.program (name, tier_metric) VALUES ('y', 'visits');
 \echo :LAST_ERROR_SQLSTATE
 INSERT INTO loyalty.program (name, tier_period) VALUES ('y', 'rolling 12 months');
-INSERT INTO loyalty.program (name, expiry) VALUES ('y', '18 months inactive');
 
 -- tiers
 INSERT INTO loyalty.tier (program, name, rank) VALUES ('nix', 'gold', 1);
