@@ -9,12 +9,12 @@ AS $$ VALUES
   ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements lot_end'),
-  ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing'),
+  ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing tier_progress'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement ladder ladder_rung source rule reward'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements lot_end'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward'),
-  ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance'),
+  ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_progress tier_movement rule_performance reward_performance'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),

@@ -29,7 +29,12 @@ SELECT a.member_id, a.program_id, p.program, p.timezone, p.tier_metric,
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
-  s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
+  s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points,
+  CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END AS spend,
+  trim_scale(0.0001 * CASE WHEN s.as_of IS NULL THEN a.earned ELSE s.earned END) AS earned,
+  CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END::numeric AS visits,
+  CASE WHEN s.as_of IS NULL THEN a.period_start ELSE s.period_start END AS period_start,
+  CASE WHEN s.as_of IS NULL THEN a.period_end ELSE s.period_end END AS period_end
 FROM loyalty.account a
 JOIN loyalty.ladder_now p ON p.program_id = a.program_id
 LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < p.ladder_no
@@ -263,19 +268,47 @@ SELECT c.program, c.day,
   trim_scale(c.closing * 0.0001) AS closing
 FROM closed c;
 
+-- The one place that says which figure of an account a metric is.
+CREATE OR REPLACE VIEW loyalty.tier_progress WITH (security_invoker = true) AS
+WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
+SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.value, k.threshold,
+  trim_scale(greatest(k.threshold - v.value, 0)) AS missing,
+  CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done,
+  v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start
+    THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END AS projected
+FROM loyalty.account_now a
+JOIN asks k ON k.program = a.program
+CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend END AS value) v;
+
+-- Of several options the one of which most is done counts, and of its metrics the one of which least is.
 CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
-  a.tier_metric AS metric, a.value,
-  (SELECT n.name FROM loyalty.tier_reach n WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
-   ORDER BY n.rank LIMIT 1) AS next_tier,
-  (SELECT trim_scale(n.needs - least(a.value, n.needs)) FROM loyalty.tier_reach n
-   WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
-   ORDER BY n.rank LIMIT 1) AS to_next,
-  CASE WHEN isfinite(a.tier_until) THEN (
-    SELECT trim_scale(k.needs - least(a.value, k.needs)) FROM loyalty.tier_reach k WHERE k.id = t.id) END AS to_keep
+  a.tier_metric AS metric, a.value, n.name AS next_tier, n.missing AS to_next, k.missing AS to_keep,
+  n.metric AS to_next_metric, k.metric AS to_keep_metric,
+  coalesce((
+    SELECT g.tier FROM (
+      SELECT q.tier, q.rank FROM loyalty.tier_progress q WHERE q.member_id = a.member_id AND q.program = a.program
+      GROUP BY q.tier, q.rank, q.option HAVING bool_and(q.projected >= q.threshold)) g
+    WHERE e.rank IS NULL OR g.rank > e.rank ORDER BY g.rank DESC LIMIT 1), e.name) AS projected_tier,
+  f.name AS falls_to
 FROM loyalty.account_now a
-LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
+LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled
+LEFT JOIN LATERAL (
+  SELECT o.tier AS name, o.metric, o.missing
+  FROM (SELECT q.*, min(q.done) OVER (PARTITION BY q.rank, q.option) AS option_done FROM loyalty.tier_progress q
+        WHERE q.member_id = a.member_id AND q.program = a.program AND (t.rank IS NULL OR q.rank > t.rank)) o
+  ORDER BY o.rank, o.option_done DESC, o.option, o.done, o.metric LIMIT 1) n ON true
+LEFT JOIN LATERAL (
+  SELECT o.metric, o.missing
+  FROM (SELECT q.*, min(q.done) OVER (PARTITION BY q.option) AS option_done FROM loyalty.tier_progress q
+        WHERE q.member_id = a.member_id AND q.program = a.program AND q.rank = t.rank) o
+  ORDER BY o.option_done DESC, o.option, o.done, o.metric LIMIT 1) k ON isfinite(a.tier_until)
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN isfinite(a.tier_until) THEN a.member_id END, a.program_id, a.tier_until) s ON true
+LEFT JOIN loyalty.tier f ON f.id = s.tier_id AND f.enabled
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.tier_until < a.period_end AND isfinite(a.period_end) THEN a.member_id END, a.program_id,
+  a.period_end - interval '1 microsecond') l ON true
+LEFT JOIN loyalty.tier e ON e.enabled AND e.id = CASE WHEN l.as_of IS NULL THEN a.tier_id ELSE l.tier_id END;
 
 CREATE OR REPLACE VIEW loyalty.tier_movement WITH (security_invoker = true) AS
 SELECT p.name AS program, date_trunc('month', c.at AT TIME ZONE p.timezone)::date AS month,
@@ -362,6 +395,12 @@ COMMENT ON COLUMN loyalty.account_now.due IS 'has something become true that is 
 COMMENT ON COLUMN loyalty.account_now.next_expiry_at IS 'first instant at which the next points are dead';
 COMMENT ON COLUMN loyalty.account_now.next_expiry_points IS 'count of 1/10,000 point: how many die then';
 
+COMMENT ON COLUMN loyalty.account_now.spend IS 'amount of the running periods purchases';
+COMMENT ON COLUMN loyalty.account_now.earned IS 'points awarded in the running period';
+COMMENT ON COLUMN loyalty.account_now.visits IS 'visits of the running period';
+COMMENT ON COLUMN loyalty.account_now.period_start IS 'first instant of the running period';
+COMMENT ON COLUMN loyalty.account_now.period_end IS 'first instant after it';
+
 COMMENT ON VIEW loyalty.tier_reach IS 'inside of the other views: tiers that figures can reach';
 COMMENT ON COLUMN loyalty.tier_reach.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.tier_reach.id IS 'loyalty.tier.id';
@@ -435,8 +474,25 @@ COMMENT ON COLUMN loyalty.tier_standing.held_until IS 'when the tier is reviewed
 COMMENT ON COLUMN loyalty.tier_standing.metric IS 'what counts: the programs tier_metric';
 COMMENT ON COLUMN loyalty.tier_standing.value IS 'of it, in the running period';
 COMMENT ON COLUMN loyalty.tier_standing.next_tier IS 'the next tier above that figures can reach; NULL: none';
-COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period; NULL: the metric alone does not reach it';
-COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again; 0: reached; NULL: nothing is needed';
+COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period, of to_next_metric; where several figures are asked for see tier_progress';
+COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again, of to_keep_metric; 0: reached; NULL: nothing is needed, or figures do not reach it';
+COMMENT ON COLUMN loyalty.tier_standing.to_next_metric IS 'of the option that is nearest, the figure that is farthest from it';
+COMMENT ON COLUMN loyalty.tier_standing.to_keep_metric IS 'the same for the present tier';
+COMMENT ON COLUMN loyalty.tier_standing.projected_tier IS 'the tier at the end of the running period if it goes on as it went so far: figures grow in proportion to time; without a period, what the figures of now give';
+COMMENT ON COLUMN loyalty.tier_standing.falls_to IS 'the tier from held_until on if nothing more is earned; NULL: none, or held without end';
+
+COMMENT ON VIEW loyalty.tier_progress IS 'how far every member is from what each tier asks for, figure by figure: all rows of one option, any option';
+COMMENT ON COLUMN loyalty.tier_progress.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.tier_progress.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_progress.tier IS 'loyalty.tier.name';
+COMMENT ON COLUMN loyalty.tier_progress.rank IS 'its rank';
+COMMENT ON COLUMN loyalty.tier_progress.option IS 'threshold: the one of the tier; else tier_requirement.option';
+COMMENT ON COLUMN loyalty.tier_progress.metric IS 'which figure';
+COMMENT ON COLUMN loyalty.tier_progress.value IS 'what the member has of it in the running period';
+COMMENT ON COLUMN loyalty.tier_progress.threshold IS 'what it must reach';
+COMMENT ON COLUMN loyalty.tier_progress.missing IS 'what is missing; 0: reached';
+COMMENT ON COLUMN loyalty.tier_progress.done IS 'how much of it is reached, 0 to 1';
+COMMENT ON COLUMN loyalty.tier_progress.projected IS 'the figure at the end of the running period if it grows as it grew so far';
 
 COMMENT ON VIEW loyalty.tier_movement IS 'how many members rose and fell between which tiers in which month';
 COMMENT ON COLUMN loyalty.tier_movement.program IS 'loyalty.program.name';

@@ -223,5 +223,27 @@ SELECT ladder_no FROM loyalty.apply_tiers('live');
 SELECT s.period_start, s.period_end FROM loyalty.program p, LATERAL loyalty.settled(9, p.id, '2024-12-31') s WHERE p.name = 'live';
 SELECT s.period_start, s.period_end FROM loyalty.program p, LATERAL loyalty.settled(9, p.id, '2025-01-01') s WHERE p.name = 'live';
 SELECT * FROM loyalty.apply_tiers('purple');
+
+-- ---- standing: the nearest way, the end of the period at this pace, and after it when nothing more comes
+SELECT program('stand', 'UTC');
+DELETE FROM loyalty.tier WHERE program = 'stand' AND name = 'black';
+INSERT INTO loyalty.tier (program, name, rank) VALUES ('stand', 'black', 3), ('stand', 'guest', 4);
+INSERT INTO loyalty.tier_requirement (program, tier, option, metric, threshold) VALUES
+  ('stand', 'black', 1, 'spend', 2000), ('stand', 'black', 2, 'spend', 1000), ('stand', 'black', 2, 'points', 1600);
+SELECT buy(500, 'stand', 1, 300, '2024-07-01'), buy(501, 'stand', 2, 700, '2024-02-01'), buy(502, 'stand', 3, 20, '2024-07-01'), buy(503, 'stand', 4, 900, '2023-07-01');
+SET loyalty.now = '2024-07-02';
+SELECT member_id, tier, next_tier, to_next, to_next_metric, to_keep, to_keep_metric, projected_tier, falls_to, held_until FROM loyalty.tier_standing WHERE program = 'stand' ORDER BY 1;
+SELECT member_id, tier, option, metric, value, threshold, missing, round(done, 4) AS done, round(projected, 2) AS projected FROM loyalty.tier_progress
+WHERE program = 'stand' AND member_id IN (1, 2) AND rank > 1 ORDER BY 1, rank, option, metric;
+-- points are nearer than money: 1000 of the gold bonus, once it is gold
+SELECT buy(504, 'stand', 2, 100, '2024-07-02');
+SELECT next_tier, to_next, to_next_metric FROM loyalty.tier_standing WHERE program = 'stand' AND member_id = 2;
+-- the first instant of a period, a lifetime, a tier by hand
+SET loyalty.now = '2025-01-01';
+SELECT member_id, tier, to_next, to_keep, projected_tier, falls_to FROM loyalty.tier_standing WHERE program = 'stand' ORDER BY 1;
+SELECT member_id, tier, projected_tier, falls_to FROM loyalty.tier_standing WHERE program = 'to month' ORDER BY 1;
+SELECT tier FROM loyalty.grant_tier(3, 'guest', 'stand', '2025-03-01');
+SELECT tier FROM loyalty.grant_tier(1, 'guest', 'stand', '2025-03-01');
+SELECT tier, next_tier, to_next, to_keep, projected_tier, falls_to FROM loyalty.tier_standing WHERE program = 'stand' AND member_id IN (1, 3) ORDER BY member_id;
 SELECT * FROM loyalty.verify();
 ROLLBACK;
