@@ -27,6 +27,7 @@
 
 PG_FUNCTION_INFO_V1(loyalty_instant);
 PG_FUNCTION_INFO_V1(loyalty_settled);
+PG_FUNCTION_INFO_V1(loyalty_units_at);
 PG_FUNCTION_INFO_V1(loyalty_due_tier_changes);
 PG_FUNCTION_INFO_V1(loyalty_due_movements);
 PG_FUNCTION_INFO_V1(loyalty_tier_if_applied);
@@ -164,6 +165,27 @@ begin_settled(FunctionCallInfo fcinfo, TimestampTz at)
 	return reading;
 }
 
+/* loyalty.units_at(member_id, program_id, at): each status unit of the program */
+Datum
+loyalty_units_at(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Reading		reading = begin_settled(fcinfo, PG_GETARG_TIMESTAMPTZ(2));
+	MemoryContext old = MemoryContextSwitchTo(reading.context);
+
+	for (int i = 0; reading.account && i < reading.account->program->nunits; i++)
+	{
+		int32		unit = reading.account->program->units[i].id;
+		Datum		values[] = {Int32GetDatum(unit), NumericGetDatum(tier_unit(reading.account, unit))};
+		bool		nulls[] = {false, false};
+
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	reading_end(&reading);
+	return (Datum) 0;
+}
+
 /* loyalty.due_tier_changes(member_id, program_id, at): those that settling to `at` would write down */
 Datum
 loyalty_due_tier_changes(PG_FUNCTION_ARGS)
@@ -251,6 +273,7 @@ ladder_to_try(const Program *program, ArrayType *names, ArrayType *thresholds, b
 	ladder.tiers = tiers;
 	ladder.lowest = tier_of_nothing(&ladder);
 	ladder.ladder_keeps = keep;
+	ladder.period = program->period;	/* of another one there are no figures yet */
 	return ladder;
 }
 

@@ -25,7 +25,7 @@ typedef struct Call
 /* What people did to an account by hand, as the columns of loyalty.intervention. */
 typedef struct Intervention
 {
-	const char *action;			/* adjust, opening, transfer, expiry, block, unblock, grant tier, revoke tier */
+	const char *action;			/* adjust, unit, opening, transfer, expiry, block, unblock, grant tier, revoke tier */
 	int64		entry_no;
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
@@ -35,6 +35,9 @@ typedef struct Intervention
 	TimestampTz expires_at;
 	int32		tier_id;		/* 0: none; else: */
 	TimestampTz held_until;
+	int32		unit_id;		/* 0: none; then these: */
+	Points		value;
+	TimestampTz counted_at;
 	const char *reason;
 	const char *key;
 } Intervention;

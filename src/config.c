@@ -47,6 +47,7 @@ typedef struct RuleRow
 	char	   *points;
 	char	   *condition;
 	char	   *group;
+	char	   *unit;
 	char	   *segment;
 	Oid			author;
 } RuleRow;
@@ -67,6 +68,7 @@ typedef struct SourceRow
 	char	   *condition;
 	char	   *points_spent;
 	char	   *release;
+	char	   *visit;
 	char	  **keys;
 	char	  **refund_of;
 	char	   *refund_source;
@@ -109,6 +111,7 @@ static List *retired;			/* contexts, in TopMemoryContext */
 
 static Config *config_build(void);
 static void load_programs(Config *config);
+static void load_units(Config *config);
 static void load_tiers(Config *config);
 static void load_requirements(Config *config);
 static void load_ladders(Config *config);
@@ -122,7 +125,8 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "source", "rule", "segment", "reward", "event_kind", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "source", "rule", "segment", "reward",
+"reward_price", "reward_step", "event_kind", "member", "unit"};
 
 /* ---- invalidation ---- */
 
@@ -200,6 +204,7 @@ config_build(void)
 	/* a parallel query's leader may not take GetLatestSnapshot(); a catalog snapshot is as new */
 	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
+	load_units(config);
 	load_tiers(config);
 	load_requirements(config);
 	for (int i = 0; i < config->nprograms; i++)
@@ -308,7 +313,23 @@ choice(const char *value, const char *const *choices, const char *column)
 			 errhint("Bring the extension and its tables to the same version: ALTER EXTENSION loyalty UPDATE, SELECT loyalty.install().")));
 }
 
-static const char *const metrics[] = {"spend", "points", "visits", NULL};
+const Unit *
+config_unit(const Program *program, const char *name)
+{
+	for (int i = 0; i < program->nunits; i++)
+		if (strcmp(program->units[i].name, name) == 0)
+			return &program->units[i];
+	return NULL;
+}
+
+static int32
+metric_named(const Program *program, const char *name, const char *column)
+{
+	static const char *const metrics[] = {"points", "spend", "visits", NULL};	/* 0, -1, -2 */
+	const Unit *unit = config_unit(program, name);
+
+	return unit ? unit->id : -choice(name, metrics, column);
+}
 
 static void
 load_programs(Config *config)
@@ -320,7 +341,7 @@ load_programs(Config *config)
 	static const CalendarUnit validity_units[] = {CALENDAR_DAY, CALENDAR_MONTH, CALENDAR_QUARTER, CALENDAR_YEAR};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
-						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id),"
+						  " earn_on_points_paid, point_value, counts_visits, loyalty.program_follows(id), loyalty.program_involves(id),"
 						  " loyalty.program_tells(name), tier_validity_to"
 						  " FROM loyalty.program");
 
@@ -345,7 +366,7 @@ load_programs(Config *config)
 		p->automatic = strcmp(next_text(&r), "automatic") == 0;
 		p->clawback = choice(next_text(&r), clawbacks, "program.clawback");
 		p->on_return = choice(next_text(&r), on_returns, "program.on_return");
-		p->metric = choice(next_text(&r), metrics, "program.tier_metric");
+		p->metric_name = next_text(&r);
 		p->period = *(Period *) next_bytes(&r, sizeof(Period));
 		p->validity = *(Interval *) next_bytes(&r, sizeof(Interval));
 		p->downgrade = choice(next_text(&r), downgrades, "program.downgrade");
@@ -355,6 +376,7 @@ load_programs(Config *config)
 		p->sandbox = DatumGetBool(next_datum(&r));
 		p->earn_on_points_paid = DatumGetBool(next_datum(&r));
 		p->point_value = next_numeric(&r);
+		p->counts_visits = DatumGetBool(next_datum(&r));
 		p->follows = DatumGetBool(next_datum(&r));
 		p->involves = DatumGetBool(next_datum(&r));
 		p->tells = event_mask(next_text(&r));
@@ -370,6 +392,31 @@ program_named(Config *config, const char *name)
 		if (strcmp(config->programs[i].name, name) == 0)
 			return &config->programs[i];
 	return NULL;
+}
+
+static void
+load_units(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, decimals FROM loyalty.unit ORDER BY id");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		Unit	   *unit;
+
+		if (p == NULL)
+			continue;
+		p->units = p->units ? repalloc(p->units, (p->nunits + 1) * sizeof(Unit))
+			: MemoryContextAlloc(config->context, sizeof(Unit));
+		unit = &p->units[p->nunits++];
+		unit->id = DatumGetInt32(next_datum(&r));
+		unit->name = next_text(&r);
+		unit->decimals = DatumGetInt16(next_datum(&r));
+	}
+	for (int i = 0; i < config->nprograms; i++)
+		config->programs[i].metric = metric_named(&config->programs[i], config->programs[i].metric_name,
+												  "program.tier_metric");
 }
 
 static void
@@ -414,11 +461,15 @@ load_requirements(Config *config)
 		Program    *p = program_named(config, next_text(&r));
 		char	   *name = next_text(&r);
 		Requirement q;
+		char	   *metric;
 
+		if (p == NULL)
+			continue;
 		q.option = DatumGetInt32(next_datum(&r));
-		q.metric = choice(next_text(&r), metrics, "tier_requirement.metric");
+		metric = next_text(&r);
+		q.metric = metric_named(p, metric, "tier_requirement.metric");
 		q.threshold = next_numeric(&r);
-		for (int t = 0; p && t < p->ntiers; t++)
+		for (int t = 0; t < p->ntiers; t++)
 		{
 			Tier	   *tier = &p->tiers[t];
 
@@ -468,7 +519,7 @@ load_rungs(Config *config, Program *ladder)
 		}
 		else if (tier)
 		{
-			q.metric = choice(metric, metrics, "ladder_rung.metric");
+			q.metric = metric_named(ladder, metric, "ladder_rung.metric");
 			tier->requirements[tier->nrequirements++] = q;
 		}
 	}
@@ -502,7 +553,7 @@ load_ladders(Config *config)
 		frozen[i] = metric != NULL;
 		if (frozen[i])
 		{
-			ladders[i].metric = choice(metric, metrics, "ladder.tier_metric");
+			ladders[i].metric = metric_named(&ladders[i], metric, "ladder.tier_metric");
 			ladders[i].period = *(Period *) next_bytes(&r, sizeof(Period));
 		}
 	}
@@ -534,6 +585,8 @@ load_ladders(Config *config)
 			program->tiers = ladders[i].tiers;
 			program->lowest = ladders[i].lowest;
 			program->former = &ladders[first];
+			for (uint64 j = first; j < i; j++)
+				ladders[j].period = program->period;	/* counters are those of one period: see apply_tiers() */
 		}
 	}
 }
@@ -580,7 +633,7 @@ load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
 						  " refund_source, release, release_within, on_delete, on_error, enabled, author, points_spent, spend_step,"
-						  " spend_minimum, spend_maximum_share FROM loyalty.source");
+						  " spend_minimum, spend_maximum_share, visit FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -612,6 +665,9 @@ load_sources(Config *config)
 		s->spend_step = next_points(&r);
 		s->spend_minimum = next_points(&r);
 		s->spend_maximum_share = next_numeric(&r);
+		row->visit = next_text(&r);
+		if (s->program && row->visit)
+			s->program->names_visits = true;
 		if (s->program == NULL)
 			config->nsources--;
 	}
@@ -704,7 +760,7 @@ static void
 load_rules(Config *config)
 {
 	uint64		n = query("SELECT program, source, id, name, kind, points, condition, starts_at, ends_at, priority,"
-						  " exclusive_group, expiry, pending, segment, offer, author FROM loyalty.rule WHERE enabled");
+						  " exclusive_group, expiry, pending, segment, offer, author, unit FROM loyalty.rule WHERE enabled");
 
 	config->nrules = n;
 	config->rules = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(RuleRow));
@@ -729,6 +785,7 @@ load_rules(Config *config)
 		row->segment = next_text(&r);
 		row->rule.offer = next_text(&r);
 		row->author = DatumGetObjectId(next_datum(&r));
+		row->unit = next_text(&r);
 	}
 	qsort(config->rules, n, sizeof(RuleRow), compare_rules);
 }
@@ -771,7 +828,14 @@ compare_rewards(const void *a, const void *b)
 static void
 load_rewards(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled FROM loyalty.reward");
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled, value IS NOT NULL OR s.stepped,"
+						  " value IS NOT NULL OR s.stepped OR p.priced OR pool IS NOT NULL OR validity IS NOT NULL OR"
+						  " min_quantity OPERATOR(pg_catalog.>) 1 OR max_quantity IS NOT NULL OR max_per_member IS NOT NULL OR"
+						  " min_tier IS NOT NULL OR segment IS NOT NULL FROM loyalty.reward w"
+						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_step x"
+						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS stepped) s"
+						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_price x"
+						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS priced) p");
 
 	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
 	for (uint64 i = 0; i < n; i++)
@@ -794,6 +858,8 @@ load_rewards(Config *config)
 		reward->ends_at = DatumGetTimestampTz(next_datum(&r));
 		/* a row that no trigger has checked must not stop sales */
 		reward->enabled = DatumGetBool(next_datum(&r)) && good && reward->cost > 0;
+		reward->by_points = DatumGetBool(next_datum(&r));
+		reward->special = DatumGetBool(next_datum(&r));
 	}
 	qsort(config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }
@@ -980,6 +1046,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
 	s->condition = compile_mapping(row, row->condition, EXPRESSION_SOURCE_CONDITION, relation, "condition");
 	s->points_spent = compile_mapping(row, row->points_spent, EXPRESSION_AMOUNT, relation, "points_spent");
+	s->visit = compile_mapping(row, row->visit, EXPRESSION_KEY, relation, "visit");
 	s->release = compile_mapping(row, row->release, EXPRESSION_RELEASE, relation, "release");
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)
@@ -989,6 +1056,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		s->refund_of[i] = compile_mapping(row, row->refund_of[i], EXPRESSION_KEY, relation, "refund_of");
 	s->rules = palloc0(Max(config->nrules, 1) * sizeof(Rule));
 	s->nrules = 0;
+	s->awards_units = s->uses_units = false;
 	for (int i = 0; i < config->nrules; i++)
 	{
 		RuleRow    *r = &config->rules[i];
@@ -998,7 +1066,15 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			continue;
 		rule = &s->rules[s->nrules++];
 		*rule = r->rule;
-		rule->group = group_number(config, row, &groups, r->group);
+		rule->unit = r->unit ? config_unit(s->program, r->unit) : NULL;
+		if (r->unit && rule->unit == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+					 errmsg("rule \"%s\" of program \"%s\" awards \"%s\", which is no status unit", rule->name, r->program, r->unit),
+					 errhint("INSERT INTO loyalty.unit (program, name) makes one.")));
+		s->awards_units |= rule->unit != NULL;
+		rule->group = group_number(config, row, &groups, r->group && rule->unit
+								   ? psprintf("%d\n%s", rule->unit->id, r->group) : r->group);
 		rule->limit = config_limit(s->program, rule->id);
 		if (r->condition)
 			rule->condition = expression_compile(r->condition, EXPRESSION_RULE_CONDITION, relation, r->author,
@@ -1017,6 +1093,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			s->uses_base |= x->uses_base;
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
+			s->uses_units |= x->uses_units;
 			s->uses_member |= x->uses_member;
 			s->uses_settings |= !x->built_in;
 			s->uses_authors |= x->authored;

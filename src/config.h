@@ -19,12 +19,18 @@
 #include "period.h"
 #include "points.h"
 
-typedef enum TierMetric
+/* What tiers count; above 0: the id of a status unit. */
+#define METRIC_POINTS	0
+#define METRIC_SPEND	(-1)
+#define METRIC_VISITS	(-2)
+
+/* A status unit: nights, stays, qualifying money. */
+typedef struct Unit
 {
-	METRIC_SPEND,
-	METRIC_POINTS,
-	METRIC_VISITS
-} TierMetric;
+	int32		id;
+	char	   *name;
+	int			decimals;
+} Unit;
 
 typedef enum ClawbackPolicy
 {
@@ -51,7 +57,7 @@ typedef enum Downgrade
 typedef struct Requirement
 {
 	int32		option;
-	TierMetric	metric;
+	int32		metric;
 	Numeric		threshold;
 } Requirement;
 
@@ -100,7 +106,8 @@ typedef struct Program
 	bool		automatic;		/* enrolment */
 	ClawbackPolicy clawback;
 	OnReturn	on_return;
-	TierMetric	metric;
+	char	   *metric_name;
+	int32		metric;
 	Period		period;
 	Interval	validity;
 	int			validity_to;	/* CalendarUnit to whose end it goes on; -1: none */
@@ -115,6 +122,10 @@ typedef struct Program
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
 	bool		suspends;		/* some tier suspends expiry */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
+	int			nunits;
+	Unit	   *units;
+	bool		counts_visits;
+	bool		names_visits;	/* some source says what is a visit */
 	int			nlimits;
 	RuleLimit  *limits;			/* of its rules that have any, by rule id */
 
@@ -157,6 +168,7 @@ typedef struct Rule
 	Expiry	   *expiry;			/* NULL: the program's */
 	Interval   *pending;
 	const RuleLimit *limit;		/* NULL: none */
+	const Unit *unit;			/* NULL: points */
 	const Segment *segment;		/* of members to whom it pays; NULL: all */
 	char	   *offer;			/* that the member must have; NULL: none */
 	Expression *has_offer;
@@ -179,6 +191,7 @@ typedef struct Source
 	Points		spend_step;		/* 0: any */
 	Points		spend_minimum;
 	Numeric		spend_maximum_share;	/* of the amount; NULL: all */
+	Expression *visit;			/* NULL: the local day is one */
 	Expression *release;		/* NULL: no award waits for an event */
 	Interval   *release_within; /* for so long; NULL: without end */
 	int			nkeys;
@@ -197,6 +210,8 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
+	bool		uses_units;		/* account.units */
+	bool		awards_units;	/* some rule gives a status unit */
 	bool		uses_settings;	/* some value depends on TimeZone, formats or search_path */
 	bool		uses_authors;	/* some expression runs functions of its author */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
@@ -222,6 +237,8 @@ typedef struct Reward
 	TimestampTz starts_at;
 	TimestampTz ends_at;
 	bool		enabled;
+	bool		special;		/* more than a price: voucher_terms() says what it asks and gives */
+	bool		by_points;		/* can be bought for so many points, too */
 } Reward;
 
 extern void config_init(void);
@@ -233,6 +250,8 @@ extern const Program *config_program_by_id(int32 id);	/* LY003 when unknown */
 
 /* NULL: the default program; LY003 when unknown, or when there is none by default */
 extern const Program *config_program(const char *name);
+
+extern const Unit *config_unit(const Program *program, const char *name);	/* NULL: there is none */
 
 extern const RuleLimit *config_limit(const Program *program, int64 rule);	/* NULL: it has none */
 

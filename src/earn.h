@@ -14,6 +14,7 @@ typedef struct Purchase
 	Numeric		amount;
 	TimestampTz occurred_at;
 	Points		spent;			/* paid with points */
+	char	   *visit;			/* what the source says; NULL: none, or it says nothing */
 	bool		waits;			/* for the event that releases its points */
 	TimestampTz released_at;	/* when that came; -infinity when nothing is known */
 	TimestampTz deadline;		/* of one that waits: then its points die */
@@ -34,15 +35,15 @@ typedef enum EarnVerdict
 /*
  * Evaluate the source's rules.  context->ecxt_scantuple holds the source row; the inner and outer slots (virtual, of
  * expression_earn_desc() and expression_account_desc()) are filled here.  `at` is the account's instant.
- * Allocates in CurrentMemoryContext.  stored: NULL, or what the purchase has earned before; then the award is what
+ * Allocates in CurrentMemoryContext.  Where rules ask for account.units, tier_read_units() was called.  stored: NULL, or what the purchase has earned before; then the award is what
  * each rule gives beyond that.  verdicts: NULL, or one per source->rules.
  */
-extern void earn_evaluate(const Source *source, const Account *account, ExprContext *context,
+extern void earn_evaluate(const Source *source, Account *account, ExprContext *context,
 						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
 						  EarnVerdict *verdicts);
 
 /* Fill the virtual row of account.* and member.*, as far as it is asked for. */
-extern void earn_fill_account(TupleTableSlot *slot, const Account *account, bool uses_account, bool uses_member);
+extern void earn_fill_account(TupleTableSlot *slot, Account *account, bool uses_account, bool uses_member, bool uses_units);
 
 /* When a rule's points (NULL: those of the program's own rules) become available and die, earned at a tier (NULL: none). */
 extern void earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,

@@ -396,6 +396,7 @@ note_column(Node *node, void *context)
 		{
 			expression->uses_member |= column >= MEMBER_ATTRIBUTES;
 			expression->uses_account |= column < MEMBER_ATTRIBUTES;
+			expression->uses_units |= column == ACCOUNT_UNITS;
 		}
 		return false;
 	}

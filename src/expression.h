@@ -58,6 +58,7 @@ typedef enum AccountColumn		/* account.* and member.*, the outer slot */
 	ACCOUNT_VISITS,				/* integer, this period */
 	ACCOUNT_EARNED,				/* numeric: points earned this period */
 	ACCOUNT_ENROLLED_AT,		/* timestamptz */
+	ACCOUNT_UNITS,				/* jsonb: every status unit of the program, this period */
 	MEMBER_ATTRIBUTES,			/* jsonb */
 	MEMBER_BIRTH_DATE,			/* date */
 	ACCOUNT_COLUMNS
@@ -72,6 +73,7 @@ typedef struct Expression
 	bool		uses_base;		/* earn.base */
 	bool		uses_local_time;
 	bool		uses_account;	/* account.* but member_id */
+	bool		uses_units;		/* account.units: counters are needed */
 	bool		uses_member;	/* member.* but member_id: the member row is needed */
 	bool		authored;		/* runs functions of its author: search_path matters */
 	int			plain_column;	/* > 0: the value of this source column as it stands (attribute number) */

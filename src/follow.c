@@ -60,9 +60,9 @@ follow_note(Account *account, const Lot *first, Numeric spend, Points points)
 	}
 	sale = &account->sales[account->nsales++];
 	*sale = (Sale) {
-		.source_id = first->source_id, .source_key = first->source_key, .occurred_at = first->earned_at,
+		.source_id = first->source_id, .source_key = first->source_key, .unit = first->unit, .occurred_at = first->earned_at,
 		.at = account->settled_at, .amount = first->amount, .kept = first->kept_amount, .spend = money_copy(spend),
-		.points = points, .first = first->part == 0
+		.points = points, .first = first->part / LOTS_AN_AWARD == 0
 	};
 	MemoryContextSwitchTo(old);
 }

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "counter.h"
 #include "errcodes.h"
 #include "event.h"
 #include "follow.h"
@@ -31,6 +32,7 @@
 #include "stock.h"
 #include "store.h"
 #include "tier.h"
+#include "voucher.h"
 
 #define LOTS_A_READ 32
 #define LOTS_FIRST_READ 4		/* most calls need no more */
@@ -500,14 +502,21 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 /* ---- purchases ---- */
 
 void
+ledger_add_unit(Count *count, int room, int32 unit, Points value)
+{
+	if (count->units == NULL)
+		count->units = palloc(room * sizeof(UnitCount));
+	count->units[count->nunits++] = (UnitCount) {unit, value};
+}
+
+void
 ledger_award(Account *account, int32 source_id, char *source_key, int first_part, const Award *award,
 			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 	Lot		   *first = NULL;
+	Count		count = {.spend = amount, .earned = award->points, .purchases = 1};
 
-	if (account->program->nlimits > 0)
-		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
 	if (account->program->suspends && !ledger_is_suspended(account))
 		ledger_follow_tier(account, at);
 	if (money_sign(amount) > 0)
@@ -527,12 +536,26 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		lot->part = first_part + i;
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
+		lot->unit = share->unit;
 		first = first ? first : lot;
+		/* the lots of points each hold the same list */
+		if (account->program->nlimits > 0 && (i == 0 || share->unit))
+			limit_award(account, source_id, share->breakdown, occurred_at);
+		if (share->unit)
+			ledger_add_unit(&count, award->nlots, share->unit, share->value);
+		if (share->unit && account->program->follows)
+			follow_note(account, lot, money_zero(), share->value);
+	}
+	if (award->names_visit)
+	{
+		count.visit = award->visit;
+		counter_name_visit(account, source_id, source_key, &count.visit);
+		count.purchases = count.visit != NULL;
 	}
 	ledger_pay_debts(account, at);
 	if (account->program->follows)
 		follow_note(account, first, amount, award->points);
-	tier_count(account, Min(occurred_at, at), amount, award->points, at);
+	tier_count(account, Min(occurred_at, at), &count, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
 }
@@ -544,9 +567,28 @@ ledger_count(Account *account, Points points, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
-	tier_count(account, at, NULL, points, at);
+	tier_count(account, at, &(Count) {.earned = points}, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+void
+ledger_count_unit(Account *account, int32 unit, Points value, TimestampTz counted_at, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	UnitCount	units = {unit, value};
+
+	tier_count(account, counted_at, &(Count) {.nunits = 1, .units = &units}, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_note(Account *account)
+{
+	account->changed = true;
+	return next_entry(account);
 }
 
 int64
@@ -643,11 +685,15 @@ ledger_write(Account *account)
 
 		if (redemption->changed)
 			store_change_redemption(account, redemption);
+		if (redemption->changed && redemption->vouchers > 0)
+			voucher_follow(account, redemption);
 		if (redemption->gives_stock)
 			stock_give(redemption->reward_id, redemption->quantity);
 	}
 	store_change_account(account);
 	limit_write(account);
+	if (account->counting)
+		counter_write(account);
 	if (account->program->tells)
 		event_tell(account);
 	/* lots are read again when they are needed again */

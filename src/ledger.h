@@ -53,6 +53,7 @@ typedef struct Lot
 	TimestampTz at;
 	TimestampTz posted_at;
 	int32		source_id;		/* 0: none */
+	int32		unit;			/* 0: points; else it has none, and its breakdown is of this status unit */
 	int16		part;
 	int16		life;			/* of the account's lives, that with which they die; below 0: not before that; 0: none */
 	char		kind;
@@ -104,7 +105,7 @@ typedef struct Redemption
 	RedemptionState state;
 	const char *key;
 	const char *reason;
-	const char *voucher;
+	int32		vouchers;		/* that it has made */
 	TimestampTz held_until;		/* infinity: was never held */
 	int64		first_entry;	/* of the movements that took the points */
 	int64		last_entry;
@@ -172,6 +173,43 @@ typedef struct Usage
 	bool		stored;
 	bool		changed;
 } Usage;
+
+/* What an account has counted of a metric, as the columns of loyalty.counter; see counter.c. */
+typedef struct Counter
+{
+	TimestampTz bucket;
+	int32		metric;
+	Numeric		value;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Counter;
+
+/* How many kept awards are one visit, as the columns of loyalty.visit. */
+typedef struct Visit
+{
+	TimestampTz bucket;
+	int32		purchases;
+	const char *visit;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Visit;
+
+/* Which visit a purchase was, as the columns of loyalty.visit_of. */
+typedef struct VisitOf
+{
+	int32		source_id;
+	const char *source_key;
+	const char *visit;			/* NULL: none */
+
+	/* of this copy */
+	bool		stored;
+} VisitOf;
 
 /* What the budget of a rule gets back (or loses, when negative) with the account's next write. */
 typedef struct BudgetChange
@@ -268,6 +306,7 @@ typedef struct Account
 	int			max_tier_changes;
 	Usage	  **usages;			/* asked for so far; limit.c's affair, and so is the rest */
 	int			nusages;
+	struct Counting *counting;	/* units, visits and rolling windows asked for so far: counter.c's affair; NULL: none */
 	BudgetChange *budget_changes;	/* by rule id */
 	int			nbudget_changes;
 	Purse	   *purse;			/* of the statement; NULL: none */
@@ -284,6 +323,8 @@ typedef struct AwardLot
 	TimestampTz expires_at;
 	bool		with_account;	/* they die with the life of their account, unless expires_at comes first */
 	bytea	   *breakdown;		/* NULL: no rule paid */
+	int32		unit;			/* 0: points; else points is 0, and */
+	Points		value;			/* of the status unit */
 } AwardLot;
 
 typedef struct Award
@@ -291,6 +332,9 @@ typedef struct Award
 	Points		points;			/* sum over lots */
 	int			nlots;
 	AwardLot   *lots;
+
+	bool		names_visit;	/* the source says which visit it is: */
+	const char *visit;			/* NULL: none */
 
 	/* what it was built from, for limits */
 	Breakdown	breakdown;
@@ -402,6 +446,12 @@ extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, Timestam
 
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* The same of a status unit, at the instant for which it counts. */
+extern void ledger_count_unit(Account *account, int32 unit, Points value, TimestampTz counted_at, TimestampTz at);
+
+/* A number for what is done by hand and changes no points. */
+extern int64 ledger_note(Account *account);
 
 /* The tier of another account that has become part of this one.  Returns the number under which it happened. */
 extern int64 ledger_join(Account *account, const Standing *other, TimestampTz at);

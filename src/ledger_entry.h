@@ -6,6 +6,7 @@
 #define LOYALTY_LEDGER_ENTRY_H
 
 #include "ledger.h"
+#include "tier.h"
 
 /* Note a movement; what it does to the lot is the caller's.  `origin`: see Movement; 0: none. */
 extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at,
@@ -49,6 +50,9 @@ extern void ledger_suspend_lot(Account *account, Lot *lot);
 
 /* The account's copy of a lot, whatever way it was read; NULL: it has none. */
 extern Lot *ledger_known_lot(Account *account, int64 entry_no);
+
+/* What an award gives of a status unit, with room for so many. */
+extern void ledger_add_unit(Count *count, int room, int32 unit, Points value);
 
 /* The open hold that lapses first; NULL: none.  Costs nothing where nothing is held. */
 extern Redemption *ledger_first_lapse(Account *account);

@@ -23,6 +23,7 @@
 #include "segment.h"
 #include "settings.h"
 #include "store.h"
+#include "tier.h"
 
 PG_FUNCTION_INFO_V1(loyalty_in_segment);
 PG_FUNCTION_INFO_V1(loyalty_segment_members);
@@ -40,7 +41,7 @@ evaluate(const Segment *segment, Account *account)
 	bool		result;
 
 	context->ecxt_outertuple = slot;
-	earn_fill_account(slot, account, true, true);
+	earn_fill_account(slot, account, true, true, segment->condition->uses_units);
 	value = expression_eval(segment->condition, context, &isnull);
 	result = !isnull && DatumGetBool(value);
 	settings_leave(nest);
@@ -59,6 +60,8 @@ segment_contains(const Segment *segment, Account *account)
 		return false;
 	if (segment->condition->uses_member && account->attributes == NULL)
 		store_read_members(account->store, &account, 1);
+	if (segment->condition->uses_units)
+		tier_read_units(account);
 	old = MemoryContextSwitchTo(account->context);
 	result = evaluate(segment, account);
 	MemoryContextSwitchTo(old);

@@ -130,7 +130,7 @@ static const StoreColumn redemption_columns[] = {
 	[R_STATE] = {"state", TEXTOID},
 	[R_KEY] = {"key", TEXTOID},
 	[R_REASON] = {"reason", TEXTOID},
-	[R_VOUCHER] = {"voucher", TEXTOID},
+	[R_VOUCHERS] = {"vouchers", INT4OID},
 	[R_HELD_UNTIL] = {"held_until", TIMESTAMPTZOID},
 	[R_FIRST_ENTRY] = {"first_entry", INT8OID},
 	[R_LAST_ENTRY] = {"last_entry", INT8OID},
@@ -187,6 +187,30 @@ static const StoreColumn usage_columns[] = {
 	[U_USES] = {"uses", INT4OID},
 };
 
+static const StoreColumn counter_columns[] = {
+	[C_MEMBER_ID] = {"member_id", INT8OID},
+	[C_BUCKET] = {"bucket", TIMESTAMPTZOID},
+	[C_PROGRAM_ID] = {"program_id", INT4OID},
+	[C_METRIC] = {"metric", INT4OID},
+	[C_VALUE] = {"value", NUMERICOID},
+};
+
+static const StoreColumn visit_columns[] = {
+	[V_MEMBER_ID] = {"member_id", INT8OID},
+	[V_BUCKET] = {"bucket", TIMESTAMPTZOID},
+	[V_PROGRAM_ID] = {"program_id", INT4OID},
+	[V_PURCHASES] = {"purchases", INT4OID},
+	[V_VISIT] = {"visit", TEXTOID},
+};
+
+static const StoreColumn visit_of_columns[] = {
+	[W_MEMBER_ID] = {"member_id", INT8OID},
+	[W_PROGRAM_ID] = {"program_id", INT4OID},
+	[W_SOURCE_ID] = {"source_id", INT4OID},
+	[W_SOURCE_KEY] = {"source_key", TEXTOID},
+	[W_VISIT] = {"visit", TEXTOID},
+};
+
 const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
 	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
@@ -198,6 +222,9 @@ const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_DEBT] = {"debt", lengthof(debt_columns), debt_columns},
 	[STORE_MEMBER] = {"member", lengthof(member_columns), member_columns},
 	[STORE_USAGE] = {"rule_usage", lengthof(usage_columns), usage_columns},
+	[STORE_COUNTER] = {"counter", lengthof(counter_columns), counter_columns},
+	[STORE_VISIT] = {"visit", lengthof(visit_columns), visit_columns},
+	[STORE_VISIT_OF] = {"visit_of", lengthof(visit_of_columns), visit_of_columns},
 };
 
 Oid
@@ -390,6 +417,7 @@ row_to_lot(const Datum *v, const bool *nulls, MemoryContext context)
 	lot->posted_at = DatumGetTimestampTz(v[L_POSTED_AT]);
 	lot->program_id = DatumGetInt32(v[L_PROGRAM_ID]);
 	lot->source_id = nulls[L_SOURCE_ID] ? 0 : DatumGetInt32(v[L_SOURCE_ID]);
+	lot->unit = DatumGetInt32(v[L_UNIT]);
 	lot->part = DatumGetInt16(v[L_PART]);
 	lot->life = DatumGetInt16(v[L_LIFE]);
 	lot->kind = DatumGetChar(v[L_KIND]);
@@ -419,7 +447,7 @@ lot_to_row(const Lot *lot, Datum *v, bool *nulls)
 	v[L_PROGRAM_ID] = Int32GetDatum(lot->program_id);
 	v[L_SOURCE_ID] = Int32GetDatum(lot->source_id);
 	nulls[L_SOURCE_ID] = lot->source_id == 0;
-	v[L_UNIT] = Int32GetDatum(0);
+	v[L_UNIT] = Int32GetDatum(lot->unit);
 	v[L_PART] = Int16GetDatum(lot->part);
 	v[L_LIFE] = Int16GetDatum(lot->life);
 	v[L_KIND] = CharGetDatum(lot->kind);
@@ -592,6 +620,69 @@ usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls)
 	v[U_USES] = Int32GetDatum(usage->uses);
 }
 
+/* ---- counters ---- */
+
+Counter *
+row_to_counter(const Datum *v, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Counter    *counter = palloc0(sizeof(Counter));
+
+	counter->bucket = DatumGetTimestampTz(v[C_BUCKET]);
+	counter->metric = DatumGetInt32(v[C_METRIC]);
+	counter->value = DatumGetNumericCopy(v[C_VALUE]);
+	counter->stored = true;
+	MemoryContextSwitchTo(old);
+	return counter;
+}
+
+void
+counter_to_row(const Account *account, const Counter *counter, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, C_COUNT * sizeof(bool));
+	v[C_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[C_BUCKET] = TimestampTzGetDatum(counter->bucket);
+	v[C_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[C_METRIC] = Int32GetDatum(counter->metric);
+	v[C_VALUE] = NumericGetDatum(counter->value);
+}
+
+Visit *
+row_to_visit(const Datum *v, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Visit	   *visit = palloc0(sizeof(Visit));
+
+	visit->bucket = DatumGetTimestampTz(v[V_BUCKET]);
+	visit->purchases = DatumGetInt32(v[V_PURCHASES]);
+	visit->visit = TextDatumGetCString(v[V_VISIT]);
+	visit->stored = true;
+	MemoryContextSwitchTo(old);
+	return visit;
+}
+
+void
+visit_to_row(const Account *account, const Visit *visit, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, V_COUNT * sizeof(bool));
+	v[V_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[V_BUCKET] = TimestampTzGetDatum(visit->bucket);
+	v[V_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[V_PURCHASES] = Int32GetDatum(visit->purchases);
+	v[V_VISIT] = CStringGetTextDatum(visit->visit);
+}
+
+void
+visit_of_to_row(const Account *account, const VisitOf *of, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, W_COUNT * sizeof(bool));
+	v[W_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[W_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[W_SOURCE_ID] = Int32GetDatum(of->source_id);
+	v[W_SOURCE_KEY] = CStringGetTextDatum(of->source_key);
+	v[W_VISIT] = text_or_null(of->visit, &nulls[W_VISIT]);
+}
+
 /* ---- redemptions, requests ---- */
 
 static RedemptionState
@@ -619,7 +710,7 @@ row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context)
 		.state = redemption_state(TextDatumGetCString(v[R_STATE])),
 		.key = text_value(v, nulls, R_KEY),
 		.reason = text_value(v, nulls, R_REASON),
-		.voucher = text_value(v, nulls, R_VOUCHER),
+		.vouchers = DatumGetInt32(v[R_VOUCHERS]),
 		.held_until = nulls[R_HELD_UNTIL] ? DT_NOEND : DatumGetTimestampTz(v[R_HELD_UNTIL]),
 		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
 		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
@@ -647,7 +738,7 @@ redemption_to_row(const Account *account, const Redemption *redemption, Datum *v
 	v[R_STATE] = CStringGetTextDatum(redemption_state_names[redemption->state]);
 	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
 	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
-	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
+	v[R_VOUCHERS] = Int32GetDatum(redemption->vouchers);
 	v[R_HELD_UNTIL] = TimestampTzGetDatum(redemption->held_until);
 	nulls[R_HELD_UNTIL] = redemption->held_until == DT_NOEND;
 	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);

@@ -35,10 +35,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF (CASE setting
-       WHEN 'tier_metric' THEN value = 'visits'
-       WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
-       WHEN 'argument' THEN value IN ('revenue', 'visit')
+       WHEN 'argument' THEN value = 'revenue'
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
@@ -237,12 +235,8 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'Write tiers whose expiry is never instead.';
   END IF;
   PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
-  PERFORM loyalty.refuse_unavailable('tier_metric', NEW.tier_metric);
-  PERFORM loyalty.refuse_unavailable('tier_period', NEW.tier_period::text);
-  IF NEW.tier_metric NOT IN ('spend', 'points', 'visits') THEN
-    RAISE EXCEPTION 'tier_metric "%" is not known', NEW.tier_metric
-      USING ERRCODE = 'LY017', HINT = 'It is spend or points.';
-  END IF;
+  PERFORM loyalty.check_name('tier_metric', NEW.tier_metric);
+  NEW.counts_visits := NEW.counts_visits OR NEW.tier_metric = 'visits' OR TG_OP = 'UPDATE' AND OLD.counts_visits;
 
   IF TG_OP = 'UPDATE' AND (NEW.tier_metric <> OLD.tier_metric OR NEW.tier_period::text <> OLD.tier_period::text) THEN
     PERFORM loyalty.freeze_ladder(OLD.id);
@@ -317,11 +311,9 @@ BEGIN
   IF TG_OP = 'DELETE' THEN
     RETURN OLD;
   END IF;
-  PERFORM loyalty.refuse_unavailable('tier_metric', NEW.metric);
-  IF NEW.metric NOT IN ('spend', 'points') THEN
-    RAISE EXCEPTION 'metric "%" is not known', NEW.metric USING ERRCODE = 'LY017', HINT = 'It is spend or points.';
-  END IF;
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_name('metric', NEW.metric);
+  PERFORM loyalty.use_metric(NEW.program, NEW.metric);
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
   RETURN NEW;
 END $$;
@@ -375,11 +367,15 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'release is an SQL expression over the row, for instance the column delivered_at.';
   END IF;
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release, NEW.points_spent)
-       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release, OLD.points_spent)
+    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release, NEW.points_spent, NEW.visit)
+       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release, OLD.points_spent, OLD.visit)
        AND (OLD.attached OR NOT NEW.attached) THEN
       NEW.author := OLD.author;
       RETURN NEW;
+    END IF;
+    IF NEW.visit IS NULL AND OLD.visit IS NOT NULL AND loyalty.in_ledger('source', OLD.id) THEN
+      RAISE EXCEPTION 'visit of source "%" of program "%" is missing', NEW.name, NEW.program
+        USING ERRCODE = 'LY011', HINT = 'Purchases were counted by it: write another expression, for instance occurred_at::date or NULL::text.';
     END IF;
     IF NEW.relation <> OLD.relation AND OLD.attached AND EXISTS (SELECT FROM pg_class c WHERE c.oid = OLD.relation) THEN
       RAISE EXCEPTION 'source "%" of program "%" is attached to %', OLD.name, OLD.program, OLD.relation
@@ -403,6 +399,10 @@ BEGIN
   END IF;
   IF NEW.release IS NOT NULL THEN
     PERFORM loyalty.check_expression(NEW.release, 'release', NEW.relation, NEW.author, 'release of ' || of_source);
+  END IF;
+  IF NEW.visit IS NOT NULL THEN
+    PERFORM loyalty.check_expression(NEW.visit, 'key', NEW.relation, NEW.author, 'visit of ' || of_source);
+    PERFORM loyalty.use_metric(NEW.program, 'visits');
   END IF;
   PERFORM loyalty.check_key(NEW.relation, NEW.key, NEW.author, 'key of ' || of_source);
   PERFORM loyalty.check_refund_of(NEW.program, NEW.name, NEW.relation, NEW.key, NEW.author, NEW.refund_of, NEW.refund_source);
@@ -469,6 +469,11 @@ BEGIN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;
 
+  PERFORM loyalty.check_unit(NEW.program, NEW.unit, CASE WHEN TG_OP = 'UPDATE' THEN OLD.unit END, TG_OP = 'INSERT', NEW.expiry, NEW.pending);
+  IF concat(NEW.points, ' ', NEW.condition) ~* '\mvisits\M' THEN
+    PERFORM loyalty.use_metric(NEW.program, 'visits');  -- account.visits, or a column of that name: then they are counted for nothing
+  END IF;
+
   IF TG_OP = 'UPDATE' THEN
     IF NEW.source <> OLD.source
        AND EXISTS (SELECT FROM loyalty.source x WHERE x.program = OLD.program AND x.name = OLD.source) THEN
@@ -495,35 +500,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.config_rule() IS 'trigger: checks a rule';
 REVOKE ALL ON FUNCTION loyalty.config_rule() FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION loyalty.config_reward() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF loyalty.restoring() THEN
-    RETURN coalesce(NEW, OLD);
-  END IF;
-  IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('reward', OLD.id) THEN
-      RAISE EXCEPTION 'reward "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
-    RETURN OLD;
-  END IF;
-  PERFORM loyalty.check_name('reward', NEW.name);
-  PERFORM loyalty.check_program(NEW.program);
-  PERFORM loyalty.check_finite('cost', NEW.cost);
-  IF NEW.cost <> trunc(NEW.cost, 4) OR NEW.cost >= 10::numeric ^ 14 THEN
-    RAISE EXCEPTION 'cost is %', NEW.cost
-      USING ERRCODE = 'LY017', HINT = 'Points have at most 4 decimals and 14 digits before them.';
-  ELSIF NEW.cost <> (SELECT trunc(NEW.cost, p.decimals) FROM loyalty.program p WHERE p.name = NEW.program) THEN
-    RAISE EXCEPTION 'cost is %', NEW.cost
-      USING ERRCODE = 'LY017', HINT = 'It has more decimals than the program''s points.';
-  END IF;
-  RETURN NEW;
-END $$;
-COMMENT ON FUNCTION loyalty.config_reward() IS 'trigger: checks a reward';
-REVOKE ALL ON FUNCTION loyalty.config_reward() FROM PUBLIC;
 
 -- The triggers of a configuration table, for sql/data.  Only what invalidates fires always: what a subscriber
 -- applies, or a superuser writes under session_replication_role = replica, was checked where it came from, and

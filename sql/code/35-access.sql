@@ -8,15 +8,29 @@ AS $$ VALUES
   -- an application: the entry functions, and the views
   ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
-  ('app', 'function', 'EXECUTE', 'instant settled due_movements lot_end'),
-  ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing tier_progress'),
-  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement ladder ladder_rung source rule reward'),
+  ('app', 'function', 'EXECUTE', 'instant settled units_at due_movements lot_end'),
+  ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing tier_progress member_unit unit_share'),
+  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
   -- reports: views, and what lies below them; nothing that writes
-  ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements lot_end'),
-  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward'),
-  ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_progress tier_movement rule_performance reward_performance'),
+  ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end'),
+  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
+  ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_progress member_unit unit_share tier_movement rule_performance reward_performance'),
+  -- rewards and vouchers: a code is seen by its holder alone, through redeem(), capture(), vouchers()
+  ('app', 'function', 'EXECUTE', 'vouchers use_voucher restore_voucher cancel_voucher rewards_for'),
+  ('app', 'table', 'SELECT', 'reward_price reward_step'),
+  ('report', 'table', 'SELECT', 'reward_price reward_step reward_stock code_pool'),
+  ('report', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
+  ('report', 'table', 'SELECT (program, pool, valid_until, loaded_at, loaded_by, redemption_id, held_until, given_at)', 'code'),
+  ('report', 'table', 'SELECT', 'voucher_issue voucher_change'),
+  ('report', 'view', 'SELECT', 'voucher_status voucher_issued code_pool_level'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_price reward_step code_pool'),
+  ('admin', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
+  ('admin', 'table', 'SELECT (program, pool, valid_until, loaded_at, loaded_by, redemption_id, held_until, given_at), INSERT (program, pool, code, valid_until), DELETE', 'code'),
+  ('admin', 'table', 'SELECT', 'voucher_issue voucher_change'),
+  ('admin', 'view', 'SELECT', 'voucher_status voucher_issued code_pool_level'),
+  ('admin', 'function', 'EXECUTE', 'check_cost check_value issue_vouchers issue_begin issue_batch issue_step preview_vouchers'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward unit'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
   ('app', 'function', 'EXECUTE', 'member_benefits has_benefit use_benefit cancel_use'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'benefit benefit_level'),
@@ -38,15 +52,15 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE', 'ladder ladder_rung'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
-  ('admin', 'table', 'SELECT', 'installed review refund intervention tier_change rule_usage'),
-  ('report', 'table', 'SELECT', 'rule_usage rule_budget'),
+  ('admin', 'table', 'SELECT', 'installed review refund intervention tier_change rule_usage counter visit visit_of'),
+  ('report', 'table', 'SELECT', 'rule_usage rule_budget counter visit visit_of'),
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name current_author spread_budget recount_limits'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name current_author spread_budget recount_limits use_metric check_unit recount_counters'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
-  ('admin', 'function', 'EXECUTE', 'adjust open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
+  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
 $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,offer_member,benefit_use,event,event_ahead}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,benefit_use,event,event_ahead,voucher,voucher_change}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -114,7 +114,6 @@ DECLARE
   t loyalty.account;
   behind bigint;
   joined_life smallint;
-  counted record;
 BEGIN
   SELECT a.* INTO f FROM loyalty.account a WHERE a.member_id = merge_entries.from_member AND a.program_id = merge_entries.program_id;
   SELECT a.* INTO t FROM loyalty.account a WHERE a.member_id = merge_entries.to_member AND a.program_id = merge_entries.program_id;
@@ -146,17 +145,6 @@ BEGIN
   PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
-  -- counters as verify() counts them, by the survivor's periods
-  SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= t.period_start), 0) AS spend,
-    coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < t.period_start), 0) AS spend_previous,
-    coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) >= t.period_start), 0) AS earned,
-    coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < t.period_start), 0) AS earned_previous INTO counted
-  FROM loyalty.lot l
-  CROSS JOIN LATERAL (SELECT CASE
-      WHEN l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
-      WHEN l.kept_amount = l.amount THEN l.points
-      ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points) k
-  WHERE l.member_id = to_member AND l.program_id = merge_entries.program_id AND l.kind = 'a' AND least(l.earned_at, l.at) >= t.previous_start;
   UPDATE loyalty.account a
   SET available = t.available + f.available, pending = t.pending + f.pending, held = t.held + f.held, debt = t.debt + f.debt,
     next_entry = behind + f.next_entry, next_change_at = least(t.next_change_at, f.next_change_at),
@@ -167,13 +155,7 @@ BEGIN
       WHEN f.open_from_expires_at < t.open_from_expires_at THEN f.open_from_entry_no + behind
       ELSE least(t.open_from_entry_no, f.open_from_entry_no + behind) END,
     active_at = greatest(t.active_at, f.active_at), life = joined_life,
-    inactive_at = CASE WHEN 'infinity' IN (t.inactive_at, f.inactive_at) THEN least(t.inactive_at, f.inactive_at) ELSE greatest(t.inactive_at, f.inactive_at) END,
-    spend = counted.spend, spend_previous = counted.spend_previous,
-    earned = counted.earned + i.earned, earned_previous = counted.earned_previous + i.earned_previous
-  FROM (SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= t.period_start), 0) AS earned,
-          coalesce(sum(v.points) FILTER (WHERE v.at < t.period_start), 0) AS earned_previous
-        FROM loyalty.intervention v
-        WHERE v.member_id = to_member AND v.program_id = merge_entries.program_id AND v.counts_for_tier AND v.at >= t.previous_start) i
+    inactive_at = CASE WHEN 'infinity' IN (t.inactive_at, f.inactive_at) THEN least(t.inactive_at, f.inactive_at) ELSE greatest(t.inactive_at, f.inactive_at) END
   WHERE a.member_id = to_member AND a.program_id = merge_entries.program_id;
   UPDATE loyalty.account a
   SET available = 0, pending = 0, held = 0, debt = 0, open_from_expires_at = 'infinity', open_from_entry_no = 9223372036854775807,
@@ -181,6 +163,14 @@ BEGIN
     spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged',
     own_tier_id = NULL, own_until = NULL, granted_tier_id = NULL, granted_until = NULL, kept_tier_id = NULL
   WHERE a.member_id = from_member AND a.program_id = merge_entries.program_id;
+  DELETE FROM loyalty.counter c WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
+  DELETE FROM loyalty.visit v WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;
+  INSERT INTO loyalty.visit_of (member_id, program_id, source_id, source_key, visit)
+  SELECT to_member, o.program_id, o.source_id, o.source_key, o.visit FROM loyalty.visit_of o
+  WHERE o.member_id = from_member AND o.program_id = merge_entries.program_id
+  ON CONFLICT ON CONSTRAINT visit_of_pkey DO NOTHING;
+  DELETE FROM loyalty.visit_of o WHERE o.member_id = from_member AND o.program_id = merge_entries.program_id;
+  PERFORM loyalty.recount_counters_of(merge_entries.program_id, to_member, to_member);
 END $$;
 COMMENT ON FUNCTION loyalty.merge_entries(bigint, bigint, integer, timestamptz) IS 'part of merge_members(): all entries of one account become another one''s';
 REVOKE ALL ON FUNCTION loyalty.merge_entries(bigint, bigint, integer, timestamptz) FROM PUBLIC;
@@ -192,6 +182,8 @@ AS $$
 #variable_conflict use_column
 BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
+  UPDATE loyalty.voucher v SET member_id = to_member WHERE v.member_id = from_member;
+  UPDATE loyalty.voucher_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
   UPDATE loyalty.benefit_use u SET member_id = to_member WHERE u.member_id = from_member;
   UPDATE loyalty.event e SET member_id = to_member WHERE e.member_id = from_member AND e.position IS NULL;

@@ -57,18 +57,36 @@ CREATE OR REPLACE FUNCTION loyalty.apply_tiers(program text DEFAULT NULL, keep b
 RETURNS TABLE (ladder_no integer, since timestamptz)
 LANGUAGE plpgsql ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+#variable_conflict use_variable
 DECLARE
   p loyalty.program;
   former loyalty.ladder;
+  last_member bigint := -9223372036854775808;
+  last_program integer := 0;
+  seen bigint;
+  anew boolean;
 BEGIN
   SELECT o.* INTO p FROM loyalty.program o WHERE o.name = loyalty.program_name(apply_tiers.program);
   PERFORM loyalty.freeze_ladder(p.id);
   SELECT l.* INTO former FROM loyalty.ladder l WHERE l.program_id = p.id ORDER BY l.ladder_no DESC LIMIT 1;
   ladder_no := coalesce(former.ladder_no + 1, 0);
   since := greatest(CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END, former.since);
-  IF former.ladder_no IS NOT NULL THEN
-    INSERT INTO loyalty.ladder (program_id, ladder_no, since, keep) VALUES (p.id, ladder_no, since, coalesce(apply_tiers.keep, false));
+  IF former.ladder_no IS NULL THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  anew := former.tier_period <> p.tier_period::text;
+  IF anew THEN
+    -- what was due is lived through with the counters of its time
+    LOOP
+      SELECT s.last_member, s.last_program, s.seen INTO last_member, last_program, seen
+      FROM loyalty.settle_batch(last_member, last_program, 1000) s;
+      EXIT WHEN seen < 1000;
+    END LOOP;
+  END IF;
+  INSERT INTO loyalty.ladder (program_id, ladder_no, since, keep) VALUES (p.id, ladder_no, since, coalesce(apply_tiers.keep, false));
+  IF anew THEN
+    PERFORM loyalty.recount_counters(p.name);
   END IF;
   RETURN NEXT;
 END $$;

@@ -2,7 +2,7 @@
 
 -- The body of award(), called as the owner of the ledger.
 CREATE OR REPLACE FUNCTION loyalty.award_of(relation regclass, key text)
-RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
+RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text, unit text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -18,7 +18,8 @@ BEGIN
     p.name,
     -- what a purchase grew by was asked for once more: the last award says what is still missing
     trim_scale(sum(b.units) + (array_agg(CASE WHEN m.limited_by IS NOT NULL THEN m.wanted - b.units END ORDER BY l.part DESC))[1]),
-    (array_agg(m.limited_by ORDER BY l.part DESC))[1]
+    (array_agg(m.limited_by ORDER BY l.part DESC))[1],
+    u.name
   FROM loyalty.source s
   JOIN loyalty.program p ON p.name = s.program
   JOIN loyalty.lot l ON l.source_id = s.id AND l.source_key = award_of.key
@@ -30,18 +31,19 @@ BEGIN
   LEFT JOIN LATERAL loyalty.breakdown_limits(l.breakdown::loyalty.breakdown) m ON m.rule = b.rule
   LEFT JOIN loyalty.rule r ON r.id = b.rule
   LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
+  LEFT JOIN loyalty.unit u ON u.id = l.unit
   WHERE s.relation = award_of.relation AND b.own AND b.points::numeric > 0
-  GROUP BY p.id, p.name, p.timezone, b.rule, r.name, t.name, l.available_at, d.ends_at
+  GROUP BY p.id, p.name, p.timezone, b.rule, r.name, t.name, u.name, l.available_at, d.ends_at
   ORDER BY p.id, min(l.part * 100000 + b.place), d.ends_at;
 END $$;
 COMMENT ON FUNCTION loyalty.award_of(regclass, text) IS 'the body of award()';
 REVOKE ALL ON FUNCTION loyalty.award_of(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.award(relation regclass, key text)
-RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
+RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text, unit text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 3 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_award';
 COMMENT ON FUNCTION loyalty.award(regclass, text) IS
-  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget, cooldown) left less; key in canonical text';
+  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget, cooldown) left less; unit: what a rule gave instead of points; key in canonical text';
 REVOKE ALL ON FUNCTION loyalty.award(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.why_not(relation regclass, key text)
@@ -52,8 +54,8 @@ COMMENT ON FUNCTION loyalty.why_not(regclass, text) IS
 REVOKE ALL ON FUNCTION loyalty.why_not(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.quote(relation regclass, "row" jsonb)
-RETURNS TABLE (rule text, points numeric, why_not text, tier text, program text)
+RETURNS TABLE (rule text, points numeric, why_not text, tier text, program text, unit text)
 LANGUAGE c STABLE STRICT ROWS 5 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_quote';
 COMMENT ON FUNCTION loyalty.quote(regclass, jsonb) IS
-  'what inserting a row would earn, one row a rule, and the tier that it would reach; columns that are left out are NULL, defaults do not count. Nothing is written, and nobody is bound';
+  'what inserting a row would earn, one row a rule (unit: of a status unit instead of points), and the tier that it would reach; columns that are left out are NULL, defaults do not count. Nothing is written, and nobody is bound';
 REVOKE ALL ON FUNCTION loyalty.quote(regclass, jsonb) FROM PUBLIC;

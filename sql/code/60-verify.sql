@@ -198,7 +198,7 @@ BEGIN
         coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown)), 0) AS shares
       FROM loyalty.lot l
       LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
-      WHERE l.kind = 'a'
+      WHERE l.kind = 'a' AND l.unit = 0
       OFFSET 0  -- each expression once
     ), award AS (
       SELECT h.*,
@@ -331,7 +331,7 @@ BEGIN
         SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= a.period_start), 0) AS points,
           coalesce(sum(v.points) FILTER (WHERE v.at < a.period_start), 0) AS points_previous
         FROM loyalty.intervention v
-        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.at >= a.previous_start) i
+        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.unit_id IS NULL AND v.at >= a.previous_start) i
       LEFT JOIN LATERAL (
         SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= a.period_start), 0) AS amount,
           coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < a.period_start), 0) AS amount_previous,
@@ -339,10 +339,12 @@ BEGIN
           coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < a.period_start), 0) + i.points_previous AS points_previous
         FROM loyalty.lot l
         CROSS JOIN LATERAL (SELECT CASE
-            WHEN l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
+            WHEN l.unit <> 0 OR l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
             WHEN l.kept_amount = l.amount THEN l.points
             ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points) k
         WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.kind = 'a' AND least(l.earned_at, l.at) >= a.previous_start) c ON true
+      -- rolling windows: verify_counters()
+      WHERE NOT EXISTS (SELECT FROM loyalty.ladder_now p WHERE p.program_id = a.program_id AND p.tier_period LIKE 'rolling %')
     )
     SELECT i.invariant, c.program_id, c.member_id, NULL::bigint, i.detail
     FROM counted c
@@ -497,7 +499,9 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
-        UNION ALL SELECT * FROM loyalty.verify_limits(most)) v
+        UNION ALL SELECT * FROM loyalty.verify_limits(most)
+        UNION ALL SELECT * FROM loyalty.verify_counters(most)
+        UNION ALL SELECT * FROM loyalty.verify_vouchers(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
   SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;

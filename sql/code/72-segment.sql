@@ -29,6 +29,9 @@ BEGIN
   END IF;
   NEW.author := loyalty.current_author();
   PERFORM loyalty.check_expression(NEW.condition, 'segment', 0::regclass, NEW.author, format('condition of segment "%s" of program "%s"', NEW.name, NEW.program));
+  IF NEW.condition ~* '\mvisits\M' THEN
+    PERFORM loyalty.use_metric(NEW.program, 'visits');
+  END IF;
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_segment() IS 'trigger: checks a segment';

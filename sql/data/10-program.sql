@@ -25,6 +25,7 @@ CREATE TABLE loyalty.program (
   is_default boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
   sandbox boolean NOT NULL DEFAULT false,
+  counts_visits boolean NOT NULL DEFAULT false,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE UNIQUE INDEX program_default ON loyalty.program (is_default) WHERE is_default;
@@ -45,7 +46,7 @@ COMMENT ON COLUMN loyalty.program.earn_on_points_paid IS 'does the part of a pur
 COMMENT ON COLUMN loyalty.program.point_value IS 'money that one point buys; NULL: not said';
 COMMENT ON COLUMN loyalty.program.money IS 'name of the money, for reports';
 COMMENT ON COLUMN loyalty.program.expected_redemption IS 'share of points that will be spent, 0 to 1, for reports; NULL: not said';
-COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default) or points';
+COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default), points, visits, or a status unit such as nights';
 COMMENT ON COLUMN loyalty.program.tier_period IS 'over which period they count; default calendar year';
 COMMENT ON COLUMN loyalty.program.tier_validity IS 'how long a tier is kept after the period in which it was reached; default 12 months';
 COMMENT ON COLUMN loyalty.program.tier_validity_to IS 'day, month, quarter, year: the validity goes on to the end of the one in which it would end; NULL (default): it ends where it ends';
@@ -54,6 +55,7 @@ COMMENT ON COLUMN loyalty.program.grace IS 'how much longer a tier is kept; defa
 COMMENT ON COLUMN loyalty.program.is_default IS 'is it meant when a call names no program; at most one is, and the first one is';
 COMMENT ON COLUMN loyalty.program.enabled IS 'false: purchases earn nothing';
 COMMENT ON COLUMN loyalty.program.sandbox IS 'true: loyalty.now counts for writing too';
+COMMENT ON COLUMN loyalty.program.counts_visits IS 'are visits counted; becomes true with the first tier, rule or source that asks for them, and stays so';
 COMMENT ON COLUMN loyalty.program.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay

@@ -114,7 +114,7 @@ COMMENT ON COLUMN loyalty.lot.at IS 'the instant of the account at which they we
 COMMENT ON COLUMN loyalty.lot.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.lot.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.lot.source_id IS 'loyalty.source.id; NULL: no purchase';
-COMMENT ON COLUMN loyalty.lot.unit IS '0: points';
+COMMENT ON COLUMN loyalty.lot.unit IS '0: points; else loyalty.unit.id: the lot has no points, and its breakdown says how much of the status unit';
 COMMENT ON COLUMN loyalty.lot.part IS 'number of the lot among those of its purchase';
 COMMENT ON COLUMN loyalty.lot.life IS 'the points die with this life of the account: at account.inactive_at of the present one, dead in former ones; below 0: not before that life has ended (a tier suspends expiry); 0: at expires_at alone';
 COMMENT ON COLUMN loyalty.lot.kind IS 'a award, j adjustment, t transfer';

@@ -10,7 +10,8 @@ SELECT p.id AS program_id, p.name AS program, p.timezone, coalesce(l.ladder_no, 
   coalesce(l.tier_metric, p.tier_metric) AS tier_metric, coalesce(l.tier_period, p.tier_period::text) AS tier_period,
   l.tier_metric IS NOT NULL AS waiting
 FROM loyalty.program p
-LEFT JOIN LATERAL (SELECT k.* FROM loyalty.ladder k WHERE k.program_id = p.id ORDER BY k.ladder_no DESC LIMIT 1) l ON true;
+LEFT JOIN loyalty.ladder l ON l.program_id = p.id
+  AND NOT EXISTS (SELECT FROM loyalty.ladder k WHERE k.program_id = l.program_id AND k.ladder_no > l.ladder_no);
 
 -- Inside of the other views: accounts as they are at the instant.  settled() is asked for those alone to which
 -- something has happened since they were written, or that die of inactivity (NULL for the others, and it is STRICT).
@@ -25,7 +26,9 @@ SELECT a.member_id, a.program_id, p.program, p.timezone, p.tier_metric,
   CASE p.tier_metric
     WHEN 'points' THEN trim_scale(0.0001 * CASE WHEN s.as_of IS NULL THEN a.earned ELSE s.earned END)
     WHEN 'visits' THEN CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END
-    ELSE CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+    WHEN 'spend' THEN CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = p.program AND n.name = p.tier_metric)
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
@@ -108,7 +111,7 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
     WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
-      SELECT string_agg(format('%s +%s', coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points), ', ' ORDER BY b.place)
+      SELECT string_agg(concat(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ' +', b.points, ' ' || r.unit), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
@@ -184,7 +187,7 @@ JOIN loyalty.program p ON p.id = l.program_id
 LEFT JOIN loyalty.source s ON s.id = l.source_id
 LEFT JOIN loyalty.rule r ON r.id = b.rule
 LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-WHERE b.own AND b.points::numeric > 0;
+WHERE l.unit = 0 AND b.own AND b.points::numeric > 0;
 
 CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
@@ -268,7 +271,7 @@ SELECT c.program, c.day,
   trim_scale(c.closing * 0.0001) AS closing
 FROM closed c;
 
--- The one place that says which figure of an account a metric is.
+-- Which figure of an account a metric is: here, and once more in tier_standing, which asks for all tiers of an account at once.
 CREATE OR REPLACE VIEW loyalty.tier_progress WITH (security_invoker = true) AS
 WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.value, k.threshold,
@@ -278,37 +281,73 @@ SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.val
     THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END AS projected
 FROM loyalty.account_now a
 JOIN asks k ON k.program = a.program
-CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend END AS value) v;
+CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, a.as_of) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = a.program AND n.name = k.metric) END AS value) v;
 
 -- Of several options the one of which most is done counts, and of its metrics the one of which least is.
 CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
+WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
-  a.tier_metric AS metric, a.value, n.name AS next_tier, n.missing AS to_next, k.missing AS to_keep,
-  n.metric AS to_next_metric, k.metric AS to_keep_metric,
-  coalesce((
-    SELECT g.tier FROM (
-      SELECT q.tier, q.rank FROM loyalty.tier_progress q WHERE q.member_id = a.member_id AND q.program = a.program
-      GROUP BY q.tier, q.rank, q.option HAVING bool_and(q.projected >= q.threshold)) g
-    WHERE e.rank IS NULL OR g.rank > e.rank ORDER BY g.rank DESC LIMIT 1), e.name) AS projected_tier,
+  a.tier_metric AS metric, a.value, w.next[1] AS next_tier, w.next[2]::numeric AS to_next,
+  CASE WHEN isfinite(a.tier_until) THEN w.keep[2]::numeric END AS to_keep,
+  w.next[3] AS to_next_metric, CASE WHEN isfinite(a.tier_until) THEN w.keep[3] END AS to_keep_metric,
+  coalesce(CASE WHEN w.projected_rank > coalesce(e.rank, w.projected_rank - 1) THEN w.projected END, e.name) AS projected_tier,
   f.name AS falls_to
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled
-LEFT JOIN LATERAL (
-  SELECT o.tier AS name, o.metric, o.missing
-  FROM (SELECT q.*, min(q.done) OVER (PARTITION BY q.rank, q.option) AS option_done FROM loyalty.tier_progress q
-        WHERE q.member_id = a.member_id AND q.program = a.program AND (t.rank IS NULL OR q.rank > t.rank)) o
-  ORDER BY o.rank, o.option_done DESC, o.option, o.done, o.metric LIMIT 1) n ON true
-LEFT JOIN LATERAL (
-  SELECT o.metric, o.missing
-  FROM (SELECT q.*, min(q.done) OVER (PARTITION BY q.option) AS option_done FROM loyalty.tier_progress q
-        WHERE q.member_id = a.member_id AND q.program = a.program AND q.rank = t.rank) o
-  ORDER BY o.option_done DESC, o.option, o.done, o.metric LIMIT 1) k ON isfinite(a.tier_until)
 LEFT JOIN LATERAL loyalty.settled(CASE WHEN isfinite(a.tier_until) THEN a.member_id END, a.program_id, a.tier_until) s ON true
 LEFT JOIN loyalty.tier f ON f.id = s.tier_id AND f.enabled
 LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.tier_until < a.period_end AND isfinite(a.period_end) THEN a.member_id END, a.program_id,
   a.period_end - interval '1 microsecond') l ON true
-LEFT JOIN loyalty.tier e ON e.enabled AND e.id = CASE WHEN l.as_of IS NULL THEN a.tier_id ELSE l.tier_id END;
+LEFT JOIN loyalty.tier e ON e.enabled AND e.id = CASE WHEN l.as_of IS NULL THEN a.tier_id ELSE l.tier_id END
+CROSS JOIN LATERAL (
+  SELECT
+    (array_agg(ARRAY[q.name, q.missing::text, q.metric] ORDER BY q.rank, q.option_done DESC, q.option, q.done, q.metric)
+       FILTER (WHERE t.rank IS NULL OR q.rank > t.rank))[1:1] AS nexts,
+    (array_agg(ARRAY[q.name, q.missing::text, q.metric] ORDER BY q.option_done DESC, q.option, q.done, q.metric)
+       FILTER (WHERE q.rank = t.rank))[1:1] AS keeps,
+    max(q.rank) FILTER (WHERE q.reached) AS projected_rank,
+    (array_agg(q.name ORDER BY q.rank DESC) FILTER (WHERE q.reached))[1] AS projected
+  FROM (
+    SELECT k.name, k.rank, k.option, k.metric, trim_scale(greatest(k.threshold - v.value, 0)) AS missing, d.done,
+      min(d.done) OVER (PARTITION BY k.rank, k.option) AS option_done,
+      bool_and(v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start
+    THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END >= k.threshold) OVER (PARTITION BY k.rank, k.option) AS reached
+    FROM asks k
+    CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, a.as_of) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = a.program AND n.name = k.metric) END AS value) v
+    CROSS JOIN LATERAL (SELECT CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done) d
+    WHERE k.program = a.program) q) o
+CROSS JOIN LATERAL (
+  SELECT ARRAY[o.nexts[1][1], o.nexts[1][2], o.nexts[1][3]] AS next, ARRAY[o.keeps[1][1], o.keeps[1][2], o.keeps[1][3]] AS keep,
+    o.projected_rank, o.projected) w;
+
+-- What a member has of each status unit in the running period.
+CREATE OR REPLACE VIEW loyalty.member_unit WITH (security_invoker = true) AS
+SELECT a.member_id, p.name AS program, n.name AS unit, trim_scale(u.value) AS value, greatest(loyalty.instant(), a.settled_at) AS as_of
+FROM loyalty.account a
+JOIN loyalty.program p ON p.id = a.program_id
+CROSS JOIN LATERAL loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
+JOIN loyalty.unit n ON n.id = u.unit_id
+WHERE a.status <> 'merged' AND EXISTS (SELECT FROM loyalty.unit k WHERE k.program = p.name);
+
+-- Which rule awarded how much of which status unit.
+CREATE OR REPLACE VIEW loyalty.unit_share WITH (security_invoker = true) AS
+SELECT l.member_id, p.name AS program, s.name AS source, l.source_key, coalesce(r.name, 'rule ' || b.rule) AS rule, u.name AS unit,
+  trim_scale(b.points::numeric) AS value, l.earned_at
+FROM loyalty.lot l
+CROSS JOIN LATERAL loyalty.breakdown_shares(
+  CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
+JOIN loyalty.unit u ON u.id = l.unit
+JOIN loyalty.program p ON p.id = l.program_id
+LEFT JOIN loyalty.source s ON s.id = l.source_id
+LEFT JOIN loyalty.rule r ON r.id = b.rule
+WHERE b.points::numeric > 0;
 
 CREATE OR REPLACE VIEW loyalty.tier_movement WITH (security_invoker = true) AS
 SELECT p.name AS program, date_trunc('month', c.at AT TIME ZONE p.timezone)::date AS month,
@@ -335,7 +374,7 @@ WITH paid AS (
     CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
     CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
     CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
-  WHERE b.own AND b.points::numeric > 0
+  WHERE l.unit = 0 AND b.own AND b.points::numeric > 0
   GROUP BY l.program_id, b.rule
 ), named AS (
   SELECT r.program, r.name AS rule, r.id::bigint AS id FROM loyalty.rule r
@@ -493,6 +532,23 @@ COMMENT ON COLUMN loyalty.tier_progress.threshold IS 'what it must reach';
 COMMENT ON COLUMN loyalty.tier_progress.missing IS 'what is missing; 0: reached';
 COMMENT ON COLUMN loyalty.tier_progress.done IS 'how much of it is reached, 0 to 1';
 COMMENT ON COLUMN loyalty.tier_progress.projected IS 'the figure at the end of the running period if it grows as it grew so far';
+
+COMMENT ON VIEW loyalty.member_unit IS 'what every member has of every status unit of the program in the running tier_period (rolling: in the window), now';
+COMMENT ON COLUMN loyalty.member_unit.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.member_unit.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.member_unit.unit IS 'loyalty.unit.name';
+COMMENT ON COLUMN loyalty.member_unit.value IS 'how much, net of returns';
+COMMENT ON COLUMN loyalty.member_unit.as_of IS 'the instant of these figures';
+
+COMMENT ON VIEW loyalty.unit_share IS 'which rule awarded how much of which status unit for which purchase, of what is kept of it';
+COMMENT ON COLUMN loyalty.unit_share.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.unit_share.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.unit_share.source IS 'loyalty.source.name';
+COMMENT ON COLUMN loyalty.unit_share.source_key IS 'key of the purchase, in canonical form';
+COMMENT ON COLUMN loyalty.unit_share.rule IS 'loyalty.rule.name as it is now';
+COMMENT ON COLUMN loyalty.unit_share.unit IS 'loyalty.unit.name';
+COMMENT ON COLUMN loyalty.unit_share.value IS 'its share';
+COMMENT ON COLUMN loyalty.unit_share.earned_at IS 'the purchases occurred_at';
 
 COMMENT ON VIEW loyalty.tier_movement IS 'how many members rose and fell between which tiers in which month';
 COMMENT ON COLUMN loyalty.tier_movement.program IS 'loyalty.program.name';

@@ -217,7 +217,7 @@ SELECT metric, value, tier FROM loyalty.tier_standing WHERE program = 'live' AND
 -- who comes now begins on the ladder of now, whatever the date of the purchase
 SELECT buy(409, 'live', 9, 41, '2024-06-01');
 SELECT tier FROM loyalty.balance(9, 'live');
--- a new period begins when the running one is over
+-- another period is counted from the ledger
 UPDATE loyalty.program SET tier_period = 'calendar month' WHERE name = 'live';
 SELECT ladder_no FROM loyalty.apply_tiers('live');
 SELECT s.period_start, s.period_end FROM loyalty.program p, LATERAL loyalty.settled(9, p.id, '2024-12-31') s WHERE p.name = 'live';
