@@ -101,6 +101,11 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		" UNION ALL SELECT FROM loyalty.intervention WHERE unit_id OPERATOR(pg_catalog.=) $1"},
 		{"benefit", "SELECT FROM loyalty.benefit_use WHERE benefit_id OPERATOR(pg_catalog.=) $1"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
+		{"plan", "SELECT FROM loyalty.subscription WHERE plan_id OPERATOR(pg_catalog.=) $1"},
+		{"cause", "SELECT FROM loyalty.donation WHERE cause_id OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.cause_choice WHERE cause_id OPERATOR(pg_catalog.=) $1"},
+		{"giving", "SELECT FROM loyalty.donation WHERE giving_id OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.cause_choice WHERE giving_id OPERATOR(pg_catalog.=) $1"},
 		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
 	};
 	char	   *what = text_to_cstring(PG_GETARG_TEXT_PP(0));

@@ -377,6 +377,9 @@ extern int	ledger_leave_moved_on(Lot **lots, int nlots);
 extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id,
 						TimestampTz at, int64 *first_entry, int64 *last_entry);
 
+/* Take all that remains of these live lots, pending or available, as movements `adjust`.  Returns how much. */
+extern Points ledger_take_back(Account *account, Lot **lots, int n, const char *reason, TimestampTz at);
+
 /*
  * What is available pays what is owed, oldest debt first.  To be called by whoever makes points available; afterwards
  * either nothing is owed or nothing is available.

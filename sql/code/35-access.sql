@@ -11,6 +11,27 @@ AS $$ VALUES
   ('app', 'function', 'EXECUTE', 'instant settled units_at due_movements lot_end'),
   ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing tier_progress member_unit unit_share'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
+  -- a service desk: what an application can, and corrections with a reason
+  ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
+  -- pools, exchange
+  ('app', 'function', 'EXECUTE', 'exchange create_pool join_pool leave_pool pool_role redeem_pool capture_pool release_pool reverse_pool'),
+  ('app', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
+  ('app', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
+  ('report', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
+  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement exchange_monthly'),
+  ('admin', 'view', 'SELECT', 'exchange_monthly'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'exchange_rate partner'),
+  ('admin', 'function', 'EXECUTE', 'check_partner exchanged_at'),
+  -- partners of a coalition: for a partner its own rows, by functions that look who calls; no table, no view, no member
+  ('partner', 'function', 'EXECUTE', 'my_settlement my_flow my_awards my_redemptions'),
+  ('report', 'table', 'SELECT', 'partner config_history'),
+  ('report', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
+  ('admin', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
+  ('app', 'function', 'EXECUTE', 'has_plan holds_plan subscribe renew cancel_subscription change_plan subscription_state'),
+  ('app', 'function', 'EXECUTE', 'choose_cause giving_for donate return_donation donation_receipt cause_report'),
+  ('app', 'table', 'SELECT', 'cause giving cause_choice'),
+  ('app', 'table', 'SELECT', 'plan subscription plan_payment'),
+  ('app', 'view', 'SELECT', 'subscription_status'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
@@ -29,6 +50,9 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT', 'voucher_issue voucher_change'),
   ('admin', 'view', 'SELECT', 'voucher_status voucher_issued code_pool_level'),
   ('admin', 'function', 'EXECUTE', 'check_cost check_value issue_vouchers issue_begin issue_batch issue_step preview_vouchers'),
+  ('report', 'function', 'EXECUTE', 'subscription_state cause_report'),
+  ('report', 'table', 'SELECT', 'plan subscription subscription_event plan_payment cause giving cause_choice donation'),
+  ('report', 'view', 'SELECT', 'subscription_status plan_revenue plan_churn cause_total'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward unit'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
@@ -57,6 +81,10 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),
   ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'plan cause giving'),
+  ('admin', 'table', 'SELECT', 'subscription_event donation'),
+  ('admin', 'view', 'SELECT', 'plan_revenue plan_churn cause_total'),
+  ('admin', 'function', 'EXECUTE', 'check_money write_plan_rules'),
   ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name current_author spread_budget recount_limits use_metric check_unit recount_counters'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
@@ -65,7 +93,7 @@ $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;
 
--- The commands that give a role (or take from it) a kind of access.  admin holds what app does.
+-- The commands that give a role (or take from it) a kind of access.  admin and support hold what app does.
 CREATE OR REPLACE FUNCTION loyalty.access_commands(kind text, verb text, preposition text, role_name name) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -75,14 +103,14 @@ AS $$
   FROM loyalty.access_list() l
   JOIN pg_class c ON c.relnamespace = 'loyalty'::regnamespace AND c.relname = ANY (string_to_array(l.names, ' '))
     AND CASE l.object WHEN 'table' THEN c.relkind IN ('r', 'p') WHEN 'view' THEN c.relkind IN ('v', 'm') END
-  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  WHERE l.kind = access_commands.kind OR access_commands.kind IN ('admin', 'support') AND l.kind = 'app'
   UNION ALL
   SELECT format('%s %s ON ROUTINE %s %s %I', verb, l.privileges, p.oid::regprocedure, preposition, role_name)
   FROM loyalty.access_list() l
   JOIN pg_proc p ON l.object = 'function' AND p.pronamespace = 'loyalty'::regnamespace
     AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.prokind IN ('f', 'p')
     AND p.proacl IS NOT NULL  -- else it is PUBLIC's already
-  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  WHERE l.kind = access_commands.kind OR access_commands.kind IN ('admin', 'support') AND l.kind = 'app'
 $$;
 COMMENT ON FUNCTION loyalty.access_commands(text, text, text, name) IS 'the commands behind grant_access() and revoke_access()';
 REVOKE ALL ON FUNCTION loyalty.access_commands(text, text, text, name) FROM PUBLIC;
@@ -92,9 +120,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM loyalty.refuse_unavailable('access', kind);
-  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'report') THEN
+  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'support', 'report', 'partner') THEN
     RAISE EXCEPTION 'access "%" is not known', kind
-      USING ERRCODE = 'LY017', HINT = 'It is admin, app or report.';
+      USING ERRCODE = 'LY017', HINT = 'It is admin, app, support, report or partner.';
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.check_access(text) IS 'raise LY017 unless grant_access() knows this kind';
@@ -114,7 +142,7 @@ BEGIN
   END LOOP;
 END $$;
 COMMENT ON FUNCTION loyalty.grant_access(regrole, text) IS
-  'give a role what it needs: admin configures, app calls the entry functions and reads views, report reads views; again after an upgrade';
+  'give a role what it needs: admin configures, app calls the entry functions and reads views, support also corrects, report reads views, partner sees its own rows (loyalty.partner.role); again after an upgrade';
 REVOKE ALL ON FUNCTION loyalty.grant_access(regrole, text) FROM PUBLIC;
 
 -- Kinds overlap: what this one takes, another may have given too.

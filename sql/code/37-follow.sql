@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS b
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN false;
+  RETURN EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
@@ -50,6 +50,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- one line a room: PERFORM loyalty.follow_ROOM(program_id, sales);
+  IF EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = follow_sales.program_id) THEN
+    PERFORM loyalty.follow_charity(program_id, sales);
+  END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) IS 'tells the rooms in use what happened to awards; called by the sale';
 REVOKE ALL ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) FROM PUBLIC;

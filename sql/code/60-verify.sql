@@ -499,6 +499,7 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
+        UNION ALL SELECT * FROM loyalty.verify_pools(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
         UNION ALL SELECT * FROM loyalty.verify_counters(most)
         UNION ALL SELECT * FROM loyalty.verify_vouchers(most)) v

@@ -15,6 +15,7 @@ CREATE TABLE loyalty.program (
   earn_on_points_paid boolean NOT NULL DEFAULT true,
   point_value numeric CHECK (point_value > 0),
   money text NOT NULL DEFAULT '',
+  money_decimals smallint NOT NULL DEFAULT 2 CHECK (money_decimals BETWEEN 0 AND 4),
   expected_redemption numeric CHECK (expected_redemption BETWEEN 0 AND 1),
   tier_metric text NOT NULL DEFAULT 'spend',
   tier_period loyalty.period NOT NULL DEFAULT 'calendar year',
@@ -45,6 +46,7 @@ COMMENT ON COLUMN loyalty.program.on_return IS 'what a return does to the tier i
 COMMENT ON COLUMN loyalty.program.earn_on_points_paid IS 'does the part of a purchase that was paid with points earn; default true; false needs point_value';
 COMMENT ON COLUMN loyalty.program.point_value IS 'money that one point buys; NULL: not said';
 COMMENT ON COLUMN loyalty.program.money IS 'name of the money, for reports';
+COMMENT ON COLUMN loyalty.program.money_decimals IS 'decimals of the money, 0 to 4: to them fees, refunds and donations are rounded; default 2';
 COMMENT ON COLUMN loyalty.program.expected_redemption IS 'share of points that will be spent, 0 to 1, for reports; NULL: not said';
 COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default), points, visits, or a status unit such as nights';
 COMMENT ON COLUMN loyalty.program.tier_period IS 'over which period they count; default calendar year';

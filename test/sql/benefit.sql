@@ -138,5 +138,12 @@ SELECT set_role FROM loyalty.benefit_use WHERE key = 'by the shop';
 INSERT INTO loyalty.rule (program, source, name, kind, points, condition) VALUES ('b', 'sale', 'lounge extra', 'bonus', '7', $$loyalty.has_benefit(member.member_id, 'lounge', 'b', earn.occurred_at)$$);
 INSERT INTO sale VALUES (6, 3, 1, '2029-01-15'), (7, 1, 1, '2029-01-15');
 SELECT source_key, rule, points FROM loyalty.award_share WHERE program = 'b' AND source_key IN ('6', '7') ORDER BY 1, 2;
+-- a plan gives it, too, from its start to its end
+INSERT INTO loyalty.plan (program, name, fee, period, renewal) VALUES ('b', 'prime', 10, '1 year', 'none');
+SELECT count(*) FROM loyalty.subscribe(1, 'prime', program => 'b');
+SELECT t, string_agg(b.benefit || ' (' || b.because || ')', ', ' ORDER BY b.benefit) AS benefits
+FROM unnest('{2029-01-14 23:59:59.999999+00,2029-01-15 00:00+00,2030-01-14 23:59:59.999999+00,2030-01-15 00:00+00}'::timestamptz[]) t
+LEFT JOIN LATERAL loyalty.member_benefits(1, t) b ON true GROUP BY t ORDER BY t;
+SELECT loyalty.has_benefit(1, 'only plan', 'b'), loyalty.has_benefit(3, 'only plan', 'b'), loyalty.has_benefit(3, 'returns', 'b');
 SELECT * FROM loyalty.verify();
 ROLLBACK;
