@@ -518,8 +518,7 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 
 	if (account->program->suspends && !ledger_is_suspended(account))
 		ledger_follow_tier(account, at);
-	if (money_sign(amount) > 0)
-		ledger_active(account, Min(occurred_at, at));
+	ledger_active(account, Min(occurred_at, at));
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];

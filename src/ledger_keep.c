@@ -55,8 +55,8 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 	return lot->unit ? 0 : kept_of(lot, breakdown, kept);
 }
 
-static bool
-keeps_something(const Lot *lot, Numeric kept)
+bool
+ledger_keeps_something(const Lot *lot, Numeric kept)
 {
 	return kept && (money_sign(kept) != 0 || money_sign(lot->amount) == 0);
 }
@@ -67,7 +67,7 @@ count_of(Account *account, Lot **lots, int nlots, Numeric from, Numeric to, Poin
 {
 	Count		count = {
 		.spend = money_subtract(to ? to : money_zero(), from ? from : money_zero()), .earned = earned,
-		.purchases = keeps_something(lots[0], to) - keeps_something(lots[0], from)
+		.purchases = ledger_keeps_something(lots[0], to) - ledger_keeps_something(lots[0], from)
 	};
 
 	if (account->program->names_visits && count.purchases != 0 &&
@@ -141,8 +141,8 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
 	Numeric		former = lots[0]->kept_amount;
-	bool		was_kept = former && money_sign(former) > 0;
-	bool		is_kept_now = kept && money_sign(kept) > 0;
+	bool		was_kept = ledger_keeps_something(lots[0], former);
+	bool		is_kept_now = ledger_keeps_something(lots[0], kept);
 	Count		count = count_of(account, lots, nlots, former, kept, 0);
 
 	if (account->program->nlimits > 0)
@@ -325,7 +325,7 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 	for (int i = 0; i < nlots; i++)
 		remaining[i] = lots[i]->remaining;
 	taken = change_kept(account, lots, nlots, NULL, at);
-	if (money_sign(kept) > 0)
+	if (ledger_keeps_something(lots[0], kept))
 		ledger_active(account, Min(lots[0]->earned_at, at));
 	for (int i = 0; i < nlots; i++)
 	{

@@ -298,8 +298,8 @@ BEGIN
   RETURN QUERY
   WITH kept AS (
     SELECT l.member_id, l.program_id, max(l.life) AS life,
-      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 AND l.life > 0) AS active_at,
-      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND (l.kept_amount <> 0 OR l.kept_amount = l.amount) AND l.life > 0) AS active_at,
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND (l.kept_amount <> 0 OR l.kept_amount = l.amount) OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
     FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id WHERE p.expiry::text LIKE '% inactive' GROUP BY 1, 2
   )
   SELECT i.invariant, a.program_id, a.member_id, NULL::bigint, i.detail
@@ -551,6 +551,11 @@ BEGIN
   SELECT 'review', format('%s purchases', count(*)),
     CASE WHEN count(*) > 0 THEN 'Their rules failed: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
   FROM loyalty.review r WHERE r.settled_at IS NULL;
+  IF to_regclass('loyalty.code_pool_level') IS NOT NULL THEN
+    RETURN QUERY
+    SELECT format('pool %s of %s', l.pool, l.program), format('%s codes left', l.left_over), 'Load more: COPY loyalty.code (program, pool, code).'
+    FROM loyalty.code_pool_level l WHERE l.low ORDER BY l.program, l.pool;
+  END IF;
   RETURN QUERY
   SELECT 'job ' || j.name, format('%s, %s of %s changed', CASE WHEN j.finished_at IS NOT NULL THEN format('finished %s', j.finished_at)
       WHEN j.stopped_at IS NOT NULL THEN format('stopped %s', j.stopped_at) ELSE format('runs, or was broken off after %s', j.updated_at) END, j.done, j.seen),
