@@ -9,7 +9,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   ('member', 'member_id', '', 'attributes birth_date', 'status erased_at merged_into'),
   ('member_alias', 'member_id', '', '*', 'external_id'),
-  ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
+  ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'own_tier_id own_until granted_tier_id granted_until kept_tier_id ladder_no enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
   ('lot', 'member_id', 'points remaining owed', '', 'expires_at entry_no earned_at available_at at posted_at program_id source_id unit part life kind source_key amount kept_amount breakdown'),
   ('lot_origin', 'member_id origin_member_id', '', '', 'entry_no expires_at origin_entry_no origin_expires_at moved_by program_id'),
   ('movement', 'member_id', 'points', 'reason', 'entry_no lot_expires_at lot_entry_no at posted_at redemption_id origin_entry_no program_id kind'),
@@ -26,7 +26,7 @@ AS $$ VALUES
   ('voucher_change', 'member_id', '', 'words', 'voucher_id change_no state at posted_at by set_role'),
   ('code', '', '', '', ''), ('voucher_issue', '', '', '', ''),
   ('request', 'member_id', '', 'arguments', 'program_id key call redemption_id entry_no at answer'),
-  ('intervention', 'member_id', 'points', 'reason', 'program_id entry_no last_entry action available_at expires_at key at posted_at by set_role counts_for_tier unit_id value counted_at'),
+  ('intervention', 'member_id', 'points', 'reason', 'tier_id held_until program_id entry_no last_entry action available_at expires_at key at posted_at by set_role counts_for_tier unit_id value counted_at'),
   ('consent', 'member_id', '', 'arguments', 'consent_no purpose given at until source wording key posted_at by set_role'),
   ('erasure', 'member_id', '', '', 'at reason key forfeited touched posted_at by set_role'),
   ('referral', 'member_id referrer_member_id', 'friend_points referrer_points', 'attributes arguments', 'referral_id program_id referral_program_id state registered_at qualify_until qualified_at rewarded_at reversed_at refused_at final_at source_id source_key reason key posted_at by set_role'),
@@ -47,6 +47,11 @@ AS $$ VALUES
   ('pool_member', 'member_id asked_by', '', '', 'pool_id place program_id role joined_at left_at by set_role'),
   ('pool_redemption', 'member_id', 'points', 'reason', 'pool_redemption_id pool_id program_id reward_id quantity key at posted_at by set_role'),
   ('pool_payment', 'member_id', 'points', '', 'redemption_id pool_redemption_id'),
+  ('benefit_use', 'member_id', '', 'reason cancel_reason', 'use_id program_id benefit_id quantity at posted_at key by set_role cancelled_at cancelled_by'),
+  ('ladder', '', '', '', ''), ('ladder_rung', '', '', '', ''),
+  ('response', 'member_id', 'points', 'comment', 'survey_id period_start slot response_id program_id score category touchpoint source source_key entry_no at posted_at by set_role'),
+  ('follow_up', 'member_id', '', 'outcome', 'response_id owner due opened_at closed_at'),
+  ('follow_up_change', 'member_id', '', 'note', 'response_id change_no action owner due at posted_at by set_role'),
   -- no person's (configuration need not be listed); job: a place in a walk over all accounts
   ('job', '', '', '', 'member_id'),
   ('installed', '', '', '', ''), ('config_history', '', '', '', ''), ('rule_budget', '', '', '', ''), ('reward_stock', '', '', '', '')
