@@ -109,7 +109,8 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "reward", "member"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "reward", "member",
+	"challenge"};
 
 /* ---- invalidation ---- */
 

@@ -8,6 +8,7 @@
  *	 they do stands or falls with the sale.
  * - They change points by the entry functions alone, and other members' accounts only as sales_involve() said before: so
  *	 these are locked with the accounts of the sale, in the order of all locks.
+ * - They work at the instant of each account: a sale of last year that is loaded today gives what it gave then.
  */
 #include "postgres.h"
 
@@ -31,6 +32,8 @@
 
 #define SALE_COLUMNS	11
 
+static bool telling;
+
 /* As the columns of type loyalty.sale. */
 struct Sale
 {
@@ -45,6 +48,31 @@ struct Sale
 	Points		points;
 	bool		first;
 };
+
+/* Is an earlier award of the same purchase among these? */
+static bool
+any_before(Lot *const *lots, int n, const Lot *lot)
+{
+	for (int i = 0; i < n; i++)
+		if (lots[i]->source_id == lot->source_id && lots[i]->part / LOTS_AN_AWARD < lot->part / LOTS_AN_AWARD &&
+			!(lots[i]->available_at == DT_NOEND && lots[i]->kept_amount == NULL) &&
+			strcmp(lots[i]->source_key, lot->source_key) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Is it the member's first award of the purchase?  Not what the purchase grew by; an award that went on in another one,
+ * when the event came for which it waited, does not count.
+ */
+static bool
+is_first(const Account *account, const Lot *lot)
+{
+	if (lot->part < LOTS_AN_AWARD)
+		return lot->part == 0;
+	return lot->part % LOTS_AN_AWARD == 0 && !any_before(account->named, account->nnamed, lot) &&
+		!any_before(account->fresh, account->nfresh, lot) && !any_before(account->lots, account->nlots, lot);
+}
 
 void
 follow_note(Account *account, const Lot *first, Numeric spend, Points points)
@@ -62,7 +90,7 @@ follow_note(Account *account, const Lot *first, Numeric spend, Points points)
 	*sale = (Sale) {
 		.source_id = first->source_id, .source_key = first->source_key, .occurred_at = first->earned_at,
 		.at = account->settled_at, .amount = first->amount, .kept = first->kept_amount, .spend = money_copy(spend),
-		.points = points, .first = first->part == 0
+		.points = points, .first = is_first(account, first)
 	};
 	MemoryContextSwitchTo(old);
 }
@@ -120,15 +148,41 @@ sales_array(Account **accounts, int n)
 	return nsales == 0 ? NULL : construct_array(sales, nsales, type, -1, false, TYPALIGN_DOUBLE);
 }
 
+/* A plan that is kept: of a call of a function of ours, no relation in it. */
+typedef struct Asking
+{
+	const char *sql;
+	Oid			type;			/* of the second argument, when it was planned */
+	SPIPlanPtr	plan;
+} Asking;
+
+static Asking sales_asking = {.sql = "SELECT loyalty.follow_sales($1, $2)"};
+static Asking involve_asking = {.sql = "SELECT loyalty.sales_involve($1, $2)"};
+
 /* Ask a function of ours, whose search_path is pinned; the caller reads its answer before SPI_finish(). */
 static void
-ask(const char *sql, Oid *types, Datum *values)
+ask(Asking *asking, Oid *types, Datum *values)
 {
+	const char *sql = asking->sql;
 	int			result;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = SPI_execute_with_args(sql, 2, types, values, NULL, false, 0);
+	if (asking->plan && asking->type != types[1])
+	{
+		SPI_freeplan(asking->plan);
+		asking->plan = NULL;
+	}
+	if (asking->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(sql, 2, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not plan \"%s\"", sql);
+		asking->plan = plan;
+		asking->type = types[1];
+	}
+	result = SPI_execute_plan(asking->plan, values, NULL, false, 0);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
 }
@@ -145,9 +199,24 @@ follow_tell(const Program *program, Account **accounts, int n)
 		return;
 	types[1] = get_array_type(ARR_ELEMTYPE(sales));
 	owner_become(&former);
-	ask("SELECT loyalty.follow_sales($1, $2)", types, values);
-	SPI_finish();
+	PG_TRY();
+	{
+		telling = true;
+		ask(&sales_asking, types, values);
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		telling = false;
+	}
+	PG_END_TRY();
 	owner_restore(&former);
+}
+
+bool
+follow_is_telling(void)
+{
+	return telling;
 }
 
 int
@@ -167,7 +236,7 @@ follow_involved(const Program *program, const int64 *members, int n, int64 **inv
 		datums[i] = Int64GetDatum(members[i]);
 	values[1] = PointerGetDatum(construct_array(datums, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	owner_become(&former);
-	ask("SELECT loyalty.sales_involve($1, $2)", types, values);
+	ask(&involve_asking, types, values);
 	answer = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	old = MemoryContextSwitchTo(context);
 	if (!isnull)

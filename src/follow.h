@@ -16,6 +16,9 @@ extern void follow_note(Account *account, const Lot *first, Numeric spend, Point
  */
 extern void follow_tell(const Program *program, Account **accounts, int n);
 
+/* Are rooms being told?  Then a call works at its account's own instant, to which the sale has brought it. */
+extern bool follow_is_telling(void);
+
 /*
  * Whose accounts the rooms will change, beyond `members` themselves.  Only where program->involves.  Returns how many, in
  * no order, maybe some of `members` among them.

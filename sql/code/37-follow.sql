@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS b
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN false;
+  RETURN loyalty.has_challenges(program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
@@ -49,7 +49,10 @@ CREATE OR REPLACE FUNCTION loyalty.follow_sales(program_id integer, sales loyalt
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- one line a room: PERFORM loyalty.follow_ROOM(program_id, sales);
+  -- one line a room that is in use
+  IF loyalty.has_challenges(program_id) THEN
+    PERFORM loyalty.follow_challenge(program_id, sales);
+  END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) IS 'tells the rooms in use what happened to awards; called by the sale';
 REVOKE ALL ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) FROM PUBLIC;
