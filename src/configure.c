@@ -98,6 +98,7 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
 		{"challenge", "SELECT FROM loyalty.progress WHERE challenge_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.challenge_join WHERE challenge_id OPERATOR(pg_catalog.=) $1"},
+		{"recognition", "SELECT FROM loyalty.recognition_given WHERE recognition_id OPERATOR(pg_catalog.=) $1"},
 		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
 	};
 	char	   *what = text_to_cstring(PG_GETARG_TEXT_PP(0));

@@ -6,16 +6,16 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
-  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote join_challenge claim_challenge_rewards'),
+  ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote join_challenge claim_challenge_rewards allowance recognise'),
   ('app', 'function', 'EXECUTE', 'instant settled due_movements'),
-  ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing challenge_progress member_badge'),
-  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward challenge challenge_join progress challenge_award'),
+  ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing challenge_progress member_badge recognition_feed'),
+  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward challenge challenge_join progress challenge_award recognition recognition_given'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled due_tier_changes due_movements'),
-  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward challenge challenge_join progress challenge_award'),
-  ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance challenge_progress member_badge challenge_performance'),
+  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward challenge challenge_join progress challenge_award recognition recognition_given'),
+  ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_movement rule_performance reward_performance challenge_progress member_badge challenge_performance recognition_feed recognition_summary recognition_ring'),
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
-  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward challenge'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward challenge recognition'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
@@ -23,8 +23,8 @@ AS $$ VALUES
   ('report', 'table', 'SELECT', 'rule_usage rule_budget'),
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),
-  ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance challenge_performance'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_interval check_finite check_limit check_name current_author spread_budget recount_limits challenge_unit recount_challenge'),
+  ('admin', 'view', 'SELECT', 'program_daily tier_movement rule_performance reward_performance challenge_performance recognition_summary recognition_ring'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_interval check_finite check_limit check_name current_author spread_budget recount_limits challenge_unit recount_challenge withdraw_recognition'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers')

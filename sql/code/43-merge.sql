@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,challenge_join,progress,challenge_day,challenge_award}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -139,6 +139,7 @@ BEGIN
   UPDATE loyalty.refund r SET member_id = to_member WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
   PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
   PERFORM loyalty.merge_challenges(from_member, to_member, merge_entries.program_id, behind);
+  PERFORM loyalty.merge_recognition(from_member, to_member, merge_entries.program_id, behind);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
   -- counters as verify() counts them, by the survivor's periods

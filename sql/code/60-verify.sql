@@ -476,7 +476,8 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
-        UNION ALL SELECT * FROM loyalty.verify_challenges(most)) v
+        UNION ALL SELECT * FROM loyalty.verify_challenges(most)
+        UNION ALL SELECT * FROM loyalty.verify_recognition(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
   SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;
