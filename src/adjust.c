@@ -63,20 +63,26 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Adjust *adjust)
 		refuse("expires_at or available_at is given for points that are taken", "Only points that are given have them.");
 }
 
-/* Points that nobody earned: they live as the program says, unless the call says otherwise. */
+/*
+ * Points that nobody earned: they live as the program says, unless the call says otherwise.  An inactive account has them for
+ * as long as one that was active now.
+ */
 static void
 give(Call *call, const Adjust *adjust, Intervention *intervention)
 {
 	const Program *program = call->program;
 	TimestampTz available_at = adjust->has_available_at ? Max(adjust->available_at, call->at) : call->at;
+	bool		with_account = !adjust->has_expires_at && program->expiry.kind == EXPIRY_INACTIVE;
 	TimestampTz expires_at = adjust->has_expires_at ? adjust->expires_at
+		: with_account ? expiry_inactive_at(&program->expiry, call->at, program->zone)
 		: expiry_instant(&program->expiry, program->expiry_from_available ? available_at : call->at, program->zone);
 	Lot		   *lot;
 
 	if (expires_at <= available_at)
 		refuse(psprintf("expires_at is %s", timestamptz_to_str(expires_at)),
 			   psprintf("The points are available from %s: they could never be spent.", timestamptz_to_str(available_at)));
-	lot = ledger_grant(call->account, adjust->points, LOT_ADJUST, call->at, available_at, expires_at, call->at);
+	lot = ledger_grant(call->account, adjust->points, LOT_ADJUST, call->at, available_at, expires_at, with_account,
+					   call->at);
 	intervention->entry_no = intervention->last_entry = lot->entry_no;
 	intervention->available_at = lot->available_at;
 	intervention->expires_at = lot->expires_at;

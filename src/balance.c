@@ -22,9 +22,11 @@
 #include "ledger.h"
 #include "owner.h"
 #include "store.h"
+#include "tier.h"
 
 PG_FUNCTION_INFO_V1(loyalty_instant);
 PG_FUNCTION_INFO_V1(loyalty_settled);
+PG_FUNCTION_INFO_V1(loyalty_units_at);
 PG_FUNCTION_INFO_V1(loyalty_due_tier_changes);
 PG_FUNCTION_INFO_V1(loyalty_due_movements);
 PG_FUNCTION_INFO_V1(loyalty_balance);
@@ -68,23 +70,31 @@ reading_end(Reading *reading)
 	MemoryContextDelete(reading->context);
 }
 
-/* The next instant at which live points die, and how many; infinity for never. */
+/* The next instant at which live points die, and how many; infinity for never.  Those of the account's life stand last. */
 static TimestampTz
 next_expiry(Account *account, TimestampTz at, Points *points)
 {
 	LotCursor	cursor = {0};
 	TimestampTz expires_at = DT_NOEND;
+	bool		governed = ledger_is_governed(account, at);
 	Lot		   *lot;
 
 	*points = 0;
 	while (account->available + account->pending > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
-		if (lot->remaining == 0 || lot->expires_at <= at)
+		TimestampTz end = ledger_end_of(account, lot);
+
+		if (lot->remaining == 0 || end <= at)
 			continue;
-		if (lot->expires_at == DT_NOEND || (*points > 0 && lot->expires_at != expires_at))
+		if (!governed && (end == DT_NOEND || (*points > 0 && end != expires_at)))
 			break;
-		expires_at = lot->expires_at;
-		*points = points_add(*points, lot->remaining);
+		if (end < expires_at)
+		{
+			expires_at = end;
+			*points = 0;
+		}
+		if (end == expires_at && end != DT_NOEND)
+			*points = points_add(*points, lot->remaining);
 	}
 	return expires_at;
 }
@@ -109,8 +119,8 @@ loyalty_settled(PG_FUNCTION_ARGS)
 	if (reading.account)
 	{
 		Account    *account = reading.account;
-		Datum		values[15];
-		bool		nulls[15] = {0};
+		Datum		values[16];
+		bool		nulls[16] = {0};
 		Points		expiring;
 		MemoryContext old = MemoryContextSwitchTo(reading.context);
 
@@ -131,6 +141,7 @@ loyalty_settled(PG_FUNCTION_ARGS)
 		values[13] = TimestampTzGetDatum(next_expiry(account, at, &expiring));
 		values[14] = Int64GetDatum(expiring);
 		nulls[13] = nulls[14] = expiring == 0;
+		values[15] = TimestampTzGetDatum(account->inactive_at);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 	}
@@ -150,6 +161,27 @@ begin_settled(FunctionCallInfo fcinfo, TimestampTz at)
 	if (reading.account)
 		ledger_settle(reading.account, at);
 	return reading;
+}
+
+/* loyalty.units_at(member_id, program_id, at): each status unit of the program */
+Datum
+loyalty_units_at(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Reading		reading = begin_settled(fcinfo, PG_GETARG_TIMESTAMPTZ(2));
+	MemoryContext old = MemoryContextSwitchTo(reading.context);
+
+	for (int i = 0; reading.account && i < reading.account->program->nunits; i++)
+	{
+		int32		unit = reading.account->program->units[i].id;
+		Datum		values[] = {Int32GetDatum(unit), NumericGetDatum(tier_unit(reading.account, unit))};
+		bool		nulls[] = {false, false};
+
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	reading_end(&reading);
+	return (Datum) 0;
 }
 
 /* loyalty.due_tier_changes(member_id, program_id, at): those that settling to `at` would write down */

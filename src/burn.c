@@ -20,6 +20,7 @@
 #include "errcodes.h"
 #include "fixed.h"
 #include "stock.h"
+#include "voucher.h"
 
 PG_FUNCTION_INFO_V1(loyalty_redeem);
 
@@ -28,7 +29,7 @@ typedef struct Redeem
 {
 	int64		member;
 	char	   *reward;
-	Points		points;			/* 0: by the reward */
+	Points		points;			/* 0: by the pieces of the reward */
 	int32		quantity;
 	char	   *key;
 	char	   *reason;
@@ -93,6 +94,7 @@ static void
 read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
 {
 	Numeric		points = call_number(fcinfo, 2);
+	const Reward *reward;
 
 	redeem->member = call_member(fcinfo, 0);
 	redeem->reward = call_text(fcinfo, 1);
@@ -100,13 +102,14 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
 	redeem->key = call_text(fcinfo, 5);
 	redeem->reason = call_text(fcinfo, 7);
 	redeem->hold = PG_ARGISNULL(6) ? NULL : read_hold(PG_GETARG_INTERVAL_P(6));
-	if ((redeem->reward == NULL) == (points == NULL))
+	reward = redeem->reward && points ? config_reward(program, redeem->reward) : NULL;
+	if ((redeem->reward == NULL) == (points == NULL) && !(reward && reward->by_points))
 		refuse_argument(points ? "both reward and points are given" : "neither reward nor points is given",
 						"Name a reward, or say how many points.");
 	if (redeem->quantity < 1)
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), "It is 1 or more.");
 	if (points && redeem->quantity != 1)
-		refuse_argument(psprintf("quantity is %d", redeem->quantity), "Only rewards have a quantity.");
+		refuse_argument(psprintf("quantity is %d", redeem->quantity), redeem->reward ? "Leave it out, or leave points out." : "Only rewards have a quantity.");
 	redeem->points = points ? call_points(program, points) : 0;
 	if (redeem->points < 0)
 		refuse_argument(psprintf("points is %s", points_to_text(redeem->points)), "It is above 0.");
@@ -123,10 +126,11 @@ refuse_reward(const Program *program, const char *reward, const char *detail)
 			 errhint("SELECT name, starts_at, ends_at, enabled FROM loyalty.reward lists the rewards.")));
 }
 
-/* The reward, and what it costs.  Its stock is the last thing to be looked at. */
+/* The reward, and what it costs and gives.  Its stock is the last thing to be looked at. */
 static const Reward *
-find_reward(const Program *program, const Redeem *redeem, TimestampTz at, Points *cost)
+find_reward(const Account *account, const Redeem *redeem, TimestampTz at, Terms *terms)
 {
+	const Program *program = account->program;
 	const Reward *reward = config_reward(program, redeem->reward);
 
 	if (reward == NULL)
@@ -137,7 +141,9 @@ find_reward(const Program *program, const Redeem *redeem, TimestampTz at, Points
 		refuse_reward(program, redeem->reward, psprintf("It starts at %s.", timestamptz_to_str(reward->starts_at)));
 	if (at >= reward->ends_at)
 		refuse_reward(program, redeem->reward, psprintf("It ended at %s.", timestamptz_to_str(reward->ends_at)));
-	if (pg_mul_s64_overflow(reward->cost, redeem->quantity, cost))
+	if (reward->special)
+		voucher_terms(account, reward, redeem->points, redeem->quantity, at, terms);
+	else if (pg_mul_s64_overflow(reward->cost, redeem->quantity, &terms->points))
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), "So many pieces cost more points than there can be.");
 	return reward;
 }
@@ -159,27 +165,30 @@ burn(Call *call, const Redeem *redeem)
 	Account    *account = call->account;
 	Redemption *redemption = MemoryContextAllocZero(account->context, sizeof(Redemption));
 	const Reward *reward = NULL;
-	Points		points = redeem->points;
+	Terms		terms = {.points = redeem->points, .pieces = redeem->quantity};
 
 	call_settle(call);
 	call_check_active(account);
 	if (redeem->reward)
-		reward = find_reward(call->program, redeem, call->at, &points);
-	call_check_available(account, points);
+		reward = find_reward(account, redeem, call->at, &terms);
+	call_check_available(account, terms.points);
 	if (reward && reward->has_stock)
-		stock_take(reward, redeem->quantity);
+		stock_take(reward, terms.pieces);
 	*redemption = (Redemption) {
 		.redemption_id = store_next_redemption(call->store), .program_id = call->program->id,
-		.reward_id = reward ? reward->id : 0, .quantity = redeem->quantity, .points = points, .taken = points,
+		.reward_id = reward ? reward->id : 0, .quantity = terms.pieces, .points = terms.points,
+		.taken = terms.points, .vouchers = terms.vouchers,
 		.state = redeem->hold ? REDEMPTION_HELD : REDEMPTION_CAPTURED, .key = redeem->key, .reason = redeem->reason,
 		.held_until = redeem->hold ? hold_end(call, redeem->hold) : DT_NOEND, .at = call->at, .changed_at = call->at
 	};
 	if (redeem->hold)
 		ledger_hold(account, redemption, call->at);
 	else
-		ledger_burn(account, points, ENTRY_REDEEM, redemption->redemption_id, call->at, &redemption->first_entry,
+		ledger_burn(account, terms.points, ENTRY_REDEEM, redemption->redemption_id, call->at, &redemption->first_entry,
 					&redemption->last_entry);
 	store_insert_redemption(account, redemption);
+	if (terms.vouchers > 0)
+		voucher_give(account, redemption, &terms);
 	return redemption;
 }
 
@@ -193,8 +202,8 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	Request		request;
 	Call		call;
 	Argument	arguments[5];
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[3 + VOUCHER_ANSWER];
+	bool		nulls[3 + VOUCHER_ANSWER] = {false};
 
 	read_arguments(fcinfo, program, &redeem);
 	arguments[0] = (Argument) {"reward", redeem.reward, false};
@@ -221,7 +230,6 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(redemption->redemption_id);
 	values[1] = NumericGetDatum(points_to_numeric(redemption->points));
 	values[2] = CStringGetTextDatum(redemption_state_names[redemption->state]);
-	values[3] = redemption->voucher ? CStringGetTextDatum(redemption->voucher) : (Datum) 0;
-	nulls[3] = redemption->voucher == NULL;
+	voucher_answer(redeem.member, redemption, values + 3, nulls + 3);
 	return call_result(fcinfo, values, nulls);
 }

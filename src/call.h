@@ -25,7 +25,7 @@ typedef struct Call
 /* What people did to an account by hand, as the columns of loyalty.intervention. */
 typedef struct Intervention
 {
-	const char *action;			/* adjust, opening, transfer, expiry, block, unblock */
+	const char *action;			/* adjust, unit, opening, transfer, expiry, block, unblock */
 	int64		entry_no;
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
@@ -33,6 +33,9 @@ typedef struct Intervention
 	bool		counts_for_tier;
 	TimestampTz available_at;
 	TimestampTz expires_at;
+	int32		unit_id;		/* 0: none; then these: */
+	Points		value;
+	TimestampTz counted_at;
 	const char *reason;
 	const char *key;
 } Intervention;

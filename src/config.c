@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "config.h"
 #include "errcodes.h"
+#include "event.h"
 #include "fixed.h"
 #include "mapping.h"
 #include "owner.h"
@@ -46,8 +47,17 @@ typedef struct RuleRow
 	char	   *points;
 	char	   *condition;
 	char	   *group;
+	char	   *unit;
+	char	   *segment;
 	Oid			author;
 } RuleRow;
+
+typedef struct SegmentRow
+{
+	Segment		segment;
+	char	   *condition;
+	Oid			author;
+} SegmentRow;
 
 typedef struct SourceRow
 {
@@ -58,6 +68,7 @@ typedef struct SourceRow
 	char	   *condition;
 	char	   *points_spent;
 	char	   *release;
+	char	   *visit;
 	char	  **keys;
 	char	  **refund_of;
 	char	   *refund_source;
@@ -81,6 +92,8 @@ typedef struct Config
 	SourceRow  *sources;
 	int			nrules;
 	RuleRow    *rules;
+	int			nsegments;
+	SegmentRow *segments;
 	int			nrewards;
 	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
@@ -98,19 +111,21 @@ static List *retired;			/* contexts, in TopMemoryContext */
 
 static Config *config_build(void);
 static void load_programs(Config *config);
+static void load_units(Config *config);
 static void load_tiers(Config *config);
 static void load_requirements(Config *config);
 static void load_sources(Config *config);
 static void load_limits(Config *config);
 static void load_rules(Config *config);
+static void load_segments(Config *config);
 static void load_rewards(Config *config);
 static void load_excluded(Config *config);
 static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "reward", "member",
-	"challenge"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward",
+"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "challenge"};
 
 /* ---- invalidation ---- */
 
@@ -188,6 +203,7 @@ config_build(void)
 	/* a parallel query's leader may not take GetLatestSnapshot(); a catalog snapshot is as new */
 	PushActiveSnapshot(IsInParallelMode() ? GetCatalogSnapshot(InvalidOid) : GetLatestSnapshot());
 	load_programs(config);
+	load_units(config);
 	load_tiers(config);
 	load_requirements(config);
 	for (int i = 0; i < config->nprograms; i++)
@@ -195,6 +211,7 @@ config_build(void)
 	load_sources(config);
 	load_limits(config);
 	load_rules(config);
+	load_segments(config);
 	load_rewards(config);
 	load_excluded(config);
 	load_merged(config);
@@ -294,7 +311,23 @@ choice(const char *value, const char *const *choices, const char *column)
 			 errhint("Bring the extension and its tables to the same version: ALTER EXTENSION loyalty UPDATE, SELECT loyalty.install().")));
 }
 
-static const char *const metrics[] = {"spend", "points", "visits", NULL};
+const Unit *
+config_unit(const Program *program, const char *name)
+{
+	for (int i = 0; i < program->nunits; i++)
+		if (strcmp(program->units[i].name, name) == 0)
+			return &program->units[i];
+	return NULL;
+}
+
+static int32
+metric_named(const Program *program, const char *name, const char *column)
+{
+	static const char *const metrics[] = {"points", "spend", "visits", NULL};	/* 0, -1, -2 */
+	const Unit *unit = config_unit(program, name);
+
+	return unit ? unit->id : -choice(name, metrics, column);
+}
 
 static void
 load_programs(Config *config)
@@ -304,7 +337,8 @@ load_programs(Config *config)
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
-						  " earn_on_points_paid, point_value, loyalty.program_follows(id), loyalty.program_involves(id)"
+						  " earn_on_points_paid, point_value, counts_visits, loyalty.program_follows(id), loyalty.program_involves(id),"
+						  " loyalty.program_tells(name)"
 						  " FROM loyalty.program");
 
 	config->nprograms = n;
@@ -327,7 +361,7 @@ load_programs(Config *config)
 		p->automatic = strcmp(next_text(&r), "automatic") == 0;
 		p->clawback = choice(next_text(&r), clawbacks, "program.clawback");
 		p->on_return = choice(next_text(&r), on_returns, "program.on_return");
-		p->metric = choice(next_text(&r), metrics, "program.tier_metric");
+		p->metric_name = next_text(&r);
 		p->period = *(Period *) next_bytes(&r, sizeof(Period));
 		p->validity = *(Interval *) next_bytes(&r, sizeof(Interval));
 		p->downgrade = choice(next_text(&r), downgrades, "program.downgrade");
@@ -337,8 +371,10 @@ load_programs(Config *config)
 		p->sandbox = DatumGetBool(next_datum(&r));
 		p->earn_on_points_paid = DatumGetBool(next_datum(&r));
 		p->point_value = next_numeric(&r);
+		p->counts_visits = DatumGetBool(next_datum(&r));
 		p->follows = DatumGetBool(next_datum(&r));
 		p->involves = DatumGetBool(next_datum(&r));
+		p->tells = event_mask(next_text(&r));
 	}
 }
 
@@ -352,10 +388,35 @@ program_named(Config *config, const char *name)
 }
 
 static void
+load_units(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, decimals FROM loyalty.unit ORDER BY id");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		Unit	   *unit;
+
+		if (p == NULL)
+			continue;
+		p->units = p->units ? repalloc(p->units, (p->nunits + 1) * sizeof(Unit))
+			: MemoryContextAlloc(config->context, sizeof(Unit));
+		unit = &p->units[p->nunits++];
+		unit->id = DatumGetInt32(next_datum(&r));
+		unit->name = next_text(&r);
+		unit->decimals = DatumGetInt16(next_datum(&r));
+	}
+	for (int i = 0; i < config->nprograms; i++)
+		config->programs[i].metric = metric_named(&config->programs[i], config->programs[i].metric_name,
+												  "program.tier_metric");
+}
+
+static void
 load_tiers(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus FROM loyalty.tier"
-						  " WHERE enabled ORDER BY rank");
+	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, expiry, suspends_expiry"
+						  " FROM loyalty.tier WHERE enabled ORDER BY rank");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -375,6 +436,9 @@ load_tiers(Config *config)
 		tier->threshold = next_numeric(&r);
 		if (fixed_from_numeric(DatumGetNumeric(next_datum(&r)), UNITS_SCALE, &tier->earn_bonus) > FIXED_INEXACT)
 			elog(ERROR, "earn_bonus of tier \"%s\" is out of range", tier->name);
+		tier->expiry = next_bytes(&r, sizeof(Expiry));
+		tier->suspends = DatumGetBool(next_datum(&r));
+		p->suspends |= tier->suspends;
 	}
 }
 
@@ -389,11 +453,15 @@ load_requirements(Config *config)
 		Program    *p = program_named(config, next_text(&r));
 		char	   *name = next_text(&r);
 		Requirement q;
+		char	   *metric;
 
+		if (p == NULL)
+			continue;
 		q.option = DatumGetInt32(next_datum(&r));
-		q.metric = choice(next_text(&r), metrics, "tier_requirement.metric");
+		metric = next_text(&r);
+		q.metric = metric_named(p, metric, "tier_requirement.metric");
 		q.threshold = next_numeric(&r);
-		for (int t = 0; p && t < p->ntiers; t++)
+		for (int t = 0; t < p->ntiers; t++)
 		{
 			Tier	   *tier = &p->tiers[t];
 
@@ -449,7 +517,7 @@ load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
 						  " refund_source, release, release_within, on_delete, on_error, enabled, author, points_spent, spend_step,"
-						  " spend_minimum, spend_maximum_share FROM loyalty.source");
+						  " spend_minimum, spend_maximum_share, visit FROM loyalty.source");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -481,6 +549,9 @@ load_sources(Config *config)
 		s->spend_step = next_points(&r);
 		s->spend_minimum = next_points(&r);
 		s->spend_maximum_share = next_numeric(&r);
+		row->visit = next_text(&r);
+		if (s->program && row->visit)
+			s->program->names_visits = true;
 		if (s->program == NULL)
 			config->nsources--;
 	}
@@ -573,7 +644,7 @@ static void
 load_rules(Config *config)
 {
 	uint64		n = query("SELECT program, source, id, name, kind, points, condition, starts_at, ends_at, priority,"
-						  " exclusive_group, expiry, pending, author FROM loyalty.rule WHERE enabled");
+						  " exclusive_group, expiry, pending, segment, offer, author, unit FROM loyalty.rule WHERE enabled");
 
 	config->nrules = n;
 	config->rules = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(RuleRow));
@@ -595,9 +666,36 @@ load_rules(Config *config)
 		row->group = next_text(&r);
 		row->rule.expiry = next_bytes(&r, sizeof(Expiry));
 		row->rule.pending = next_bytes(&r, sizeof(Interval));
+		row->segment = next_text(&r);
+		row->rule.offer = next_text(&r);
 		row->author = DatumGetObjectId(next_datum(&r));
+		row->unit = next_text(&r);
 	}
 	qsort(config->rules, n, sizeof(RuleRow), compare_rules);
+}
+
+static void
+load_segments(Config *config)
+{
+	uint64		n = query("SELECT program, id, name, condition, enabled, author FROM loyalty.segment");
+
+	config->segments = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(SegmentRow)));
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		SegmentRow *row = &config->segments[config->nsegments];
+
+		if (p == NULL)
+			continue;
+		row->segment.program = p;
+		row->segment.id = DatumGetInt32(next_datum(&r));
+		row->segment.name = next_text(&r);
+		row->condition = next_text(&r);
+		row->segment.enabled = DatumGetBool(next_datum(&r));
+		row->author = DatumGetObjectId(next_datum(&r));
+		config->nsegments++;
+	}
 }
 
 static int
@@ -614,7 +712,14 @@ compare_rewards(const void *a, const void *b)
 static void
 load_rewards(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled FROM loyalty.reward");
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled, value IS NOT NULL OR s.stepped,"
+						  " value IS NOT NULL OR s.stepped OR p.priced OR pool IS NOT NULL OR validity IS NOT NULL OR"
+						  " min_quantity OPERATOR(pg_catalog.>) 1 OR max_quantity IS NOT NULL OR max_per_member IS NOT NULL OR"
+						  " min_tier IS NOT NULL OR segment IS NOT NULL FROM loyalty.reward w"
+						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_step x"
+						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS stepped) s"
+						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_price x"
+						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS priced) p");
 
 	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
 	for (uint64 i = 0; i < n; i++)
@@ -637,6 +742,8 @@ load_rewards(Config *config)
 		reward->ends_at = DatumGetTimestampTz(next_datum(&r));
 		/* a row that no trigger has checked must not stop sales */
 		reward->enabled = DatumGetBool(next_datum(&r)) && good && reward->cost > 0;
+		reward->by_points = DatumGetBool(next_datum(&r));
+		reward->special = DatumGetBool(next_datum(&r));
 	}
 	qsort(config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }
@@ -772,6 +879,43 @@ group_number(Config *config, SourceRow *row, List **groups, const char *group)
 	return list_length(*groups) - 1;
 }
 
+/* The segment of this name, compiled; under the settings of its program. */
+static Segment *
+segment_named(Config *config, const Program *program, const char *name)
+{
+	for (int i = 0; i < config->nsegments; i++)
+	{
+		SegmentRow *row = &config->segments[i];
+
+		if (row->segment.program != program || strcmp(row->segment.name, name) != 0)
+			continue;
+		if (row->segment.condition == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(config->context);
+
+			row->segment.condition = expression_compile(row->condition, EXPRESSION_SEGMENT, NULL, row->author,
+														psprintf("condition of segment \"%s\" of program \"%s\"", name,
+																 program->name));
+			MemoryContextSwitchTo(old);
+		}
+		return &row->segment;
+	}
+	return NULL;
+}
+
+/* Whom a rule is for, beside its condition. */
+static void
+compile_audience(Config *config, const Source *source, const RuleRow *row, Rule *rule, Relation relation)
+{
+	if (row->segment && (rule->segment = segment_named(config, source->program, row->segment)) == NULL)
+		elog(ERROR, "rule \"%s\" of program \"%s\" names segment \"%s\", which is gone", rule->name, row->program, row->segment);
+	if (rule->offer)
+		rule->has_offer = expression_compile(psprintf("loyalty.has_offer(member.member_id, %s, earn.occurred_at, %s)",
+													  quote_literal_cstr(rule->offer), quote_literal_cstr(row->program)),
+											 EXPRESSION_RULE_CONDITION, relation, row->author,
+											 psprintf("offer of rule \"%s\" of program \"%s\"", rule->name, row->program));
+}
+
 static void
 compile_source(Config *config, SourceRow *row, Relation relation)
 {
@@ -786,6 +930,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 	s->occurred_at = compile_mapping(row, row->occurred_at, EXPRESSION_OCCURRED_AT, relation, "occurred_at");
 	s->condition = compile_mapping(row, row->condition, EXPRESSION_SOURCE_CONDITION, relation, "condition");
 	s->points_spent = compile_mapping(row, row->points_spent, EXPRESSION_AMOUNT, relation, "points_spent");
+	s->visit = compile_mapping(row, row->visit, EXPRESSION_KEY, relation, "visit");
 	s->release = compile_mapping(row, row->release, EXPRESSION_RELEASE, relation, "release");
 	s->keys = palloc(s->nkeys * sizeof(Expression *));
 	for (int i = 0; i < s->nkeys; i++)
@@ -795,6 +940,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		s->refund_of[i] = compile_mapping(row, row->refund_of[i], EXPRESSION_KEY, relation, "refund_of");
 	s->rules = palloc0(Max(config->nrules, 1) * sizeof(Rule));
 	s->nrules = 0;
+	s->awards_units = s->uses_units = false;
 	for (int i = 0; i < config->nrules; i++)
 	{
 		RuleRow    *r = &config->rules[i];
@@ -804,7 +950,15 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			continue;
 		rule = &s->rules[s->nrules++];
 		*rule = r->rule;
-		rule->group = group_number(config, row, &groups, r->group);
+		rule->unit = r->unit ? config_unit(s->program, r->unit) : NULL;
+		if (r->unit && rule->unit == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+					 errmsg("rule \"%s\" of program \"%s\" awards \"%s\", which is no status unit", rule->name, r->program, r->unit),
+					 errhint("INSERT INTO loyalty.unit (program, name) makes one.")));
+		s->awards_units |= rule->unit != NULL;
+		rule->group = group_number(config, row, &groups, r->group && rule->unit
+								   ? psprintf("%d\n%s", rule->unit->id, r->group) : r->group);
 		rule->limit = config_limit(s->program, rule->id);
 		if (r->condition)
 			rule->condition = expression_compile(r->condition, EXPRESSION_RULE_CONDITION, relation, r->author,
@@ -812,15 +966,18 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 		rule->points = expression_compile(r->points, rule->bonus ? EXPRESSION_BONUS_POINTS : EXPRESSION_BASE_POINTS,
 										  relation, r->author,
 										  psprintf("points of rule \"%s\" of program \"%s\"", rule->name, r->program));
-		for (int e = 0; e < 2; e++)
+		compile_audience(config, s, r, rule, relation);
+		for (int e = 0; e < 4; e++)
 		{
-			Expression *x = e == 0 ? rule->condition : rule->points;
+			Expression *x = e == 0 ? rule->condition : e == 1 ? rule->points : e == 2 ? rule->has_offer
+				: rule->segment ? rule->segment->condition : NULL;
 
 			if (x == NULL)
 				continue;
 			s->uses_base |= x->uses_base;
 			s->uses_local_time |= x->uses_local_time;
 			s->uses_account |= x->uses_account;
+			s->uses_units |= x->uses_units;
 			s->uses_member |= x->uses_member;
 			s->uses_settings |= !x->built_in;
 			s->uses_authors |= x->authored;
@@ -904,6 +1061,17 @@ config_limit(const Program *program, int64 rule)
 			high = middle;
 	}
 	return low < program->nlimits && program->limits[low].rule_id == rule ? &program->limits[low] : NULL;
+}
+
+const Segment *
+config_segment(const Program *program, const char *name)
+{
+	Config	   *config = config_get();
+	int			nest = settings_enter(program, false);	/* literals are read now */
+	Segment    *segment = segment_named(config, config_program_by_id(program->id), name);
+
+	settings_leave(nest);
+	return segment;
 }
 
 const Reward *

@@ -19,12 +19,18 @@
 #include "period.h"
 #include "points.h"
 
-typedef enum TierMetric
+/* What tiers count; above 0: the id of a status unit. */
+#define METRIC_POINTS	0
+#define METRIC_SPEND	(-1)
+#define METRIC_VISITS	(-2)
+
+/* A status unit: nights, stays, qualifying money. */
+typedef struct Unit
 {
-	METRIC_SPEND,
-	METRIC_POINTS,
-	METRIC_VISITS
-} TierMetric;
+	int32		id;
+	char	   *name;
+	int			decimals;
+} Unit;
 
 typedef enum ClawbackPolicy
 {
@@ -51,7 +57,7 @@ typedef enum Downgrade
 typedef struct Requirement
 {
 	int32		option;
-	TierMetric	metric;
+	int32		metric;
 	Numeric		threshold;
 } Requirement;
 
@@ -62,6 +68,8 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	Expiry	   *expiry;			/* of points earned at it; NULL: the program's */
+	bool		suspends;		/* no points of whoever holds it expire */
 	int			nrequirements;
 	Requirement *requirements;	/* by option; any option does, beside the threshold */
 } Tier;
@@ -97,7 +105,8 @@ typedef struct Program
 	bool		automatic;		/* enrolment */
 	ClawbackPolicy clawback;
 	OnReturn	on_return;
-	TierMetric	metric;
+	char	   *metric_name;
+	int32		metric;
 	Period		period;
 	Interval	validity;
 	Interval	grace;
@@ -109,16 +118,32 @@ typedef struct Program
 	Numeric		point_value;	/* NULL: not said */
 	int			ntiers;
 	Tier	   *tiers;			/* by rank, lowest first; enabled ones */
+	bool		suspends;		/* some tier suspends expiry */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
+	int			nunits;
+	Unit	   *units;
+	bool		counts_visits;
+	bool		names_visits;	/* some source says what is a visit */
 	int			nlimits;
 	RuleLimit  *limits;			/* of its rules that have any, by rule id */
 
 	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
 	struct HeldMemo *held;
 
+	uint32		tells;			/* kinds of events that are told; see event.h */
 	bool		follows;		/* some room follows its sales; see follow.h */
 	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;
+
+/* Members, by a condition over account.* and member.*. */
+typedef struct Segment
+{
+	int32		id;
+	const Program *program;
+	char	   *name;
+	Expression *condition;
+	bool		enabled;
+} Segment;
 
 typedef struct Rule
 {
@@ -134,6 +159,10 @@ typedef struct Rule
 	Expiry	   *expiry;			/* NULL: the program's */
 	Interval   *pending;
 	const RuleLimit *limit;		/* NULL: none */
+	const Unit *unit;			/* NULL: points */
+	const Segment *segment;		/* of members to whom it pays; NULL: all */
+	char	   *offer;			/* that the member must have; NULL: none */
+	Expression *has_offer;
 } Rule;
 
 typedef struct Source
@@ -153,6 +182,7 @@ typedef struct Source
 	Points		spend_step;		/* 0: any */
 	Points		spend_minimum;
 	Numeric		spend_maximum_share;	/* of the amount; NULL: all */
+	Expression *visit;			/* NULL: the local day is one */
 	Expression *release;		/* NULL: no award waits for an event */
 	Interval   *release_within; /* for so long; NULL: without end */
 	int			nkeys;
@@ -171,6 +201,8 @@ typedef struct Source
 	bool		uses_local_time;
 	bool		uses_account;
 	bool		uses_member;
+	bool		uses_units;		/* account.units */
+	bool		awards_units;	/* some rule gives a status unit */
 	bool		uses_settings;	/* some value depends on TimeZone, formats or search_path */
 	bool		uses_authors;	/* some expression runs functions of its author */
 	Bitmapset  *mapped_columns; /* that the mapping reads; NULL and mapped_whole_row for all */
@@ -196,6 +228,8 @@ typedef struct Reward
 	TimestampTz starts_at;
 	TimestampTz ends_at;
 	bool		enabled;
+	bool		special;		/* more than a price: voucher_terms() says what it asks and gives */
+	bool		by_points;		/* can be bought for so many points, too */
 } Reward;
 
 extern void config_init(void);
@@ -208,9 +242,13 @@ extern const Program *config_program_by_id(int32 id);	/* LY003 when unknown */
 /* NULL: the default program; LY003 when unknown, or when there is none by default */
 extern const Program *config_program(const char *name);
 
+extern const Unit *config_unit(const Program *program, const char *name);	/* NULL: there is none */
+
 extern const RuleLimit *config_limit(const Program *program, int64 rule);	/* NULL: it has none */
 
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
+
+extern const Segment *config_segment(const Program *program, const char *name);	/* NULL when unknown; compiles it */
 
 extern const Reward *config_reward(const Program *program, const char *name);	/* NULL when unknown */
 

@@ -95,10 +95,18 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},
+		{"unit", "SELECT FROM loyalty.counter WHERE metric OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.lot WHERE unit OPERATOR(pg_catalog.=) $1"
+		" UNION ALL SELECT FROM loyalty.intervention WHERE unit_id OPERATOR(pg_catalog.=) $1"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
 		{"challenge", "SELECT FROM loyalty.progress WHERE challenge_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.challenge_join WHERE challenge_id OPERATOR(pg_catalog.=) $1"},
 		{"recognition", "SELECT FROM loyalty.recognition_given WHERE recognition_id OPERATOR(pg_catalog.=) $1"},
+		{"plan", "SELECT FROM loyalty.subscription WHERE plan_id OPERATOR(pg_catalog.=) $1"},
+		{"cause", "SELECT FROM loyalty.donation WHERE cause_id OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.cause_choice WHERE cause_id OPERATOR(pg_catalog.=) $1"},
+		{"giving", "SELECT FROM loyalty.donation WHERE giving_id OPERATOR(pg_catalog.=) $1"
+			" UNION ALL SELECT FROM loyalty.cause_choice WHERE giving_id OPERATOR(pg_catalog.=) $1"},
 		{"anything", "SELECT FROM loyalty.lot WHERE $1 IS NOT NULL"}
 	};
 	char	   *what = text_to_cstring(PG_GETARG_TEXT_PP(0));
@@ -152,11 +160,11 @@ loyalty_check_expression(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {
 		"member", "amount", "occurred_at", "key", "source condition", "release", "bonus condition", "base points", "bonus points",
-		"base condition"
+		"segment", "base condition"
 	};
 	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Oid			author = PG_GETARG_OID(3);
-	Relation	relation;
+	Relation	relation = NULL;
 	Expression *expression;
 	bool		base_condition;
 	int			i = 0;
@@ -166,14 +174,16 @@ loyalty_check_expression(PG_FUNCTION_ARGS)
 	if (i == lengthof(names))
 		elog(ERROR, "unknown role of an expression: %s", role);
 	refuse_other_author(author);
-	base_condition = i > EXPRESSION_BONUS_POINTS;
-	relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
+	base_condition = i > EXPRESSION_SEGMENT;
+	if (i != EXPRESSION_SEGMENT)
+		relation = relation_open(PG_GETARG_OID(2), AccessShareLock);
 	expression = expression_compile(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 									base_condition ? EXPRESSION_RULE_CONDITION : (ExpressionRole) i,
 									relation, author, text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	if (base_condition && expression->uses_base)
 		virtual_row_refuse_base(NULL, -1);
-	relation_close(relation, NoLock);
+	if (relation)
+		relation_close(relation, NoLock);
 	PG_RETURN_VOID();
 }
 

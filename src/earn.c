@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "calendar.h"
@@ -18,11 +19,12 @@
 #include "errcodes.h"
 #include "fixed.h"
 #include "spend.h"
+#include "tier.h"
 
 static Units evaluate_rule(const Source *source, const Rule *rule, ExprContext *context, TimestampTz occurred_at,
 						   EarnVerdict *verdict);
 static void keep_best_of_groups(const Source *source, Units *units, EarnVerdict *verdicts, int first, int end);
-static void fill_slots(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase);
+static void fill_slots(const Source *source, Account *account, ExprContext *context, const Purchase *purchase);
 
 static Units
 tier_bonus(const Tier *tier, int128 base)
@@ -57,8 +59,33 @@ has_paid(const Breakdown *stored, int32 rule)
 	return false;
 }
 
+/* What the base rules give of points (NULL), or of a status unit. */
+static int128
+base_of(const Source *source, const Units *units, int nbase, const Unit *unit)
+{
+	int128		base = 0;
+
+	for (int i = 0; i < nbase; i++)
+		if (source->rules[i].unit == unit)
+			base += units[i];
+	return base;
+}
+
+/* earn.base, for the next rules */
+static void
+show_base(const Source *source, int128 base, ExprContext *context)
+{
+	if (base > PG_INT64_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("earn.base is out of range"),
+				 errdetail("The base rules of source \"%s\" give more than 92,233,720,368 points.", source->name)));
+	context->ecxt_innertuple->tts_values[EARN_BASE] = NumericGetDatum(fixed_to_numeric((int64) base, UNITS_SCALE));
+	context->ecxt_innertuple->tts_isnull[EARN_BASE] = false;
+}
+
 void
-earn_evaluate(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase,
+earn_evaluate(const Source *source, Account *account, ExprContext *context, const Purchase *purchase,
 			  TimestampTz at, const Breakdown *stored, Award *award, EarnVerdict *verdicts)
 {
 	const Program *program = source->program;
@@ -67,27 +94,22 @@ earn_evaluate(const Source *source, const Account *account, ExprContext *context
 	EarnVerdict *ours = verdicts ? verdicts : palloc(Max(source->nrules, 1) * sizeof(EarnVerdict));
 	int		   *rule_of = palloc((source->nrules + 1) * sizeof(int));
 	Breakdown	breakdown = {.rounding = program->rounding, .decimals = program->decimals};
-	int128		base = 0;
+	int128		base;
+	int			nbase;
 	int			i;
 
 	fill_slots(source, account, context, purchase);
 	for (i = 0; i < source->nrules && !source->rules[i].bonus; i++)
 		units[i] = evaluate_rule(source, &source->rules[i], context, purchase->occurred_at, &ours[i]);
 	keep_best_of_groups(source, units, ours, 0, i);
-	for (int j = 0; j < i; j++)
-		base += units[j];
-	if (source->uses_base)
-	{
-		if (base > PG_INT64_MAX)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_EXPRESSION),
-					 errmsg("earn.base is out of range"),
-					 errdetail("The base rules of source \"%s\" give more than 92,233,720,368 points.", source->name)));
-		context->ecxt_innertuple->tts_values[EARN_BASE] = NumericGetDatum(fixed_to_numeric((int64) base, UNITS_SCALE));
-		context->ecxt_innertuple->tts_isnull[EARN_BASE] = false;
-	}
+	nbase = i;
+	base = base_of(source, units, nbase, NULL);
 	for (; i < source->nrules; i++)
+	{
+		if (source->uses_base && (i == nbase || source->rules[i].unit != source->rules[i - 1].unit))
+			show_base(source, base_of(source, units, nbase, source->rules[i].unit), context);
 		units[i] = evaluate_rule(source, &source->rules[i], context, purchase->occurred_at, &ours[i]);
+	}
 	keep_best_of_groups(source, units, ours, 0, source->nrules);
 
 	breakdown.entries = palloc((source->nrules + 1) * sizeof(BreakdownEntry));
@@ -113,15 +135,36 @@ earn_evaluate(const Source *source, const Account *account, ExprContext *context
 	}
 	award->breakdown = breakdown;
 	award->rule_of = rule_of;
+	award->tier = tier;
 	earn_rebuild(source, purchase, at, award);
+}
+
+/* Each status unit of the program with what the account has of it. */
+static Jsonb *
+units_object(Account *account)
+{
+	const Program *program = account->program;
+	JsonbParseState *state = NULL;
+	JsonbValue	key = {.type = jbvString};
+	JsonbValue	value = {.type = jbvNumeric};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < program->nunits; i++)
+	{
+		key.val.string.val = program->units[i].name;
+		key.val.string.len = strlen(program->units[i].name);
+		value.val.numeric = tier_unit(account, program->units[i].id);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /* The virtual rows that expressions see as earn.*, account.* and member.*. */
 static void
-fill_slots(const Source *source, const Account *account, ExprContext *context, const Purchase *purchase)
+fill_slots(const Source *source, Account *account, ExprContext *context, const Purchase *purchase)
 {
 	TupleTableSlot *earn = context->ecxt_innertuple;
-	TupleTableSlot *outer = context->ecxt_outertuple;
 
 	ExecClearTuple(earn);
 	earn->tts_values[EARN_AMOUNT] = NumericGetDatum(spend_earning_amount(source, purchase));
@@ -133,36 +176,56 @@ fill_slots(const Source *source, const Account *account, ExprContext *context, c
 	earn->tts_isnull[EARN_BASE] = true;
 	ExecStoreVirtualTuple(earn);
 
-	ExecClearTuple(outer);
-	memset(outer->tts_isnull, true, ACCOUNT_COLUMNS * sizeof(bool));
-	outer->tts_values[ACCOUNT_MEMBER_ID] = Int64GetDatum(account->member_id);
-	outer->tts_isnull[ACCOUNT_MEMBER_ID] = false;
-	if (source->uses_account)
+	earn_fill_account(context->ecxt_outertuple, account, source->uses_account, source->uses_member, source->uses_units);
+}
+
+void
+earn_fill_account(TupleTableSlot *slot, Account *account, bool uses_account, bool uses_member, bool uses_units)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, ACCOUNT_COLUMNS * sizeof(bool));
+	slot->tts_values[ACCOUNT_MEMBER_ID] = Int64GetDatum(account->member_id);
+	slot->tts_isnull[ACCOUNT_MEMBER_ID] = false;
+	if (uses_account)
 	{
-		const Tier *tier = config_tier(source->program, account->tier_id);
+		const Tier *tier = config_tier(account->program, account->tier_id);
 
 		if (tier)
 		{
-			outer->tts_values[ACCOUNT_TIER] = CStringGetTextDatum(tier->name);
-			outer->tts_values[ACCOUNT_TIER_RANK] = Int32GetDatum(tier->rank);
-			outer->tts_isnull[ACCOUNT_TIER] = outer->tts_isnull[ACCOUNT_TIER_RANK] = false;
+			slot->tts_values[ACCOUNT_TIER] = CStringGetTextDatum(tier->name);
+			slot->tts_values[ACCOUNT_TIER_RANK] = Int32GetDatum(tier->rank);
+			slot->tts_isnull[ACCOUNT_TIER] = slot->tts_isnull[ACCOUNT_TIER_RANK] = false;
 		}
-		outer->tts_values[ACCOUNT_BALANCE] = NumericGetDatum(points_to_numeric(account->available));
-		outer->tts_values[ACCOUNT_SPEND] = NumericGetDatum(account->spend);
-		outer->tts_values[ACCOUNT_VISITS] = Int32GetDatum(account->visits);
-		outer->tts_values[ACCOUNT_EARNED] = NumericGetDatum(points_to_numeric(account->earned));
-		outer->tts_values[ACCOUNT_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
+		slot->tts_values[ACCOUNT_BALANCE] = NumericGetDatum(points_to_numeric(account->available));
+		slot->tts_values[ACCOUNT_SPEND] = NumericGetDatum(account->spend);
+		slot->tts_values[ACCOUNT_VISITS] = Int32GetDatum(account->visits);
+		slot->tts_values[ACCOUNT_EARNED] = NumericGetDatum(points_to_numeric(account->earned));
+		slot->tts_values[ACCOUNT_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
 		for (int i = ACCOUNT_BALANCE; i <= ACCOUNT_ENROLLED_AT; i++)
-			outer->tts_isnull[i] = false;
+			slot->tts_isnull[i] = false;
 	}
-	if (source->uses_member && account->attributes)
+	if (uses_units)
 	{
-		outer->tts_values[MEMBER_ATTRIBUTES] = PointerGetDatum(account->attributes);
-		outer->tts_isnull[MEMBER_ATTRIBUTES] = false;
-		outer->tts_values[MEMBER_BIRTH_DATE] = DateADTGetDatum(account->birth_date);
-		outer->tts_isnull[MEMBER_BIRTH_DATE] = !account->has_birth_date;
+		slot->tts_values[ACCOUNT_UNITS] = JsonbPGetDatum(units_object(account));
+		slot->tts_isnull[ACCOUNT_UNITS] = false;
 	}
-	ExecStoreVirtualTuple(outer);
+	if (uses_member && account->attributes)
+	{
+		slot->tts_values[MEMBER_ATTRIBUTES] = PointerGetDatum(account->attributes);
+		slot->tts_isnull[MEMBER_ATTRIBUTES] = false;
+		slot->tts_values[MEMBER_BIRTH_DATE] = DateADTGetDatum(account->birth_date);
+		slot->tts_isnull[MEMBER_BIRTH_DATE] = !account->has_birth_date;
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+static bool
+is_true(Expression *condition, ExprContext *context)
+{
+	bool		isnull;
+	Datum		value = expression_eval(condition, context, &isnull);
+
+	return !isnull && DatumGetBool(value);
 }
 
 static Units
@@ -178,12 +241,14 @@ evaluate_rule(const Source *source, const Rule *rule, ExprContext *context, Time
 	if (occurred_at < rule->starts_at || occurred_at >= rule->ends_at)
 		return 0;
 	*verdict = EARN_CONDITION_FALSE;
-	if (rule->condition)
-	{
-		value = expression_eval(rule->condition, context, &isnull);
-		if (isnull || !DatumGetBool(value))
-			return 0;
-	}
+	if (rule->condition && !is_true(rule->condition, context))
+		return 0;
+	*verdict = EARN_OUTSIDE_SEGMENT;
+	if (rule->segment && !(rule->segment->enabled && is_true(rule->segment->condition, context)))
+		return 0;
+	*verdict = EARN_NO_OFFER;
+	if (rule->has_offer && !is_true(rule->has_offer, context))
+		return 0;
 	*verdict = EARN_NOTHING;
 	value = expression_eval(rule->points, context, &isnull);
 	if (isnull)
@@ -239,11 +304,12 @@ add_pending(TimestampTz from, const Interval *pending, pg_tz *zone)
 
 /* What waits for an event waits for ever, and dies at its deadline: see ledger_release(). */
 void
-earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at, AwardLot *lot)
+earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,
+			   AwardLot *lot)
 {
 	const Program *program = source->program;
 	const Interval *pending = rule && rule->pending ? rule->pending : &program->pending;
-	const Expiry *expiry = rule && rule->expiry ? rule->expiry : &program->expiry;
+	const Expiry *expiry = rule && rule->expiry ? rule->expiry : tier && tier->expiry ? tier->expiry : &program->expiry;
 	TimestampTz occurred_at = purchase->occurred_at;
 
 	if (pending->time == 0 && pending->day == 0 && pending->month == 0)
@@ -253,6 +319,7 @@ earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase,
 	lot->available_at = Max(lot->available_at, purchase->released_at);
 	if (purchase->waits)
 		lot->available_at = DT_NOEND;
+	lot->with_account = expiry->kind == EXPIRY_INACTIVE;
 	if (purchase->waits && program->expiry_from_available)
 		lot->expires_at = DT_NOEND;
 	else
@@ -262,43 +329,117 @@ earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase,
 		lot->expires_at = Min(lot->expires_at, purchase->deadline);
 }
 
-/* Lots of equal dates are one lot; the entries of a lot are marked as its own. */
+/* The lot of a rule's points: lots of equal dates are one. */
+static int
+lot_of_points(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at, Award *award)
+{
+	AwardLot	dates = award->lots[0];
+	int			n;
+
+	earn_lot_dates(source, rule, award->tier, purchase, at, &dates);
+	/* while they wait, dates do not tell lives apart */
+	for (n = purchase->waits ? award->nlots : 0; n < award->nlots; n++)
+		if (award->lots[n].unit == 0 && award->lots[n].available_at == dates.available_at &&
+			award->lots[n].expires_at == dates.expires_at && award->lots[n].with_account == dates.with_account)
+			return n;
+	award->lots[award->nlots++] = dates;
+	return n;
+}
+
+/* The lot of a status unit, with the dates of the first: it holds no points. */
+static int
+lot_of_unit(int32 unit, Award *award)
+{
+	int			n;
+
+	for (n = 0; n < award->nlots; n++)
+		if (award->lots[n].unit == unit)
+			return n;
+	award->lots[award->nlots] = award->lots[0];
+	award->lots[n].with_account = false;
+	award->lots[award->nlots++].unit = unit;
+	return n;
+}
+
+/* What a lot of a status unit holds: its own entries alone. */
+static void
+fill_unit(const Source *source, const Award *award, const int *lot_of, int n)
+{
+	const Breakdown *all = &award->breakdown;
+	AwardLot   *lot = &award->lots[n];
+	Breakdown	part = *all;
+
+	part.count = 0;
+	part.entries = palloc(all->count * sizeof(BreakdownEntry));
+	for (int i = 0; i < all->count; i++)
+	{
+		if (lot_of[i] != n)
+			continue;
+		part.decimals = source->rules[award->rule_of[i]].unit->decimals;
+		part.entries[part.count] = all->entries[i];
+		part.entries[part.count++].own = true;
+	}
+	lot->breakdown = breakdown_encode(&part);
+	lot->value = breakdown_points(&part, NULL, NULL);
+}
+
+/* The entries of points: all of them, unless there are units among them. */
+static Breakdown
+points_of(const Source *source, const Award *award, const int *lot_of, int *of)
+{
+	Breakdown	points = award->breakdown;
+
+	if (source->awards_units)
+		points.entries = palloc((points.count + 1) * sizeof(BreakdownEntry));
+	points.count = 0;
+	for (int i = 0; i < award->breakdown.count; i++)
+	{
+		if (award->lots[lot_of[i]].unit != 0)
+			continue;
+		of[points.count] = lot_of[i];
+		if (source->awards_units)
+			points.entries[points.count] = award->breakdown.entries[i];
+		points.count++;
+	}
+	return points;
+}
+
+/* Lots of equal dates are one lot, and so is each status unit; the entries of a lot are marked as its own. */
 void
 earn_rebuild(const Source *source, const Purchase *purchase, TimestampTz at, Award *award)
 {
-	Breakdown  *breakdown = &award->breakdown;
-	int		   *lot_of = palloc((breakdown->count + 1) * sizeof(int));
+	int			count = award->breakdown.count;
+	int		   *lot_of = palloc((count + 1) * sizeof(int));
+	int		   *of = palloc((count + 1) * sizeof(int));
+	Breakdown	points;
 
 	award->points = 0;
 	award->nlots = 1;
-	award->lots = palloc0((breakdown->count + 1) * sizeof(AwardLot));
-	earn_lot_dates(source, NULL, purchase, at, &award->lots[0]);
-	for (int i = 0; i < breakdown->count; i++)
+	award->lots = palloc0((count + 1) * sizeof(AwardLot));
+	earn_lot_dates(source, NULL, award->tier, purchase, at, &award->lots[0]);
+	for (int i = 0; i < count; i++)
 	{
 		const Rule *rule = award->rule_of[i] < 0 ? NULL : &source->rules[award->rule_of[i]];
-		AwardLot	dates = award->lots[0];
-		int			n = 0;
 
-		if (rule && (rule->expiry || rule->pending) && breakdown->entries[i].units > 0)
-		{
-			earn_lot_dates(source, rule, purchase, at, &dates);
-			/* while they wait, dates do not tell lives apart */
-			for (n = purchase->waits ? award->nlots : 0; n < award->nlots; n++)
-				if (award->lots[n].available_at == dates.available_at && award->lots[n].expires_at == dates.expires_at)
-					break;
-			if (n == award->nlots)
-				award->lots[award->nlots++] = dates;
-		}
-		lot_of[i] = n;
+		lot_of[i] = 0;
+		if (rule && rule->unit)
+			lot_of[i] = lot_of_unit(rule->unit->id, award);
+		else if (rule && (rule->expiry || rule->pending) && award->breakdown.entries[i].units > 0)
+			lot_of[i] = lot_of_points(source, rule, purchase, at, award);
 	}
-	for (int n = 0; n < award->nlots && breakdown->count > 0; n++)
+	points = points_of(source, award, lot_of, of);
+	for (int n = 0; n < award->nlots; n++)
 	{
 		AwardLot   *lot = &award->lots[n];
 
-		for (int i = 0; i < breakdown->count; i++)
-			breakdown->entries[i].own = lot_of[i] == n;
-		lot->breakdown = breakdown_encode(breakdown);
-		lot->points = breakdown_points(breakdown, NULL, NULL);
+		if (lot->unit != 0)
+			fill_unit(source, award, lot_of, n);
+		if (lot->unit != 0 || points.count == 0)
+			continue;
+		for (int i = 0; i < points.count; i++)
+			points.entries[i].own = of[i] == n;
+		lot->breakdown = breakdown_encode(&points);
+		lot->points = breakdown_points(&points, NULL, NULL);
 		award->points = points_add(award->points, lot->points);
 	}
 }

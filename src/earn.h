@@ -14,6 +14,7 @@ typedef struct Purchase
 	Numeric		amount;
 	TimestampTz occurred_at;
 	Points		spent;			/* paid with points */
+	char	   *visit;			/* what the source says; NULL: none, or it says nothing */
 	bool		waits;			/* for the event that releases its points */
 	TimestampTz released_at;	/* when that came; -infinity when nothing is known */
 	TimestampTz deadline;		/* of one that waits: then its points die */
@@ -25,6 +26,8 @@ typedef enum EarnVerdict
 	EARN_PAID,
 	EARN_OUTSIDE_WINDOW,
 	EARN_CONDITION_FALSE,
+	EARN_OUTSIDE_SEGMENT,
+	EARN_NO_OFFER,
 	EARN_NOTHING,				/* condition true, points 0 or NULL */
 	EARN_EXCLUDED_BY_GROUP
 } EarnVerdict;
@@ -32,15 +35,18 @@ typedef enum EarnVerdict
 /*
  * Evaluate the source's rules.  context->ecxt_scantuple holds the source row; the inner and outer slots (virtual, of
  * expression_earn_desc() and expression_account_desc()) are filled here.  `at` is the account's instant.
- * Allocates in CurrentMemoryContext.  stored: NULL, or what the purchase has earned before; then the award is what
+ * Allocates in CurrentMemoryContext.  Where rules ask for account.units, tier_read_units() was called.  stored: NULL, or what the purchase has earned before; then the award is what
  * each rule gives beyond that.  verdicts: NULL, or one per source->rules.
  */
-extern void earn_evaluate(const Source *source, const Account *account, ExprContext *context,
+extern void earn_evaluate(const Source *source, Account *account, ExprContext *context,
 						  const Purchase *purchase, TimestampTz at, const Breakdown *stored, Award *award,
 						  EarnVerdict *verdicts);
 
-/* When a rule's points (NULL: those of the program's own rules) become available and die. */
-extern void earn_lot_dates(const Source *source, const Rule *rule, const Purchase *purchase, TimestampTz at,
+/* Fill the virtual row of account.* and member.*, as far as it is asked for. */
+extern void earn_fill_account(TupleTableSlot *slot, Account *account, bool uses_account, bool uses_member, bool uses_units);
+
+/* When a rule's points (NULL: those of the program's own rules) become available and die, earned at a tier (NULL: none). */
+extern void earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,
 						   AwardLot *lot);
 
 /* The same award once more, after award->breakdown has lost something to limits. */

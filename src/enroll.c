@@ -96,6 +96,7 @@ loyalty_enroll(PG_FUNCTION_ARGS)
 	owner_become(&caller);
 	store = store_open(instant_for_writing(program));
 	store_lock_accounts(store, program, 1, &member, &at, CurrentMemoryContext, &account);
+	ledger_write(account);
 	ledger_settle(account, instant_for_writing(program));	/* to answer; not written: `at` may begin a history */
 	store_close(store);
 	if (!PG_ARGISNULL(3))

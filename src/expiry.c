@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(expiry_cmp);
 PG_FUNCTION_INFO_V1(expiry_hash);
 PG_FUNCTION_INFO_V1(expiry_hash_extended);
 PG_FUNCTION_INFO_V1(expiry_expires_at);
+PG_FUNCTION_INFO_V1(expiry_inactivity);
 PG_FUNCTION_INFO_V1(expiry_last_day);
 
 #define PG_GETARG_EXPIRY(n) ((const Expiry *) PG_GETARG_POINTER(n))
@@ -77,6 +78,8 @@ expiry_inactive_at(const Expiry *expiry, TimestampTz last_activity, pg_tz *zone)
 {
 	if (expiry->kind != EXPIRY_INACTIVE)
 		return DT_NOEND;
+	if (TIMESTAMP_NOT_FINITE(last_activity))
+		return last_activity;
 	return calendar_add(last_activity, expiry->months, expiry->days, zone);
 }
 
@@ -304,6 +307,14 @@ expiry_expires_at(PG_FUNCTION_ARGS)
 	pg_tz	   *zone = calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 
 	PG_RETURN_TIMESTAMPTZ(expiry_instant(PG_GETARG_EXPIRY(1), PG_GETARG_TIMESTAMPTZ(0), zone));
+}
+
+Datum
+expiry_inactivity(PG_FUNCTION_ARGS)
+{
+	pg_tz	   *zone = calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+
+	PG_RETURN_TIMESTAMPTZ(expiry_inactive_at(PG_GETARG_EXPIRY(1), PG_GETARG_TIMESTAMPTZ(0), zone));
 }
 
 Datum

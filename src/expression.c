@@ -170,9 +170,12 @@ make_state(Compilation *c)
 	pstate->p_sourcetext = c->string;
 	pstate->p_pre_columnref_hook = virtual_row_column;
 	pstate->p_ref_hook_state = &c->role;
-	item = addRangeTableEntryForRelation(pstate, c->relation, AccessShareLock, makeAlias("source", NIL),
-										 false, false);
-	addNSItemToQuery(pstate, item, false, true, true);
+	if (c->relation)
+	{
+		item = addRangeTableEntryForRelation(pstate, c->relation, AccessShareLock, makeAlias("source", NIL),
+											 false, false);
+		addNSItemToQuery(pstate, item, false, true, true);
+	}
 	return pstate;
 }
 
@@ -302,6 +305,7 @@ result_type(ExpressionRole role, Oid given)
 			return given == BOOLOID || given == UNKNOWNOID ? BOOLOID : InvalidOid;
 		case EXPRESSION_SOURCE_CONDITION:
 		case EXPRESSION_RULE_CONDITION:
+		case EXPRESSION_SEGMENT:
 			return BOOLOID;
 		case EXPRESSION_AMOUNT:
 		case EXPRESSION_BASE_POINTS:
@@ -326,6 +330,7 @@ type_hint(ExpressionRole role)
 			return "What releases points is a boolean, or the time at which it came.";
 		case EXPRESSION_SOURCE_CONDITION:
 		case EXPRESSION_RULE_CONDITION:
+		case EXPRESSION_SEGMENT:
 			return "A condition is a boolean.";
 		default:
 			return "Amounts and points are exact: cast it to numeric.";
@@ -336,11 +341,11 @@ type_hint(ExpressionRole role)
 static void
 refuse_virtual_generated(Compilation *c, ParseState *pstate, Node *node)
 {
-	TupleDesc	desc = RelationGetDescr(c->relation);
+	TupleDesc	desc = c->relation ? RelationGetDescr(c->relation) : NULL;
 	Bitmapset  *used = NULL;
 
 	pull_varattnos(node, 1, &used);
-	for (int i = 1; i <= desc->natts; i++)
+	for (int i = 1; desc && i <= desc->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i - 1);
 
@@ -391,6 +396,7 @@ note_column(Node *node, void *context)
 		{
 			expression->uses_member |= column >= MEMBER_ATTRIBUTES;
 			expression->uses_account |= column < MEMBER_ATTRIBUTES;
+			expression->uses_units |= column == ACCOUNT_UNITS;
 		}
 		return false;
 	}

@@ -33,7 +33,9 @@ typedef enum ExpressionRole
 	/* over source row, earn.*, account.*, member.* */
 	EXPRESSION_RULE_CONDITION,	/* boolean */
 	EXPRESSION_BASE_POINTS,		/* numeric; earn.base is refused */
-	EXPRESSION_BONUS_POINTS		/* numeric */
+	EXPRESSION_BONUS_POINTS,	/* numeric */
+	/* over account.*, member.* alone */
+	EXPRESSION_SEGMENT			/* boolean */
 } ExpressionRole;
 
 /* Columns of the two virtual slots, in order: attribute number = enum + 1. */
@@ -56,6 +58,7 @@ typedef enum AccountColumn		/* account.* and member.*, the outer slot */
 	ACCOUNT_VISITS,				/* integer, this period */
 	ACCOUNT_EARNED,				/* numeric: points earned this period */
 	ACCOUNT_ENROLLED_AT,		/* timestamptz */
+	ACCOUNT_UNITS,				/* jsonb: every status unit of the program, this period */
 	MEMBER_ATTRIBUTES,			/* jsonb */
 	MEMBER_BIRTH_DATE,			/* date */
 	ACCOUNT_COLUMNS
@@ -70,6 +73,7 @@ typedef struct Expression
 	bool		uses_base;		/* earn.base */
 	bool		uses_local_time;
 	bool		uses_account;	/* account.* but member_id */
+	bool		uses_units;		/* account.units: counters are needed */
 	bool		uses_member;	/* member.* but member_id: the member row is needed */
 	bool		authored;		/* runs functions of its author: search_path matters */
 	int			plain_column;	/* > 0: the value of this source column as it stands (attribute number) */
@@ -79,7 +83,7 @@ typedef struct Expression
 
 /*
  * Compile `text` over rows of `relation` (open, locked by the caller) for `author`.  Allocates in
- * CurrentMemoryContext, which must live as long as the expression.  `what` goes into error messages, e.g.
+ * CurrentMemoryContext, which must live as long as the expression.  A segment has no relation.  `what` goes into error messages, e.g.
  * "points of rule \"double weekends\" of program \"stars\"".
  */
 extern Expression *expression_compile(const char *text, ExpressionRole role, Relation relation,

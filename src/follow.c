@@ -68,10 +68,9 @@ any_before(Lot *const *lots, int n, const Lot *lot)
 static bool
 is_first(const Account *account, const Lot *lot)
 {
-	if (lot->part < LOTS_AN_AWARD)
-		return lot->part == 0;
-	return lot->part % LOTS_AN_AWARD == 0 && !any_before(account->named, account->nnamed, lot) &&
-		!any_before(account->fresh, account->nfresh, lot) && !any_before(account->lots, account->nlots, lot);
+	return lot->part < LOTS_AN_AWARD ||
+		(!any_before(account->named, account->nnamed, lot) && !any_before(account->fresh, account->nfresh, lot) &&
+		 !any_before(account->lots, account->nlots, lot));
 }
 
 void
@@ -88,7 +87,7 @@ follow_note(Account *account, const Lot *first, Numeric spend, Points points)
 	}
 	sale = &account->sales[account->nsales++];
 	*sale = (Sale) {
-		.source_id = first->source_id, .source_key = first->source_key, .occurred_at = first->earned_at,
+		.source_id = first->source_id, .source_key = first->source_key, .unit = first->unit, .occurred_at = first->earned_at,
 		.at = account->settled_at, .amount = first->amount, .kept = first->kept_amount, .spend = money_copy(spend),
 		.points = points, .first = is_first(account, first)
 	};

@@ -1,7 +1,8 @@
 /*
  * ledger.c
  *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_hold.c (holds, and burns
- *	  that are undone), ledger_debt.c (debts) and ledger_move.c (points that go on to other lots) are its other doors.
+ *	  that are undone), ledger_debt.c (debts), ledger_move.c (points that go on to other lots) and ledger_life.c (points that
+ *	  die of inactivity) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.
@@ -12,7 +13,7 @@
  * - A lot that is alive counts in `available` or `pending` with what remains of it; a dead one's remaining is
  *	 what died, and equals its expire movements.
  * - open_from is the place in burn order before which nothing is open.
- * - Settling stops at each instant at which a hold lapses, so that all happens in the order of time.
+ * - Settling stops at each instant at which a hold lapses or the account's life ends, so that all happens in the order of time.
  * - While something is owed (debt) nothing is available: whoever makes points available calls ledger_pay_debts().
  */
 #include "postgres.h"
@@ -20,7 +21,9 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "counter.h"
 #include "errcodes.h"
+#include "event.h"
 #include "follow.h"
 #include "ledger.h"
 #include "ledger_entry.h"
@@ -29,6 +32,7 @@
 #include "stock.h"
 #include "store.h"
 #include "tier.h"
+#include "voucher.h"
 
 #define LOTS_A_READ 32
 #define LOTS_FIRST_READ 4		/* most calls need no more */
@@ -45,6 +49,7 @@ const char *const entry_kind_names[] = {
 	[ENTRY_DEBT] = "debt",
 };
 
+static bool settle_to_stop(Account *account, TimestampTz at);
 static void settle_to(Account *account, TimestampTz at);
 static void release_lots(Account *account, TimestampTz at);
 static void settle_lots(Account *account, TimestampTz at);
@@ -63,8 +68,10 @@ ledger_enroll(Account *account, TimestampTz at)
 	account->open_from_expires_at = DT_NOEND;
 	account->open_from_entry_no = PG_INT64_MAX;
 	account->status = "active";
+	account->enrolled = true;
 	tier_begin(account);
-	account->next_change_at = tier_next_change(account);
+	ledger_begin_life(account);
+	account->next_change_at = Min(tier_next_change(account), account->inactive_at);
 	MemoryContextSwitchTo(old);
 }
 
@@ -109,9 +116,8 @@ ledger_take_lot(Account *account, Lot *lot)
 	append_lot(account->context, &account->lots, &account->nlots, &account->max_lots, lot);
 }
 
-/* The account's copy of a lot, whatever way it was read. */
-static Lot *
-known_lot(Account *account, int64 entry_no)
+Lot *
+ledger_known_lot(Account *account, int64 entry_no)
 {
 	for (int i = 0; i < account->nfresh; i++)
 		if (account->fresh[i]->entry_no == entry_no)
@@ -128,7 +134,7 @@ known_lot(Account *account, int64 entry_no)
 Lot *
 ledger_named_lot(Account *account, Lot *lot)
 {
-	Lot		   *known = known_lot(account, lot->entry_no);
+	Lot		   *known = ledger_known_lot(account, lot->entry_no);
 
 	Assert(lot->member_id == account->member_id && lot->program_id == account->program->id);
 	if (known)
@@ -142,7 +148,7 @@ ledger_named_lot(Account *account, Lot *lot)
 Lot *
 ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 {
-	Lot		   *lot = known_lot(account, entry_no);
+	Lot		   *lot = ledger_known_lot(account, entry_no);
 
 	if (lot)
 		return lot;
@@ -191,18 +197,12 @@ ledger_next_lot(Account *account, LotCursor *cursor)
 TimestampTz
 ledger_settle(Account *account, TimestampTz at)
 {
-	Redemption *hold;
-
 	if (at <= account->settled_at)
 		return account->settled_at;
 	if (at >= account->next_change_at)
 	{
-		while ((hold = ledger_first_lapse(account)) != NULL && hold->held_until <= at)
-		{
+		while (settle_to_stop(account, at))
 			CHECK_FOR_INTERRUPTS();
-			settle_to(account, hold->held_until);
-			ledger_unhold(account, hold, hold->held_until);
-		}
 		settle_to(account, at);
 	}
 	account->settled_at = at;
@@ -210,7 +210,31 @@ ledger_settle(Account *account, TimestampTz at)
 	return at;
 }
 
-/* No hold lapses before `at`. */
+/*
+ * To the next instant up to `at` at which a hold lapses or the life ends (first: what comes back then is dead), or a tier that
+ * suspends expiry may end; false: none.
+ */
+static bool
+settle_to_stop(Account *account, TimestampTz at)
+{
+	Redemption *hold = ledger_first_lapse(account);
+	TimestampTz lapses_at = hold ? hold->held_until : DT_NOEND;
+	TimestampTz ends_at = account->inactive_at > account->settled_at ? account->inactive_at : DT_NOEND;
+	TimestampTz reviewed_at = account->program->suspends || ledger_is_suspended(account) ? tier_next_change(account) : DT_NOEND;
+
+	if (Min(Min(lapses_at, ends_at), reviewed_at) > at)
+		return false;
+	settle_to(account, Min(Min(lapses_at, ends_at), reviewed_at));
+	if (reviewed_at < Min(lapses_at, ends_at))
+		return true;			/* the tier may have gone, and the points have a date again */
+	if (ends_at <= lapses_at)
+		ledger_end_life(account, ends_at);
+	else
+		ledger_unhold(account, hold, lapses_at);
+	return true;
+}
+
+/* No hold lapses and no life ends before `at`. */
 static void
 settle_to(Account *account, TimestampTz at)
 {
@@ -231,7 +255,7 @@ expire_lot(Account *account, Lot *lot, bool pending)
 	Points	   *part = pending ? &account->pending : &account->available;
 
 	*part = points_subtract(*part, lot->remaining);
-	ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, lot->expires_at, 0, 0);
+	ledger_move(account, lot, ENTRY_EXPIRE, -lot->remaining, ledger_end_of(account, lot), 0, 0);
 }
 
 /* Move the cursor over what dies up to `at`, from the account's instant on. */
@@ -247,7 +271,7 @@ expire_lots(Account *account, LotCursor *cursor, TimestampTz at)
 		if (lot == NULL || lot->expires_at > at)
 			return;
 		*cursor = next;
-		if (lot->remaining > 0 && lot->expires_at > account->settled_at)
+		if (lot->remaining > 0 && ledger_lives(account, lot, account->settled_at) && (lot->life >= 0 || ledger_end_of(account, lot) <= at))
 			expire_lot(account, lot, lot->available_at > account->settled_at);
 	}
 }
@@ -280,7 +304,7 @@ release_lots(Account *account, TimestampTz at)
 	while (account->pending > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (lot->remaining > 0 && lot->expires_at > lot->available_at && lot->expires_at > account->settled_at &&
+		if (lot->remaining > 0 && lot->expires_at > lot->available_at && ledger_lives(account, lot, account->settled_at) &&
 			lot->available_at > account->settled_at && lot->available_at <= at)
 			append_lot(account->context, &lots, &n, &max, lot);
 	}
@@ -312,14 +336,18 @@ settle_lots(Account *account, TimestampTz at)
 
 	if (hold)
 		next = Min(next, hold->held_until);
+	if (account->inactive_at > at)
+		next = Min(next, account->inactive_at);
 	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		bool		was_pending = lot->available_at > account->settled_at;
+		TimestampTz end;
 
 		CHECK_FOR_INTERRUPTS();
-		if (lot->remaining == 0 || lot->expires_at <= account->settled_at)
+		if (lot->remaining == 0 || !ledger_lives(account, lot, account->settled_at))
 			continue;
-		if (lot->expires_at <= at)
+		end = lot->life < 0 ? ledger_end_of(account, lot) : lot->expires_at;
+		if (end <= at)
 		{
 			expire_lot(account, lot, was_pending);
 			continue;
@@ -328,9 +356,9 @@ settle_lots(Account *account, TimestampTz at)
 		{
 			account->open_from_expires_at = lot->expires_at;
 			account->open_from_entry_no = lot->entry_no;
-			next = Min(next, lot->expires_at);
 			found = true;
 		}
+		next = Min(next, end);
 		if (was_pending && lot->available_at <= at)
 		{
 			account->pending = points_subtract(account->pending, lot->remaining);
@@ -338,8 +366,8 @@ settle_lots(Account *account, TimestampTz at)
 		}
 		else if (was_pending)
 			next = Min(next, lot->available_at);
-		if (account->pending == 0)
-			break;
+		if (account->pending == 0 && !ledger_is_governed(account, account->settled_at))
+			break;				/* the rest dies later */
 	}
 	if (!found)
 	{
@@ -388,7 +416,9 @@ ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 {
 	Points	   *part = lot->available_at > at ? &account->pending : &account->available;
 
-	Assert(lot->expires_at > at);
+	Assert(ledger_lives(account, lot, at));
+	if (points > 0 && ledger_is_suspended(account))
+		ledger_suspend_lot(account, lot);
 	lot->remaining = points_add(lot->remaining, points);
 	*part = points_add(*part, points);
 	Assert(lot->remaining >= 0 && *part >= 0);
@@ -400,7 +430,7 @@ ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at)
 void
 ledger_refill(Account *account, Lot *lot, Points points, TimestampTz at)
 {
-	if (lot->expires_at > at)
+	if (ledger_lives(account, lot, at))
 		ledger_change_lot(account, lot, points, at);
 	else
 	{
@@ -419,14 +449,14 @@ open_lot(Account *account, const Lot *lot, TimestampTz at)
 		account->open_from_expires_at = lot->expires_at;
 		account->open_from_entry_no = lot->entry_no;
 	}
-	account->next_change_at = Min(account->next_change_at, lot->expires_at);
+	account->next_change_at = Min(account->next_change_at, ledger_end_of(account, lot));
 	if (lot->available_at > at)
 		account->next_change_at = Min(account->next_change_at, lot->available_at);
 }
 
 static Lot *
 grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
-	  TimestampTz expires_at, TimestampTz at)
+	  TimestampTz expires_at, int16 life, TimestampTz at)
 {
 	Lot		   *lot = MemoryContextAllocZero(account->context, sizeof(Lot));
 
@@ -439,6 +469,7 @@ grant(Account *account, Points points, char kind, TimestampTz earned_at, Timesta
 	lot->earned_at = earned_at;
 	lot->available_at = available_at;
 	lot->expires_at = points == 0 ? DT_NOBEGIN : expires_at;
+	lot->life = life;
 	lot->at = at;
 	lot->posted_at = account->posted_at;
 	insert_lot(account->context, &account->fresh, &account->nfresh, &account->max_fresh, lot);
@@ -455,9 +486,10 @@ grant(Account *account, Points points, char kind, TimestampTz earned_at, Timesta
 
 Lot *
 ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
-			 TimestampTz expires_at, TimestampTz at)
+			 TimestampTz expires_at, bool with_account, TimestampTz at)
 {
-	Lot		   *lot = grant(account, points, kind, earned_at, available_at, expires_at, at);
+	int16		life = with_account ? ledger_present_life(account, at) : 0;
+	Lot		   *lot = grant(account, points, kind, earned_at, available_at, life ? DT_NOEND : expires_at, life, at);
 
 	ledger_pay_debts(account, at);
 	return lot;
@@ -466,30 +498,60 @@ ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, 
 /* ---- purchases ---- */
 
 void
+ledger_add_unit(Count *count, int room, int32 unit, Points value)
+{
+	if (count->units == NULL)
+		count->units = palloc(room * sizeof(UnitCount));
+	count->units[count->nunits++] = (UnitCount) {unit, value};
+}
+
+void
 ledger_award(Account *account, int32 source_id, char *source_key, int first_part, const Award *award,
 			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 	Lot		   *first = NULL;
+	Count		count = {.spend = amount, .earned = award->points, .purchases = 1};
 
-	if (account->program->nlimits > 0)
-		limit_award(account, source_id, award->lots[0].breakdown, occurred_at);
+	if (account->program->suspends && !ledger_is_suspended(account))
+		ledger_follow_tier(account, at);
+	if (money_sign(amount) > 0)
+		ledger_active(account, Min(occurred_at, at));
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
-		Lot		   *lot = grant(account, share->points, LOT_AWARD, occurred_at, share->available_at, share->expires_at, at);
+		int16		life = share->with_account ? ledger_present_life(account, at) : 0;
+		TimestampTz expires_at = share->expires_at;
+		Lot		   *lot;
 
+		if (share->with_account && life == 0)
+			expires_at = Min(expires_at, expiry_inactive_at(&account->program->expiry, occurred_at, account->program->zone));
+		lot = grant(account, share->points, LOT_AWARD, occurred_at, share->available_at, expires_at, life, at);
 		lot->source_id = source_id;
 		lot->source_key = source_key;
 		lot->part = first_part + i;
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
+		lot->unit = share->unit;
 		first = first ? first : lot;
+		/* the lots of points each hold the same list */
+		if (account->program->nlimits > 0 && (i == 0 || share->unit))
+			limit_award(account, source_id, share->breakdown, occurred_at);
+		if (share->unit)
+			ledger_add_unit(&count, award->nlots, share->unit, share->value);
+		if (share->unit && account->program->follows)
+			follow_note(account, lot, money_zero(), share->value);
+	}
+	if (award->names_visit)
+	{
+		count.visit = award->visit;
+		counter_name_visit(account, source_id, source_key, &count.visit);
+		count.purchases = count.visit != NULL;
 	}
 	ledger_pay_debts(account, at);
 	if (account->program->follows)
 		follow_note(account, first, amount, award->points);
-	tier_count(account, Min(occurred_at, at), amount, award->points, at);
+	tier_count(account, Min(occurred_at, at), &count, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
 }
@@ -501,9 +563,28 @@ ledger_count(Account *account, Points points, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
-	tier_count(account, at, NULL, points, at);
+	tier_count(account, at, &(Count) {.earned = points}, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
+}
+
+void
+ledger_count_unit(Account *account, int32 unit, Points value, TimestampTz counted_at, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	UnitCount	units = {unit, value};
+
+	tier_count(account, counted_at, &(Count) {.nunits = 1, .units = &units}, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	account->changed = true;
+	MemoryContextSwitchTo(old);
+}
+
+int64
+ledger_note(Account *account)
+{
+	account->changed = true;
+	return next_entry(account);
 }
 
 int64
@@ -523,6 +604,8 @@ ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
 	tier_join(account, tier_id, tier_until, at);
+	if (account->program->suspends)
+		ledger_follow_tier(account, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	account->changed = true;
 	MemoryContextSwitchTo(old);
@@ -546,7 +629,7 @@ ledger_write(Account *account)
 	int			nchanged = 0;
 	int			max = 0;
 
-	if (!account->changed)
+	if (!account->changed && !(account->enrolled && account->program->tells))
 		return;
 	for (int i = 0; i < account->nlots; i++)
 		if (account->lots[i]->changed)
@@ -576,16 +659,22 @@ ledger_write(Account *account)
 
 		if (redemption->changed)
 			store_change_redemption(account, redemption);
+		if (redemption->changed && redemption->vouchers > 0)
+			voucher_follow(account, redemption);
 		if (redemption->gives_stock)
 			stock_give(redemption->reward_id, redemption->quantity);
 	}
 	store_change_account(account);
 	limit_write(account);
+	if (account->counting)
+		counter_write(account);
+	if (account->program->tells)
+		event_tell(account);
 	/* lots are read again when they are needed again */
 	account->nlots = account->nfresh = account->nnamed = account->nclosed = account->nmovements = account->ntier_changes = 0;
 	account->ndebts = account->open_debt = account->nredemptions = 0;
 	account->debts_read = account->holds_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
-	account->changed = false;
+	account->changed = account->enrolled = false;
 }

@@ -53,7 +53,9 @@ typedef struct Lot
 	TimestampTz at;
 	TimestampTz posted_at;
 	int32		source_id;		/* 0: none */
+	int32		unit;			/* 0: points; else it has none, and its breakdown is of this status unit */
 	int16		part;
+	int16		life;			/* of the account's lives, that with which they die; below 0: not before that; 0: none */
 	char		kind;
 	char	   *source_key;
 	Numeric		amount;
@@ -103,7 +105,7 @@ typedef struct Redemption
 	RedemptionState state;
 	const char *key;
 	const char *reason;
-	const char *voucher;
+	int32		vouchers;		/* that it has made */
 	TimestampTz held_until;		/* infinity: was never held */
 	int64		first_entry;	/* of the movements that took the points */
 	int64		last_entry;
@@ -162,6 +164,43 @@ typedef struct Usage
 	bool		changed;
 } Usage;
 
+/* What an account has counted of a metric, as the columns of loyalty.counter; see counter.c. */
+typedef struct Counter
+{
+	TimestampTz bucket;
+	int32		metric;
+	Numeric		value;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Counter;
+
+/* How many kept awards are one visit, as the columns of loyalty.visit. */
+typedef struct Visit
+{
+	TimestampTz bucket;
+	int32		purchases;
+	const char *visit;
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+} Visit;
+
+/* Which visit a purchase was, as the columns of loyalty.visit_of. */
+typedef struct VisitOf
+{
+	int32		source_id;
+	const char *source_key;
+	const char *visit;			/* NULL: none */
+
+	/* of this copy */
+	bool		stored;
+} VisitOf;
+
 /* What the budget of a rule gets back (or loses, when negative) with the account's next write. */
 typedef struct BudgetChange
 {
@@ -198,6 +237,9 @@ typedef struct Account
 	int32		visits_previous;
 	Points		earned;
 	Points		earned_previous;
+	TimestampTz active_at;		/* of the latest purchase that is kept; -infinity: none is known; infinity: expiry is suspended */
+	TimestampTz inactive_at;	/* then the present life ends; infinity: without end */
+	int16		life;			/* from 1 */
 	Numeric		spend;
 	Numeric		spend_previous;
 	char	   *status;
@@ -213,6 +255,7 @@ typedef struct Account
 	ItemPointerData tid;
 	bool		stored;
 	bool		changed;
+	bool		enrolled;		/* since it was written last */
 	TimestampTz posted_at;		/* statement time, for what is written */
 
 	Lot		  **lots;			/* open lots read so far, in burn order */
@@ -247,6 +290,7 @@ typedef struct Account
 	int			max_tier_changes;
 	Usage	  **usages;			/* asked for so far; limit.c's affair, and so is the rest */
 	int			nusages;
+	struct Counting *counting;	/* units, visits and rolling windows asked for so far: counter.c's affair; NULL: none */
 	BudgetChange *budget_changes;	/* by rule id */
 	int			nbudget_changes;
 	Purse	   *purse;			/* of the statement; NULL: none */
@@ -261,7 +305,10 @@ typedef struct AwardLot
 	Points		points;
 	TimestampTz available_at;
 	TimestampTz expires_at;
+	bool		with_account;	/* they die with the life of their account, unless expires_at comes first */
 	bytea	   *breakdown;		/* NULL: no rule paid */
+	int32		unit;			/* 0: points; else points is 0, and */
+	Points		value;			/* of the status unit */
 } AwardLot;
 
 typedef struct Award
@@ -270,9 +317,13 @@ typedef struct Award
 	int			nlots;
 	AwardLot   *lots;
 
+	bool		names_visit;	/* the source says which visit it is: */
+	const char *visit;			/* NULL: none */
+
 	/* what it was built from, for limits */
 	Breakdown	breakdown;
 	int		   *rule_of;		/* index of each entry's rule in the source; -1: a tier's bonus */
+	const Tier *tier;			/* at which it was earned; NULL: none */
 } Award;
 
 /* An account that does not exist yet, as enrolment at an instant makes it. */
@@ -310,15 +361,60 @@ extern int	ledger_leave_moved_on(Lot **lots, int nlots);
 extern void ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id,
 						TimestampTz at, int64 *first_entry, int64 *last_entry);
 
+/* Take all that remains of these live lots, pending or available, as movements `adjust`.  Returns how much. */
+extern Points ledger_take_back(Account *account, Lot **lots, int n, const char *reason, TimestampTz at);
+
 /*
  * What is available pays what is owed, oldest debt first.  To be called by whoever makes points available; afterwards
  * either nothing is owed or nothing is available.
  */
 extern void ledger_pay_debts(Account *account, TimestampTz at);
 
-/* Points for no purchase. */
-extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at,
-						 TimestampTz available_at, TimestampTz expires_at, TimestampTz at);
+/*
+ * Points for no purchase.  with_account: they die with the life of the account; expires_at is for one whose life is over.
+ */
+extern Lot *ledger_grant(Account *account, Points points, char kind, TimestampTz earned_at, TimestampTz available_at,
+						 TimestampTz expires_at, bool with_account, TimestampTz at);
+
+/* Does a lot that holds points count?  The account is settled to `at`. */
+static inline bool
+ledger_lives(const Account *account, const Lot *lot, TimestampTz at)
+{
+	if (lot->life < 0 && -lot->life == account->life)
+		return Max(lot->expires_at, account->inactive_at) > at;
+	return lot->expires_at > at && (lot->life <= 0 || lot->life == account->life);
+}
+
+/* When its points die, as things stand. */
+static inline TimestampTz
+ledger_end_of(const Account *account, const Lot *lot)
+{
+	if (lot->life < 0 && -lot->life == account->life)
+		return Max(lot->expires_at, account->inactive_at);
+	if (lot->life <= 0)
+		return lot->expires_at;
+	return lot->life == account->life ? Min(lot->expires_at, account->inactive_at) : DT_NOBEGIN;
+}
+
+/* Does the account's tier suspend expiry? */
+static inline bool
+ledger_is_suspended(const Account *account)
+{
+	return account->active_at == DT_NOEND;
+}
+
+/* Does some lot's end not go by burn order?  That of the account's life may come before or after it. */
+static inline bool
+ledger_is_governed(const Account *account, TimestampTz at)
+{
+	return ledger_is_suspended(account) || (account->inactive_at > at && account->inactive_at != DT_NOEND);
+}
+
+/* Where a tier suspends expiry: the account's tier has become another one at `at`. */
+extern void ledger_follow_tier(Account *account, TimestampTz at);
+
+/* A purchase of this instant is kept: the account's life, if its program counts activity, ends the later for it. */
+extern void ledger_active(Account *account, TimestampTz active_at);
 
 /* Points that went on from one lot to another: loyalty.lot_origin. */
 typedef struct Moved
@@ -337,6 +433,12 @@ extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, Timestam
 
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
+
+/* The same of a status unit, at the instant for which it counts. */
+extern void ledger_count_unit(Account *account, int32 unit, Points value, TimestampTz counted_at, TimestampTz at);
+
+/* A number for what is done by hand and changes no points. */
+extern int64 ledger_note(Account *account);
 
 /* The tier of another account that has become part of this one.  Returns the number under which it happened. */
 extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);

@@ -28,7 +28,7 @@ ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id
 		Points		part = Min(lot->remaining, points);
 
 		CHECK_FOR_INTERRUPTS();
-		if (part == 0 || lot->expires_at <= at)
+		if (part == 0 || !ledger_lives(account, lot, at))
 			continue;
 		if (lot->available_at > at)
 		{
@@ -53,4 +53,25 @@ ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id
 				 errhint("Call SELECT * FROM loyalty.verify().")));
 	*last_entry = account->next_entry - 1;
 	MemoryContextSwitchTo(old);
+}
+
+Points
+ledger_take_back(Account *account, Lot **lots, int n, const char *reason, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Points		taken = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		Points		points = lots[i]->remaining;
+
+		CHECK_FOR_INTERRUPTS();
+		Assert(points > 0 && lots[i]->expires_at > at);
+		ledger_change_lot(account, lots[i], -points, at);
+		ledger_move(account, lots[i], ENTRY_ADJUST, -points, at, 0, 0);
+		account->movements[account->nmovements - 1].reason = reason;
+		taken = points_add(taken, points);
+	}
+	MemoryContextSwitchTo(old);
+	return taken;
 }

@@ -128,7 +128,7 @@ ledger_pay_debts(Account *account, TimestampTz at)
 	while (account->debt > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (lot->expires_at > at && lot->available_at <= at)
+		if (ledger_lives(account, lot, at) && lot->available_at <= at)
 			pay_from(account, lot, at);
 		if (account->open_debt == account->ndebts)
 			break;

@@ -6,6 +6,7 @@
 #define LOYALTY_LEDGER_ENTRY_H
 
 #include "ledger.h"
+#include "tier.h"
 
 /* Note a movement; what it does to the lot is the caller's.  `origin`: see Movement; 0: none. */
 extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points points, TimestampTz at,
@@ -32,6 +33,26 @@ extern void ledger_change_lot(Account *account, Lot *lot, Points points, Timesta
 
 /* A lot by its name, read unless the account has it. */
 extern Lot *ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no);
+
+/*
+ * ledger_life.c: the account's first life begins; the number of that which points of now share (0: it is over); it ends;
+ * a purchase of this instant is kept no more; one comes back, and with it its lots from which all was taken.
+ */
+extern void ledger_begin_life(Account *account);
+extern int16 ledger_present_life(Account *account, TimestampTz at);
+extern void ledger_end_life(Account *account, TimestampTz at);
+extern void ledger_passive(Account *account, TimestampTz active_at, TimestampTz at);
+extern void ledger_revive(Account *account, Lot **lots, int nlots, TimestampTz active_at, TimestampTz at);
+
+/* From `at` on, expiry is suspended for the account's live points; for a lot that is granted or refilled since. */
+extern void ledger_suspend(Account *account, TimestampTz at);
+extern void ledger_suspend_lot(Account *account, Lot *lot);
+
+/* The account's copy of a lot, whatever way it was read; NULL: it has none. */
+extern Lot *ledger_known_lot(Account *account, int64 entry_no);
+
+/* What an award gives of a status unit, with room for so many. */
+extern void ledger_add_unit(Count *count, int room, int32 unit, Points value);
 
 /* The open hold that lapses first; NULL: none.  Costs nothing where nothing is held. */
 extern Redemption *ledger_first_lapse(Account *account);

@@ -16,6 +16,7 @@
 
 #include "miscadmin.h"
 
+#include "counter.h"
 #include "follow.h"
 #include "ledger.h"
 #include "ledger_entry.h"
@@ -35,8 +36,9 @@ static int	add_moved(Account *account, Due **dues, int n);
 static void take_back(Account *account, Due *dues, int n, TimestampTz at);
 static void give_back(Account *account, Lot *lot, Points points, TimestampTz at);
 
+/* Of points, or of its status unit. */
 static Points
-kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
+kept_of(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 {
 	if (breakdown == NULL || kept == NULL)
 		return 0;
@@ -45,6 +47,59 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 	if (money_sign(kept) == 0)
 		return 0;
 	return breakdown_points(breakdown, kept, lot->amount);
+}
+
+static Points
+kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
+{
+	return lot->unit ? 0 : kept_of(lot, breakdown, kept);
+}
+
+static bool
+keeps_something(const Lot *lot, Numeric kept)
+{
+	return kept && (money_sign(kept) != 0 || money_sign(lot->amount) == 0);
+}
+
+/* What the counters gain when the kept amount of an award goes from one to the other; of points: `earned`. */
+static Count
+count_of(Account *account, Lot **lots, int nlots, Numeric from, Numeric to, Points earned)
+{
+	Count		count = {
+		.spend = money_subtract(to ? to : money_zero(), from ? from : money_zero()), .earned = earned,
+		.purchases = keeps_something(lots[0], to) - keeps_something(lots[0], from)
+	};
+
+	if (account->program->names_visits && count.purchases != 0 &&
+		counter_visit_of(account, lots[0]->source_id, lots[0]->source_key, &count.visit) && count.visit == NULL)
+		count.purchases = 0;
+	for (int i = 0; i < nlots; i++)
+	{
+		Breakdown  *breakdown = lots[i]->unit && lots[i]->breakdown ? breakdown_decode(lots[i]->breakdown) : NULL;
+
+		if (breakdown)
+			ledger_add_unit(&count, nlots, lots[i]->unit,
+							points_subtract(kept_of(lots[i], breakdown, to), kept_of(lots[i], breakdown, from)));
+	}
+	return count;
+}
+
+/* Limits and followers hear of each list of rules once: points, and each status unit. */
+static void
+keep_limits(Account *account, Lot **lots, int nlots, Numeric kept)
+{
+	for (int i = 0; i < nlots; i++)
+		if (i == 0 || lots[i]->unit)
+			limit_keep(account, lots[i], kept);
+}
+
+static void
+note_units(Account *account, Lot **lots, int nlots, const Count *count)
+{
+	for (int i = 0; i < nlots; i++)
+		for (int j = 0; j < count->nunits && lots[i]->unit; j++)
+			if (count->units[j].unit == lots[i]->unit && count->units[j].value != 0)
+				follow_note(account, lots[i], money_zero(), count->units[j].value);
 }
 
 /* The points of an award follow its kept amount.  Returns how many were taken. */
@@ -84,18 +139,26 @@ void
 ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
-	Numeric		former = lots[0]->kept_amount;
-	Numeric		difference = money_subtract(kept ? kept : money_zero(), former ? former : money_zero());
 	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
-	Points		taken;
+	Numeric		former = lots[0]->kept_amount;
+	bool		was_kept = former && money_sign(former) > 0;
+	bool		is_kept_now = kept && money_sign(kept) > 0;
+	Count		count = count_of(account, lots, nlots, former, kept, 0);
 
 	if (account->program->nlimits > 0)
-		limit_keep(account, lots[0], kept);
-	taken = change_kept(account, lots, nlots, kept, at);
+		keep_limits(account, lots, nlots, kept);
+	if (is_kept_now && !was_kept)
+		ledger_revive(account, lots, nlots, counted_at, at);
+	count.earned = -change_kept(account, lots, nlots, kept, at);
 	if (account->program->follows)
-		follow_note(account, lots[0], difference, -taken);
-	tier_count(account, counted_at, difference, -taken, at);
+	{
+		follow_note(account, lots[0], count.spend, count.earned);
+		note_units(account, lots, nlots, &count);
+	}
+	tier_count(account, counted_at, &count, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	if (was_kept && !is_kept_now)
+		ledger_passive(account, counted_at, at);
 	MemoryContextSwitchTo(old);
 }
 
@@ -133,7 +196,7 @@ take_from(Account *account, Lot *payer, Due *due, TimestampTz at)
 
 	if (part == 0)
 		return;
-	if (payer->expires_at > at)
+	if (ledger_lives(account, payer, at))
 		ledger_change_lot(account, payer, -part, at);
 	else
 	{
@@ -165,7 +228,7 @@ take_from_others(Account *account, Due *due, TimestampTz at)
 	while (due->points > 0 && account->available > 0 && (lot = ledger_next_lot(account, &cursor)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (lot->expires_at > at && lot->available_at <= at)
+		if (ledger_lives(account, lot, at) && lot->available_at <= at)
 			take_from(account, lot, due, at);
 	}
 }
@@ -191,13 +254,13 @@ take_back(Account *account, Due *dues, int n, TimestampTz at)
 	if (n > 1)
 		qsort(dues, n, sizeof(Due), compare_dues);
 	for (int i = 0; i < n; i++)
-		if (dues[i].lot->expires_at > at && dues[i].lot->available_at > at)
+		if (ledger_lives(account, dues[i].lot, at) && dues[i].lot->available_at > at)
 			take_own(account, dues, n, i, at);
 	for (int i = 0; i < n && !pending_only; i++)
-		if (dues[i].lot->expires_at > at)
+		if (ledger_lives(account, dues[i].lot, at))
 			take_own(account, dues, n, i, at);
 	for (int i = 0; i < n; i++)
-		if (dues[i].lot->expires_at <= at)
+		if (!ledger_lives(account, dues[i].lot, at))
 			take_own(account, dues, n, i, at);
 	for (int i = 0; i < n; i++)
 	{
@@ -262,27 +325,35 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 	for (int i = 0; i < nlots; i++)
 		remaining[i] = lots[i]->remaining;
 	taken = change_kept(account, lots, nlots, NULL, at);
+	if (money_sign(kept) > 0)
+		ledger_active(account, Min(lots[0]->earned_at, at));
 	for (int i = 0; i < nlots; i++)
 	{
 		const Lot  *lot = lots[i];
+		bool		alive = ledger_lives(account, lot, at);
 
 		/* what has died stays dead */
 		fresh[i] = ledger_grant(account, lot->points, LOT_AWARD, lot->earned_at, to[i].available_at,
-								lot->expires_at > at ? to[i].expires_at : Min(lot->expires_at, to[i].expires_at), at);
+								alive ? to[i].expires_at : Min(Min(lot->expires_at, at), to[i].expires_at),
+								alive && to[i].with_account, at);
 		fresh[i]->source_id = lot->source_id;
 		fresh[i]->source_key = lot->source_key;
 		fresh[i]->part = first_part + i;
 		fresh[i]->amount = lot->amount;
 		fresh[i]->kept_amount = kept;
 		fresh[i]->breakdown = lot->breakdown;
+		fresh[i]->unit = lot->unit;
 	}
 	take_again(account, fresh, remaining, nlots, at);
 	ledger_pay_debts(account, at);
 	if (Min(lots[0]->earned_at, at) != counted_at)
 	{
 		/* a purchase that lay ahead: it counts where it is now found */
-		tier_count(account, counted_at, money_subtract(money_zero(), kept), -taken, at);
-		tier_count(account, Min(lots[0]->earned_at, at), kept, taken, at);
+		Count		gone = count_of(account, lots, nlots, kept, NULL, -taken);
+		Count		come = count_of(account, lots, nlots, NULL, kept, taken);
+
+		tier_count(account, counted_at, &gone, at);
+		tier_count(account, Min(lots[0]->earned_at, at), &come, at);
 		account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	}
 	MemoryContextSwitchTo(old);
@@ -600,7 +671,7 @@ arrive(Account *account, Lot *lot, Points points, TimestampTz at, Passing *from)
 	if (passing.points == 0)
 		return alive;
 	ledger_refill(account, lot, passing.points, at);
-	return lot->expires_at > at ? points_add(alive, passing.points) : alive;
+	return ledger_lives(account, lot, at) ? points_add(alive, passing.points) : alive;
 }
 
 Points

@@ -417,8 +417,9 @@ limit_trim(Account *account, const Source *source, TimestampTz occurred_at, Awar
 }
 
 const char *
-limit_words(const BreakdownEntry *entry)
+limit_words(const BreakdownEntry *entry, const Unit *unit)
 {
+	const char *what = unit ? unit->name : "points";
 	const char *wanted = fixed_to_text(entry->units + entry->lost, UNITS_SCALE);
 
 	switch (entry->limit)
@@ -426,13 +427,13 @@ limit_words(const BreakdownEntry *entry)
 		case BREAKDOWN_UNLIMITED:
 			return NULL;
 		case BREAKDOWN_USES:
-			return psprintf("its uses are up: it would have given %s points", wanted);
+			return psprintf("its uses are up: it would have given %s %s", wanted, what);
 		case BREAKDOWN_COOLDOWN:
-			return psprintf("its cooldown is not over: it would have given %s points", wanted);
+			return psprintf("its cooldown is not over: it would have given %s %s", wanted, what);
 		case BREAKDOWN_CAP:
-			return psprintf("its cap leaves %s of %s points", fixed_to_text(entry->units, UNITS_SCALE), wanted);
+			return psprintf("its cap leaves %s of %s %s", fixed_to_text(entry->units, UNITS_SCALE), wanted, what);
 		case BREAKDOWN_BUDGET:
-			return psprintf("its budget leaves %s of %s points", fixed_to_text(entry->units, UNITS_SCALE), wanted);
+			return psprintf("its budget leaves %s of %s %s", fixed_to_text(entry->units, UNITS_SCALE), wanted, what);
 	}
 	return NULL;
 }

@@ -31,7 +31,7 @@ extern void limit_award(Account *account, int32 source_id, const bytea *breakdow
 extern void limit_keep(Account *account, const Lot *lot, Numeric kept);
 extern void limit_write(Account *account);
 
-/* "its cap left 7 of 10 points"; NULL when there was no limit */
-extern const char *limit_words(const BreakdownEntry *entry);
+/* "its cap left 7 of 10 points"; NULL when there was no limit.  unit NULL: points */
+extern const char *limit_words(const BreakdownEntry *entry, const Unit *unit);
 
 #endif

@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/array.h"
+#include "utils/timestamp.h"
 
 #include "errcodes.h"
 #include "instant.h"
@@ -80,4 +81,12 @@ loyalty_lock_accounts(PG_FUNCTION_ARGS)
 	store_close(store);
 	owner_restore(&former);
 	PG_RETURN_INT32(found);
+}
+
+/* writing_instant(program_id) */
+PG_FUNCTION_INFO_V1(loyalty_writing_instant);
+Datum
+loyalty_writing_instant(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(instant_for_writing(config_program_by_id(PG_GETARG_INT32(0))));
 }

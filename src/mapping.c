@@ -329,6 +329,16 @@ deadline(const Source *source, TimestampTz occurred_at)
 	return calendar_add(occurred_at, within->month, within->day, source->program->zone) + within->time;
 }
 
+/* In canonical text, as keys are; NULL: none. */
+static char *
+read_visit(Mapping *mapping, const Source *source)
+{
+	Expression *parts[] = {source->visit};
+	int			null_part;
+
+	return key_of_parts(mapping, source, parts, 1, &null_part);
+}
+
 void
 mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
 {
@@ -353,6 +363,8 @@ mapping_purchase(Mapping *mapping, const Source *source, Purchase *purchase)
 	if (TIMESTAMP_NOT_FINITE(purchase->occurred_at))
 		refuse_row(source, purchase->key, "an impossible time", "The time is infinite.");
 	purchase->spent = source->points_spent ? spend_read(source, mapping->context, purchase->key) : 0;
+	if (source->visit && source->program->counts_visits)
+		purchase->visit = read_visit(mapping, source);
 	purchase->waits = mapping_waits(mapping, source, &purchase->released_at);
 	if (purchase->waits)
 		purchase->deadline = deadline(source, purchase->occurred_at);

@@ -24,6 +24,7 @@ typedef struct Opening
 	TimestampTz earned_at;
 	TimestampTz available_at;
 	TimestampTz expires_at;
+	bool		with_account;	/* they live as long as it is active */
 	const char *reason;
 	const char *key;
 	bool		counts_for_tier;
@@ -46,12 +47,14 @@ time_or(FunctionCallInfo fcinfo, int n, TimestampTz left_out)
 }
 
 static void
-check_times(const Opening *opening, TimestampTz now)
+check_times(const Opening *opening, const Account *account, TimestampTz now)
 {
 	if (TIMESTAMP_NOT_FINITE(opening->earned_at) || opening->earned_at > now)
 		refuse(psprintf("earned_at is %s", timestamptz_to_str(opening->earned_at)), "Points were earned before or now.");
 	if (TIMESTAMP_NOT_FINITE(opening->available_at))
 		refuse(psprintf("available_at is %s", timestamptz_to_str(opening->available_at)), "It is a time; left out it is now.");
+	if (opening->with_account && account->inactive_at > now)
+		return;
 	if (opening->expires_at <= Max(now, opening->available_at))
 		refuse(psprintf("expires_at is %s", timestamptz_to_str(opening->expires_at)),
 			   psprintf("%s points earned at %s could never be spent.", points_to_text(opening->points),
@@ -73,8 +76,10 @@ read_row(FunctionCallInfo fcinfo, const Program *program, Opening *opening)
 		refuse(psprintf("points is %s", points_to_text(opening->points)), "A balance that is brought along is above 0.");
 	opening->earned_at = time_or(fcinfo, 2, now);
 	opening->available_at = Max(time_or(fcinfo, 3, now), now);
+	opening->with_account = PG_ARGISNULL(4) && program->expiry.kind == EXPIRY_INACTIVE;
 	opening->expires_at = PG_ARGISNULL(4) && !TIMESTAMP_NOT_FINITE(opening->earned_at)
-		? expiry_instant(&program->expiry, program->expiry_from_available ? opening->available_at : opening->earned_at, program->zone)
+		? opening->with_account ? expiry_inactive_at(&program->expiry, opening->earned_at, program->zone)
+		: expiry_instant(&program->expiry, program->expiry_from_available ? opening->available_at : opening->earned_at, program->zone)
 		: time_or(fcinfo, 4, DT_NOEND);
 	opening->reason = PG_ARGISNULL(5) ? "opening balance" : call_text(fcinfo, 5);
 	opening->key = call_text(fcinfo, 7);
@@ -98,9 +103,11 @@ open_balance(Call *call, const Opening *opening)
 	Lot		   *lot;
 
 	call_settle(call);
-	check_times(opening, call->at);
+	if (opening->with_account && opening->earned_at < call->at)
+		ledger_active(call->account, opening->earned_at);
+	check_times(opening, call->account, call->at);
 	lot = ledger_grant(call->account, opening->points, LOT_ADJUST, opening->earned_at, opening->available_at, opening->expires_at,
-					   call->at);
+					   opening->with_account, call->at);
 	if (opening->counts_for_tier)
 		ledger_count(call->account, opening->points, call->at);
 	intervention.entry_no = intervention.last_entry = lot->entry_no;

@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(period_hash_extended);
 PG_FUNCTION_INFO_V1(period_bounds_of);
 PG_FUNCTION_INFO_V1(period_start_of);
 PG_FUNCTION_INFO_V1(period_end_of);
+PG_FUNCTION_INFO_V1(period_bucket_of);
 
 #define PG_GETARG_PERIOD(n) ((const Period *) PG_GETARG_POINTER(n))
 
@@ -106,6 +107,18 @@ period_bounds(const Period *period, TimestampTz at, TimestampTz enrolled_at, pg_
 		case PERIOD_LIFETIME:
 			break;
 	}
+}
+
+TimestampTz
+period_bucket(const Period *period, TimestampTz at, TimestampTz enrolled_at, pg_tz *zone)
+{
+	TimestampTz start;
+	TimestampTz end;
+
+	if (period->kind == PERIOD_ROLLING)
+		return calendar_add(at, period->months, period->days, zone);
+	period_bounds(period, at, enrolled_at, zone, &start, &end);
+	return start;
 }
 
 /* ---- in and out ---- */
@@ -367,4 +380,12 @@ period_end_of(PG_FUNCTION_ARGS)
 		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
 					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
 	PG_RETURN_TIMESTAMPTZ(end);
+}
+
+/* period_bucket(period, at, timezone, enrolled_at) */
+Datum
+period_bucket_of(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(period_bucket(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
+										calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2)))));
 }

@@ -36,4 +36,10 @@ typedef struct Period
 extern void period_bounds(const Period *period, TimestampTz at, TimestampTz enrolled_at, pg_tz *zone,
 						  TimestampTz *start, TimestampTz *end);
 
+/*
+ * Where something of an instant is counted: the first instant of its period, -infinity for a lifetime; rolling: the
+ * instant at which it leaves the window.
+ */
+extern TimestampTz period_bucket(const Period *period, TimestampTz at, TimestampTz enrolled_at, pg_tz *zone);
+
 #endif

@@ -33,6 +33,7 @@
 #include "settings.h"
 #include "spend.h"
 #include "store.h"
+#include "tier.h"
 
 #define BATCH_ROWS	1000
 #define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together */
@@ -756,6 +757,8 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	pass->account = account;
 	pass->stored = stored;
 	pass->at = ledger_settle(account, Min(item->purchase.occurred_at, pass->statement_at));
+	if (pass->source->uses_units)
+		tier_read_units(account);
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, earn_item))
 		return;
@@ -764,9 +767,11 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	if (pass->award.nlots > LOTS_AN_AWARD)
 		ereport(ERROR,
 				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
-				 errmsg("the rules of source \"%s\" give one purchase points of %d different lives", pass->source->name,
+				 errmsg("the rules of source \"%s\" give one purchase points of %d different lives and units", pass->source->name,
 						pass->award.nlots),
 				 errdetail("At most %d are allowed.", LOTS_AN_AWARD)));
+	pass->award.names_visit = pass->source->visit && pass->source->program->counts_visits;
+	pass->award.visit = item->purchase.visit;
 	ledger_award(account, pass->source->id, item->purchase.key, award_no * LOTS_AN_AWARD, &pass->award, amount,
 				 item->purchase.occurred_at, pass->at);
 	pass->posted++;
@@ -805,6 +810,7 @@ static int
 release_awards(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, int award_no)
 {
 	TimestampTz at = ledger_settle(account, pass->statement_at);
+	const Tier *tier = config_tier(account->program, account->tier_id);
 
 	for (int first = 0, end; first < nlots; first = end)
 	{
@@ -812,13 +818,13 @@ release_awards(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlo
 		bool		alive = false;
 
 		for (end = first; end < nlots && lots[end]->part / LOTS_AN_AWARD == lots[first]->part / LOTS_AN_AWARD; end++)
-			alive |= lots[end]->available_at == DT_NOEND && lots[end]->remaining > 0 && lots[end]->expires_at > at;
+			alive |= lots[end]->available_at == DT_NOEND && lots[end]->remaining > 0 && ledger_lives(account, lots[end], at);
 		if (!alive)
 			continue;
 		check_award_no(pass, item, award_no);
 		item->purchase.released_at = Max(item->purchase.released_at, at);
 		for (int i = first; i < end; i++)
-			earn_lot_dates(pass->source, rule_of_lot(pass->source, lots[i]), &item->purchase, at, &to[i - first]);
+			earn_lot_dates(pass->source, rule_of_lot(pass->source, lots[i]), tier, &item->purchase, at, &to[i - first]);
 		ledger_release(account, lots + first, end - first, award_no++ * LOTS_AN_AWARD, to, at);
 		pass->posted++;
 	}
@@ -873,6 +879,8 @@ keep_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, i
 				kept = money_subtract(kept, lots[i]->amount);
 			add_stored(&stored, lots[i]);
 		}
+		else if (lots[i]->unit != 0)
+			add_stored(&stored, lots[i]);
 	if (says && pass->source->release && !item->purchase.waits)
 		award_no = release_awards(pass, account, item, lots, nlots, award_no);
 	if (says == NULL || money_sign(grown) <= 0 || strcmp(account->status, "active") != 0)

@@ -35,6 +35,7 @@
 #include "settings.h"
 #include "spend.h"
 #include "store.h"
+#include "tier.h"
 
 PG_FUNCTION_INFO_V1(loyalty_quote);
 PG_FUNCTION_INFO_V1(loyalty_why_not);
@@ -271,6 +272,8 @@ settle_account(Quote *quote)
 	if (quote->source->uses_member)
 		store_read_members(quote->store, &quote->account, 1);
 	ledger_settle(quote->account, at);
+	if (quote->source->uses_units)
+		tier_read_units(quote->account);
 	quote->tier = config_tier(quote->source->program, quote->account->tier_id);
 	if (quote->foresees && quote->purchase.spent > 0)
 		quote->reason = spend_quote(quote->account, &quote->purchase);
@@ -304,33 +307,36 @@ quote_row(Quote *quote)
 	settings_leave(nest);
 }
 
-/* The share of an entry: all lots of an award hold the same list. */
+/* The share of an entry: all lots of points hold the same list, each status unit its own. */
 static Points
 share_of(const Award *award, int64 rule)
 {
-	Breakdown  *breakdown;
+	for (int n = 0; n < award->nlots; n++)
+	{
+		Breakdown  *breakdown;
 
-	if (award->nlots == 0 || award->lots[0].breakdown == NULL)
-		return 0;
-	breakdown = breakdown_decode(award->lots[0].breakdown);
-	for (int i = 0; i < breakdown->count; i++)
-		if (breakdown->entries[i].rule == rule)
-			return breakdown_share(breakdown, i, NULL, NULL);
+		if (award->lots[n].breakdown == NULL || (n > 0 && award->lots[n].unit == 0))
+			continue;
+		breakdown = breakdown_decode(award->lots[n].breakdown);
+		for (int i = 0; i < breakdown->count; i++)
+			if (breakdown->entries[i].rule == rule)
+				return breakdown_share(breakdown, i, NULL, NULL);
+	}
 	return 0;
 }
 
 /* What a limit did to a rule's share of a breakdown; NULL: nothing. */
 static const char *
-limit_text(const Breakdown *breakdown, int64 rule)
+limit_text(const Breakdown *breakdown, const Rule *rule)
 {
 	for (int i = 0; i < breakdown->count; i++)
-		if (breakdown->entries[i].rule == rule)
-			return limit_words(&breakdown->entries[i]);
+		if (breakdown->entries[i].rule == rule->id)
+			return limit_words(&breakdown->entries[i], rule->unit);
 	return NULL;
 }
 
 static const char *
-verdict_text(EarnVerdict verdict)
+verdict_text(EarnVerdict verdict, const Rule *rule)
 {
 	switch (verdict)
 	{
@@ -340,6 +346,10 @@ verdict_text(EarnVerdict verdict)
 			return "the purchase lies outside of starts_at and ends_at";
 		case EARN_CONDITION_FALSE:
 			return "the condition is not true";
+		case EARN_OUTSIDE_SEGMENT:
+			return psprintf("the member is not in segment \"%s\"", rule->segment->name);
+		case EARN_NO_OFFER:
+			return psprintf("the member has not got offer \"%s\", or has not activated it", rule->offer);
 		case EARN_NOTHING:
 			return "the points are 0";
 		case EARN_EXCLUDED_BY_GROUP:
@@ -356,16 +366,17 @@ text_or_null(const char *text, bool *isnull)
 }
 
 static void
-put_quote_row(Quote *quote, const char *rule, Points points, const char *why_not, const char *tier)
+put_quote_row(Quote *quote, const char *rule, const Unit *unit, Points points, const char *why_not, const char *tier)
 {
-	Datum		values[5];
-	bool		nulls[5] = {0};
+	Datum		values[6];
+	bool		nulls[6] = {0};
 
 	values[0] = text_or_null(rule, &nulls[0]);
 	values[1] = NumericGetDatum(points_to_numeric(points));
 	values[2] = text_or_null(why_not, &nulls[2]);
 	values[3] = text_or_null(tier, &nulls[3]);
 	values[4] = CStringGetTextDatum(quote->source->program->name);
+	values[5] = text_or_null(unit ? unit->name : NULL, &nulls[5]);
 	tuplestore_putvalues(quote->set->setResult, quote->set->setDesc, values, nulls);
 }
 
@@ -380,21 +391,23 @@ put_quote(Quote *quote)
 
 	if (quote->reason == NULL)
 	{
+		quote->award.names_visit = source->visit && source->program->counts_visits;
+		quote->award.visit = quote->purchase.visit;
 		ledger_award(quote->account, source->id, quote->purchase.key, 0, &quote->award, quote->purchase.amount,
 					 quote->purchase.occurred_at, quote->account->settled_at);
 		reached = config_tier(source->program, quote->account->tier_id);
 	}
 	tier = reached ? reached->name : NULL;
 	if (quote->reason)
-		put_quote_row(quote, NULL, 0, quote->reason, tier);
+		put_quote_row(quote, NULL, NULL, 0, quote->reason, tier);
 	else if (source->nrules == 0)
-		put_quote_row(quote, NULL, 0, psprintf("source \"%s\" has no enabled rule", source->name), tier);
+		put_quote_row(quote, NULL, NULL, 0, psprintf("source \"%s\" has no enabled rule", source->name), tier);
 	for (int i = 0; i < source->nrules && quote->reason == NULL; i++)
-		put_quote_row(quote, source->rules[i].name, share_of(&quote->award, source->rules[i].id),
-					  quote->verdicts[i] == EARN_PAID ? limit_text(&quote->award.breakdown, source->rules[i].id)
-					  : verdict_text(quote->verdicts[i]), tier);
+		put_quote_row(quote, source->rules[i].name, source->rules[i].unit, share_of(&quote->award, source->rules[i].id),
+					  quote->verdicts[i] == EARN_PAID ? limit_text(&quote->award.breakdown, &source->rules[i])
+					  : verdict_text(quote->verdicts[i], &source->rules[i]), tier);
 	if (bonus > 0)
-		put_quote_row(quote, psprintf("tier %s", quote->tier->name), bonus, NULL, tier);
+		put_quote_row(quote, psprintf("tier %s", quote->tier->name), NULL, bonus, NULL, tier);
 }
 
 /* ---- why_not(relation, key) ---- */
@@ -516,7 +529,7 @@ put_reason(Quote *quote, const char *rule, const char *why_not)
 
 /* Did the rule pay when the purchase was awarded?  *limit: what a limit left of it, if it did; of a growth the last. */
 static bool
-rule_paid(const KeyLots *lots, int32 rule, const char **limit)
+rule_paid(const KeyLots *lots, const Rule *rule, const char **limit)
 {
 	bool		paid = false;
 
@@ -525,10 +538,10 @@ rule_paid(const KeyLots *lots, int32 rule, const char **limit)
 		Breakdown  *breakdown = lots->lots[i]->breakdown ? breakdown_decode(lots->lots[i]->breakdown) : NULL;
 
 		for (int e = 0; breakdown && e < breakdown->count; e++)
-			if (breakdown->entries[e].rule == rule)
+			if (breakdown->entries[e].rule == rule->id)
 			{
 				paid = true;
-				*limit = limit_words(&breakdown->entries[e]);
+				*limit = limit_words(&breakdown->entries[e], rule->unit);
 			}
 	}
 	return paid;
@@ -590,12 +603,12 @@ put_reasons(Quote *quote, char *key)
 	{
 		const char *why_not = NULL;
 
-		if (rule_paid(&lots, source->rules[i].id, &why_not))
+		if (rule_paid(&lots, &source->rules[i], &why_not))
 			;
 		else if (quote->reason || quote->verdicts == NULL)
 			continue;			/* the row's reason says it */
 		else if (quote->verdicts[i] != EARN_PAID)
-			why_not = verdict_text(quote->verdicts[i]);
+			why_not = verdict_text(quote->verdicts[i], &source->rules[i]);
 		else if (lots.nlots > 0)
 			why_not = "it gave nothing when the purchase was awarded; it would now";
 		else

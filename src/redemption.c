@@ -13,6 +13,7 @@
 
 #include "call.h"
 #include "errcodes.h"
+#include "voucher.h"
 
 PG_FUNCTION_INFO_V1(loyalty_capture);
 PG_FUNCTION_INFO_V1(loyalty_release);
@@ -77,6 +78,13 @@ capture(Change *change)
 		refuse_state(change, "captured");
 	call_check_active(change->call.account);
 	find_points(change, "captured");
+	if (change->redemption->vouchers > 0 && change->points < change->redemption->taken)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_WRONG_STATE),
+				 errmsg("redemption " INT64_FORMAT " is captured as a whole", change->redemption_id),
+				 errdetail("It has %d vouchers for its %s points.", change->redemption->vouchers,
+						   points_to_text(change->redemption->taken)),
+				 errhint("Leave points out, or release it.")));
 	ledger_capture(change->call.account, change->redemption, change->points, change->call.at);
 }
 
@@ -129,6 +137,7 @@ answered_points(const Request *request, const char *name)
 static void
 answer_again(Change *change, const Request *request)
 {
+	change->redemption = ledger_redemption(change->call.account, change->redemption_id);
 	change->points = answered_points(request, "points");
 	change->state = request_answer(request, "state");
 	change->returned.alive = answered_points(request, "alive");
@@ -165,7 +174,7 @@ work(FunctionCallInfo fcinfo, const char *name, Change *change, ChangeWork body)
 	call_end(call);
 }
 
-/* The one row: redemption_id, points, state; of reverse() alive and dead, of the others none. */
+/* The one row: redemption_id, points, state; of reverse() alive and dead, of release() none. */
 static Datum
 answer(FunctionCallInfo fcinfo, const Change *change)
 {
@@ -180,7 +189,21 @@ answer(FunctionCallInfo fcinfo, const Change *change)
 	return call_result(fcinfo, values, nulls);
 }
 
-/* capture(member_id, redemption_id, points, key): redemption_id, points, state */
+/* The one row of capture(): redemption_id, points, state, and the vouchers that it has issued. */
+static Datum
+answer_capture(FunctionCallInfo fcinfo, const Change *change)
+{
+	Datum		values[3 + VOUCHER_ANSWER];
+	bool		nulls[3 + VOUCHER_ANSWER] = {false};
+
+	values[0] = Int64GetDatum(change->redemption_id);
+	values[1] = NumericGetDatum(points_to_numeric(change->points));
+	values[2] = CStringGetTextDatum(change->state);
+	voucher_answer(change->call.account->member_id, change->redemption, values + 3, nulls + 3);
+	return call_result(fcinfo, values, nulls);
+}
+
+/* capture(member_id, redemption_id, points, key): redemption_id, points, state, voucher, value, value_unit, valid_until */
 Datum
 loyalty_capture(PG_FUNCTION_ARGS)
 {
@@ -188,7 +211,7 @@ loyalty_capture(PG_FUNCTION_ARGS)
 
 	read_arguments(fcinfo, 2, 3, &change);
 	work(fcinfo, "capture", &change, capture);
-	return answer(fcinfo, &change);
+	return answer_capture(fcinfo, &change);
 }
 
 /* release(member_id, redemption_id, key): redemption_id, points, state */

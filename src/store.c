@@ -438,6 +438,42 @@ store_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz t
 	return account->store->ops->read_uses(account, rule_id, from, to, usages);
 }
 
+int
+store_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n, Counter **counters)
+{
+	return account->store->ops->read_counters(account, bucket, metric, until, n, counters);
+}
+
+void
+store_change_counter(Account *account, Counter *counter)
+{
+	account->store->ops->change_counter(account, counter);
+}
+
+int
+store_read_visits(Account *account, const char *visit, Visit ***visits)
+{
+	return account->store->ops->read_visits(account, visit, visits);
+}
+
+void
+store_change_visit(Account *account, Visit *visit)
+{
+	account->store->ops->change_visit(account, visit);
+}
+
+bool
+store_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of)
+{
+	return account->store->ops->find_visit_of(account, source_id, source_key, of);
+}
+
+void
+store_insert_visit_of(Account *account, const VisitOf *of)
+{
+	account->store->ops->insert_visit_of(account, of);
+}
+
 /* A sequence is the same thing to both rooms. */
 int64
 store_next_redemption(Store *store)

@@ -5,7 +5,7 @@
  * - A store is opened for one statement or call and closed at its end.
  * - lock_accounts takes NO KEY UPDATE locks in the order given; the caller orders by program, and member descending.
  * - What is read after a lock was taken is what the last holder of that lock committed.
- * - Lots are changed in remaining, owed and kept_amount alone, so that every such update is HOT.
+ * - Lots are changed in remaining, owed, kept_amount and life alone, so that every such update is HOT.
  */
 #ifndef LOYALTY_STORE_H
 #define LOYALTY_STORE_H
@@ -171,6 +171,22 @@ extern void store_change_usage(Account *account, Usage *usage);
 
 /* Instants from (inclusive) to (inclusive) at which a rule with a cooldown has paid, as periods that end as they begin. */
 extern int	store_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
+
+/*
+ * Rows of counters that come after (bucket, metric) and up to the bucket `until`, in order, at most `n`, allocated in the
+ * account's memory; returns how many.  Write one.
+ */
+extern int	store_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n,
+								Counter **counters);
+extern void store_change_counter(Account *account, Counter *counter);
+
+/* All rows of one visit of the account, in its memory; returns how many.  Write one. */
+extern int	store_read_visits(Account *account, const char *visit, Visit ***visits);
+extern void store_change_visit(Account *account, Visit *visit);
+
+/* Which visit a purchase of the account was; false when nothing says it.  Write it. */
+extern bool store_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
+extern void store_insert_visit_of(Account *account, const VisitOf *of);
 
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);

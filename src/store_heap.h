@@ -57,6 +57,7 @@ typedef struct HeapStore
 	EState	   *estate;
 	HeapTable	tables[STORE_TABLES];
 	ScanKeyData position[2];	/* where the scan of lots began: its key points here while it goes on */
+	ScanKeyData counter_position[2];	/* the same of the scan of counters */
 
 	bool		refunds_unseen;	/* some were written since the snapshot */
 
@@ -132,6 +133,15 @@ extern int	heap_read_refunds(Store *base, int32 source_id, const char *after_key
 							  MemoryContext context, Refund **refunds);
 extern void heap_insert_refund(Store *base, const Refund *refund);
 extern void heap_delete_refund(Store *base, const Refund *refund);
+
+/* store_heap_counter.c */
+extern int	heap_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n,
+							   Counter **counters);
+extern void heap_change_counter(Account *account, Counter *counter);
+extern int	heap_read_visits(Account *account, const char *visit, Visit ***visits);
+extern void heap_change_visit(Account *account, Visit *visit);
+extern bool heap_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
+extern void heap_insert_visit_of(Account *account, const VisitOf *of);
 
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);

@@ -2,7 +2,7 @@
  * store_heap_lot.c
  *	  Lots: open ones in burn order, new ones, changed ones.
  *
- * Rule: of a lot only remaining, owed and kept_amount change, so that every update is HOT.
+ * Rule: of a lot only remaining, owed, kept_amount and life change, so that every update is HOT.
  */
 #include "postgres.h"
 
@@ -180,10 +180,10 @@ heap_change_lots(Account *account, Lot **lots, int n)
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 		lot_to_row(lots[i], values, nulls);
 		former = ExecFetchSlotHeapTuple(table->slot, false, NULL);
-		changed = heap_modify_tuple_by_cols(former, RelationGetDescr(table->rel), 3,
-											(int[]) {L_REMAINING + 1, L_OWED + 1, L_KEPT_AMOUNT + 1},
-											(Datum[]) {values[L_REMAINING], values[L_OWED], values[L_KEPT_AMOUNT]},
-											(bool[]) {false, false, nulls[L_KEPT_AMOUNT]});
+		changed = heap_modify_tuple_by_cols(former, RelationGetDescr(table->rel), 4,
+											(int[]) {L_REMAINING + 1, L_OWED + 1, L_KEPT_AMOUNT + 1, L_LIFE + 1},
+											(Datum[]) {values[L_REMAINING], values[L_OWED], values[L_KEPT_AMOUNT], values[L_LIFE]},
+											(bool[]) {false, false, nulls[L_KEPT_AMOUNT], false});
 		ExecForceStoreHeapTuple(changed, table->slot, false);
 		heap_update_row(store, table, &lots[i]->tid, NULL, NULL);
 		MemoryContextSwitchTo(old);

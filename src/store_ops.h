@@ -57,6 +57,13 @@ typedef struct StoreOps
 	void		(*read_usage) (Account *account, Usage *usage);
 	void		(*change_usage) (Account *account, Usage *usage);
 	int			(*read_uses) (Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
+	int			(*read_counters) (Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n,
+								  Counter **counters);
+	void		(*change_counter) (Account *account, Counter *counter);
+	int			(*read_visits) (Account *account, const char *visit, Visit ***visits);
+	void		(*change_visit) (Account *account, Visit *visit);
+	bool		(*find_visit_of) (Account *account, int32 source_id, const char *source_key, VisitOf *of);
+	void		(*insert_visit_of) (Account *account, const VisitOf *of);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	void		(*change_redemption) (Account *account, Redemption *redemption);
 	Redemption *(*find_redemption) (Store *store, int64 member, int64 redemption_id, MemoryContext context);

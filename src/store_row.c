@@ -43,6 +43,9 @@ static const StoreColumn account_columns[] = {
 	[A_VISITS_PREVIOUS] = {"visits_previous", INT4OID},
 	[A_EARNED] = {"earned", INT8OID},
 	[A_EARNED_PREVIOUS] = {"earned_previous", INT8OID},
+	[A_ACTIVE_AT] = {"active_at", TIMESTAMPTZOID},
+	[A_INACTIVE_AT] = {"inactive_at", TIMESTAMPTZOID},
+	[A_LIFE] = {"life", INT2OID},
 	[A_SPEND] = {"spend", NUMERICOID},
 	[A_SPEND_PREVIOUS] = {"spend_previous", NUMERICOID},
 	[A_STATUS] = {"status", TEXTOID},
@@ -63,6 +66,7 @@ static const StoreColumn lot_columns[] = {
 	[L_SOURCE_ID] = {"source_id", INT4OID},
 	[L_UNIT] = {"unit", INT4OID},
 	[L_PART] = {"part", INT2OID},
+	[L_LIFE] = {"life", INT2OID},
 	[L_KIND] = {"kind", CHAROID},
 	[L_SOURCE_KEY] = {"source_key", TEXTOID},
 	[L_AMOUNT] = {"amount", NUMERICOID},
@@ -120,7 +124,7 @@ static const StoreColumn redemption_columns[] = {
 	[R_STATE] = {"state", TEXTOID},
 	[R_KEY] = {"key", TEXTOID},
 	[R_REASON] = {"reason", TEXTOID},
-	[R_VOUCHER] = {"voucher", TEXTOID},
+	[R_VOUCHERS] = {"vouchers", INT4OID},
 	[R_HELD_UNTIL] = {"held_until", TIMESTAMPTZOID},
 	[R_FIRST_ENTRY] = {"first_entry", INT8OID},
 	[R_LAST_ENTRY] = {"last_entry", INT8OID},
@@ -177,6 +181,30 @@ static const StoreColumn usage_columns[] = {
 	[U_USES] = {"uses", INT4OID},
 };
 
+static const StoreColumn counter_columns[] = {
+	[C_MEMBER_ID] = {"member_id", INT8OID},
+	[C_BUCKET] = {"bucket", TIMESTAMPTZOID},
+	[C_PROGRAM_ID] = {"program_id", INT4OID},
+	[C_METRIC] = {"metric", INT4OID},
+	[C_VALUE] = {"value", NUMERICOID},
+};
+
+static const StoreColumn visit_columns[] = {
+	[V_MEMBER_ID] = {"member_id", INT8OID},
+	[V_BUCKET] = {"bucket", TIMESTAMPTZOID},
+	[V_PROGRAM_ID] = {"program_id", INT4OID},
+	[V_PURCHASES] = {"purchases", INT4OID},
+	[V_VISIT] = {"visit", TEXTOID},
+};
+
+static const StoreColumn visit_of_columns[] = {
+	[W_MEMBER_ID] = {"member_id", INT8OID},
+	[W_PROGRAM_ID] = {"program_id", INT4OID},
+	[W_SOURCE_ID] = {"source_id", INT4OID},
+	[W_SOURCE_KEY] = {"source_key", TEXTOID},
+	[W_VISIT] = {"visit", TEXTOID},
+};
+
 const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
 	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
@@ -188,6 +216,9 @@ const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_DEBT] = {"debt", lengthof(debt_columns), debt_columns},
 	[STORE_MEMBER] = {"member", lengthof(member_columns), member_columns},
 	[STORE_USAGE] = {"rule_usage", lengthof(usage_columns), usage_columns},
+	[STORE_COUNTER] = {"counter", lengthof(counter_columns), counter_columns},
+	[STORE_VISIT] = {"visit", lengthof(visit_columns), visit_columns},
+	[STORE_VISIT_OF] = {"visit_of", lengthof(visit_of_columns), visit_of_columns},
 };
 
 Oid
@@ -252,6 +283,7 @@ row_to_account(const Datum *v, const bool *nulls, Account *account)
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
 	account->member_id = DatumGetInt64(v[A_MEMBER_ID]);
+	account->enrolled = false;
 	account->enrolled_at = DatumGetTimestampTz(v[A_ENROLLED_AT]);
 	account->settled_at = DatumGetTimestampTz(v[A_SETTLED_AT]);
 	account->next_change_at = DatumGetTimestampTz(v[A_NEXT_CHANGE_AT]);
@@ -271,6 +303,9 @@ row_to_account(const Datum *v, const bool *nulls, Account *account)
 	account->visits_previous = DatumGetInt32(v[A_VISITS_PREVIOUS]);
 	account->earned = DatumGetInt64(v[A_EARNED]);
 	account->earned_previous = DatumGetInt64(v[A_EARNED_PREVIOUS]);
+	account->active_at = DatumGetTimestampTz(v[A_ACTIVE_AT]);
+	account->inactive_at = DatumGetTimestampTz(v[A_INACTIVE_AT]);
+	account->life = DatumGetInt16(v[A_LIFE]);
 	account->spend = DatumGetNumericCopy(v[A_SPEND]);
 	account->spend_previous = DatumGetNumericCopy(v[A_SPEND_PREVIOUS]);
 	account->status = TextDatumGetCString(v[A_STATUS]);
@@ -304,6 +339,9 @@ account_to_row(const Account *account, Datum *v, bool *nulls)
 	v[A_VISITS_PREVIOUS] = Int32GetDatum(account->visits_previous);
 	v[A_EARNED] = Int64GetDatum(account->earned);
 	v[A_EARNED_PREVIOUS] = Int64GetDatum(account->earned_previous);
+	v[A_ACTIVE_AT] = TimestampTzGetDatum(account->active_at);
+	v[A_INACTIVE_AT] = TimestampTzGetDatum(account->inactive_at);
+	v[A_LIFE] = Int16GetDatum(account->life);
 	v[A_SPEND] = NumericGetDatum(account->spend);
 	v[A_SPEND_PREVIOUS] = NumericGetDatum(account->spend_previous);
 	v[A_STATUS] = CStringGetTextDatum(account->status);
@@ -340,7 +378,9 @@ row_to_lot(const Datum *v, const bool *nulls, MemoryContext context)
 	lot->posted_at = DatumGetTimestampTz(v[L_POSTED_AT]);
 	lot->program_id = DatumGetInt32(v[L_PROGRAM_ID]);
 	lot->source_id = nulls[L_SOURCE_ID] ? 0 : DatumGetInt32(v[L_SOURCE_ID]);
+	lot->unit = DatumGetInt32(v[L_UNIT]);
 	lot->part = DatumGetInt16(v[L_PART]);
+	lot->life = DatumGetInt16(v[L_LIFE]);
 	lot->kind = DatumGetChar(v[L_KIND]);
 	lot->source_key = nulls[L_SOURCE_KEY] ? NULL : TextDatumGetCString(v[L_SOURCE_KEY]);
 	lot->amount = nulls[L_AMOUNT] ? NULL : DatumGetNumericCopy(v[L_AMOUNT]);
@@ -368,8 +408,9 @@ lot_to_row(const Lot *lot, Datum *v, bool *nulls)
 	v[L_PROGRAM_ID] = Int32GetDatum(lot->program_id);
 	v[L_SOURCE_ID] = Int32GetDatum(lot->source_id);
 	nulls[L_SOURCE_ID] = lot->source_id == 0;
-	v[L_UNIT] = Int32GetDatum(0);
+	v[L_UNIT] = Int32GetDatum(lot->unit);
 	v[L_PART] = Int16GetDatum(lot->part);
+	v[L_LIFE] = Int16GetDatum(lot->life);
 	v[L_KIND] = CharGetDatum(lot->kind);
 	v[L_SOURCE_KEY] = lot->source_key ? CStringGetTextDatum(lot->source_key) : (Datum) 0;
 	nulls[L_SOURCE_KEY] = lot->source_key == NULL;
@@ -540,6 +581,69 @@ usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls)
 	v[U_USES] = Int32GetDatum(usage->uses);
 }
 
+/* ---- counters ---- */
+
+Counter *
+row_to_counter(const Datum *v, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Counter    *counter = palloc0(sizeof(Counter));
+
+	counter->bucket = DatumGetTimestampTz(v[C_BUCKET]);
+	counter->metric = DatumGetInt32(v[C_METRIC]);
+	counter->value = DatumGetNumericCopy(v[C_VALUE]);
+	counter->stored = true;
+	MemoryContextSwitchTo(old);
+	return counter;
+}
+
+void
+counter_to_row(const Account *account, const Counter *counter, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, C_COUNT * sizeof(bool));
+	v[C_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[C_BUCKET] = TimestampTzGetDatum(counter->bucket);
+	v[C_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[C_METRIC] = Int32GetDatum(counter->metric);
+	v[C_VALUE] = NumericGetDatum(counter->value);
+}
+
+Visit *
+row_to_visit(const Datum *v, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Visit	   *visit = palloc0(sizeof(Visit));
+
+	visit->bucket = DatumGetTimestampTz(v[V_BUCKET]);
+	visit->purchases = DatumGetInt32(v[V_PURCHASES]);
+	visit->visit = TextDatumGetCString(v[V_VISIT]);
+	visit->stored = true;
+	MemoryContextSwitchTo(old);
+	return visit;
+}
+
+void
+visit_to_row(const Account *account, const Visit *visit, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, V_COUNT * sizeof(bool));
+	v[V_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[V_BUCKET] = TimestampTzGetDatum(visit->bucket);
+	v[V_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[V_PURCHASES] = Int32GetDatum(visit->purchases);
+	v[V_VISIT] = CStringGetTextDatum(visit->visit);
+}
+
+void
+visit_of_to_row(const Account *account, const VisitOf *of, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, W_COUNT * sizeof(bool));
+	v[W_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[W_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[W_SOURCE_ID] = Int32GetDatum(of->source_id);
+	v[W_SOURCE_KEY] = CStringGetTextDatum(of->source_key);
+	v[W_VISIT] = text_or_null(of->visit, &nulls[W_VISIT]);
+}
+
 /* ---- redemptions, requests ---- */
 
 static RedemptionState
@@ -567,7 +671,7 @@ row_to_redemption(const Datum *v, const bool *nulls, MemoryContext context)
 		.state = redemption_state(TextDatumGetCString(v[R_STATE])),
 		.key = text_value(v, nulls, R_KEY),
 		.reason = text_value(v, nulls, R_REASON),
-		.voucher = text_value(v, nulls, R_VOUCHER),
+		.vouchers = DatumGetInt32(v[R_VOUCHERS]),
 		.held_until = nulls[R_HELD_UNTIL] ? DT_NOEND : DatumGetTimestampTz(v[R_HELD_UNTIL]),
 		.first_entry = DatumGetInt64(v[R_FIRST_ENTRY]),
 		.last_entry = DatumGetInt64(v[R_LAST_ENTRY]),
@@ -595,7 +699,7 @@ redemption_to_row(const Account *account, const Redemption *redemption, Datum *v
 	v[R_STATE] = CStringGetTextDatum(redemption_state_names[redemption->state]);
 	v[R_KEY] = text_or_null(redemption->key, &nulls[R_KEY]);
 	v[R_REASON] = text_or_null(redemption->reason, &nulls[R_REASON]);
-	v[R_VOUCHER] = text_or_null(redemption->voucher, &nulls[R_VOUCHER]);
+	v[R_VOUCHERS] = Int32GetDatum(redemption->vouchers);
 	v[R_HELD_UNTIL] = TimestampTzGetDatum(redemption->held_until);
 	nulls[R_HELD_UNTIL] = redemption->held_until == DT_NOEND;
 	v[R_FIRST_ENTRY] = Int64GetDatum(redemption->first_entry);

@@ -15,7 +15,8 @@
 typedef enum StoreTableId
 {
 	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_REFUND, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST,
-	STORE_DEBT, STORE_MEMBER, STORE_USAGE,
+	STORE_DEBT, STORE_MEMBER, STORE_USAGE, STORE_COUNTER, STORE_VISIT,
+	STORE_VISIT_OF,
 	STORE_TABLES
 } StoreTableId;
 
@@ -41,13 +42,13 @@ enum AccountAttribute
 	A_MEMBER_ID, A_ENROLLED_AT, A_SETTLED_AT, A_NEXT_CHANGE_AT, A_AVAILABLE, A_PENDING, A_HELD, A_DEBT,
 	A_NEXT_ENTRY, A_OPEN_FROM_EXPIRES_AT, A_OPEN_FROM_ENTRY_NO, A_TIER_UNTIL, A_PERIOD_START, A_PERIOD_END,
 	A_PREVIOUS_START, A_PROGRAM_ID, A_TIER_ID, A_VISITS, A_VISITS_PREVIOUS, A_EARNED, A_EARNED_PREVIOUS,
-	A_SPEND, A_SPEND_PREVIOUS, A_STATUS, A_COUNT
+	A_ACTIVE_AT, A_INACTIVE_AT, A_LIFE, A_SPEND, A_SPEND_PREVIOUS, A_STATUS, A_COUNT
 };
 
 enum LotAttribute
 {
 	L_MEMBER_ID, L_EXPIRES_AT, L_ENTRY_NO, L_POINTS, L_REMAINING, L_OWED, L_EARNED_AT, L_AVAILABLE_AT, L_AT,
-	L_POSTED_AT, L_PROGRAM_ID, L_SOURCE_ID, L_UNIT, L_PART, L_KIND, L_SOURCE_KEY, L_AMOUNT, L_KEPT_AMOUNT,
+	L_POSTED_AT, L_PROGRAM_ID, L_SOURCE_ID, L_UNIT, L_PART, L_LIFE, L_KIND, L_SOURCE_KEY, L_AMOUNT, L_KEPT_AMOUNT,
 	L_BREAKDOWN, L_COUNT
 };
 
@@ -71,7 +72,7 @@ enum TierChangeAttribute
 
 enum RedemptionAttribute
 {
-	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHER,
+	R_MEMBER_ID, R_REDEMPTION_ID, R_PROGRAM_ID, R_REWARD_ID, R_QUANTITY, R_POINTS, R_STATE, R_KEY, R_REASON, R_VOUCHERS,
 	R_HELD_UNTIL, R_FIRST_ENTRY, R_LAST_ENTRY, R_AT, R_POSTED_AT, R_BY, R_TAKEN, R_CHANGED_AT, R_SOURCE_ID, R_SOURCE_KEY,
 	R_STATED, R_COUNT
 };
@@ -90,6 +91,21 @@ enum DebtAttribute
 enum UsageAttribute
 {
 	U_MEMBER_ID, U_PERIOD_START, U_PERIOD_END, U_USED, U_PROGRAM_ID, U_RULE_ID, U_USES, U_COUNT
+};
+
+enum CounterAttribute
+{
+	C_MEMBER_ID, C_BUCKET, C_PROGRAM_ID, C_METRIC, C_VALUE, C_COUNT
+};
+
+enum VisitAttribute
+{
+	V_MEMBER_ID, V_BUCKET, V_PROGRAM_ID, V_PURCHASES, V_VISIT, V_COUNT
+};
+
+enum VisitOfAttribute
+{
+	W_MEMBER_ID, W_PROGRAM_ID, W_SOURCE_ID, W_SOURCE_KEY, W_VISIT, W_COUNT
 };
 
 enum MemberAttribute
@@ -113,6 +129,8 @@ extern void row_to_usage(const Datum *v, const bool *nulls, Usage *usage);
 /* one more of an array that grows in the current memory */
 extern Usage *row_append_usage(const Datum *v, const bool *nulls, Usage **usages, int n);
 
+extern Counter *row_to_counter(const Datum *v, MemoryContext context);
+extern Visit *row_to_visit(const Datum *v, MemoryContext context);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */
@@ -124,6 +142,9 @@ extern void debt_to_row(const Account *account, const Debt *debt, Datum *v, bool
 extern void tier_change_to_row(const Account *account, const TierChange *change, Datum *v, bool *nulls);
 extern void redemption_to_row(const Account *account, const Redemption *redemption, Datum *v, bool *nulls);
 extern void usage_to_row(const Account *account, const Usage *usage, Datum *v, bool *nulls);
+extern void counter_to_row(const Account *account, const Counter *counter, Datum *v, bool *nulls);
+extern void visit_to_row(const Account *account, const Visit *visit, Datum *v, bool *nulls);
+extern void visit_of_to_row(const Account *account, const VisitOf *of, Datum *v, bool *nulls);
 extern void request_to_row(const Account *account, const Request *request, Datum *v, bool *nulls);
 
 /* the OID of a relation in schema loyalty; LY014 when it is not there */

@@ -49,6 +49,11 @@ typedef enum SqlStatement
 	SQL_READ_USAGE,
 	SQL_CHANGE_USAGE,
 	SQL_READ_USES,
+	SQL_READ_COUNTERS,
+	SQL_CHANGE_COUNTER,
+	SQL_READ_VISITS,
+	SQL_CHANGE_VISIT,
+	SQL_FIND_VISIT_OF,
 	SQL_INSERT_ROW,				/* one for each table */
 	SQL_INSERT_ROWS = SQL_INSERT_ROW + STORE_TABLES,	/* the same with an array for each column */
 	SQL_STATEMENTS = SQL_INSERT_ROWS + STORE_TABLES
@@ -134,6 +139,15 @@ extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, Me
 extern bool sql_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 extern void sql_begin_source(Store *base, int32 source_id);
 extern Lot *sql_next_source_lot(Store *base, MemoryContext context);
+
+/* store_sql_counter.c */
+extern int	sql_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampTz until, int n,
+							  Counter **counters);
+extern void sql_change_counter(Account *account, Counter *counter);
+extern int	sql_read_visits(Account *account, const char *visit, Visit ***visits);
+extern void sql_change_visit(Account *account, Visit *visit);
+extern bool sql_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
+extern void sql_insert_visit_of(Account *account, const VisitOf *of);
 
 /* store_sql_refund.c */
 extern void sql_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,

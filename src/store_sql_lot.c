@@ -147,7 +147,7 @@ sql_change_lots(Account *account, Lot **lots, int n)
 		Datum		values[] = {
 			Int64GetDatum(lot->member_id), Int32GetDatum(lot->program_id), TimestampTzGetDatum(lot->expires_at),
 			Int64GetDatum(lot->entry_no), Int64GetDatum(lot->remaining), Int64GetDatum(lot->owed),
-			NumericGetDatum(lot->kept_amount)
+			NumericGetDatum(lot->kept_amount), Int16GetDatum(lot->life)
 		};
 		bool		nulls[lengthof(values)] = {[6] = lot->kept_amount == NULL};
 		uint64		changed;

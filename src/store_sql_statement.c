@@ -35,7 +35,7 @@ typedef struct SqlText
 {
 	StoreTableId table;			/* whose columns stand for {columns}, {parameters}, {assignments}, {arrays} */
 	const char *text;
-	Oid			types[8];		/* of the parameters; none: the table's columns */
+	Oid			types[9];		/* of the parameters, one more than any has; none: the table's columns */
 	int			options;
 } SqlText;
 
@@ -83,9 +83,9 @@ static const SqlText texts[] = {
 	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID}, CURSOR_OPT_FAST_PLAN},
 
 	[SQL_CHANGE_LOT] = {STORE_LOT,
-		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7"
+		"UPDATE loyalty.lot SET remaining = $5, owed = $6, kept_amount = $7, life = $8"
 		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND expires_at" EQ "$3 AND entry_no" EQ "$4",
-	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID}},
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID, NUMERICOID, INT2OID}},
 
 	/* points may have gone on more than once */
 	[SQL_READ_MOVED] = {STORE_LOT,
@@ -167,6 +167,30 @@ static const SqlText texts[] = {
 		"UPDATE loyalty.rule_usage SET used = $6, uses = $7 WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
 		" AND period_start" EQ "$4 AND period_end" EQ "$5",
 	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT4OID}},
+
+	[SQL_READ_COUNTERS] = {STORE_COUNTER,
+		"SELECT {columns} FROM loyalty.counter WHERE member_id" EQ "$1 AND program_id" EQ "$2"
+		" AND (bucket, metric)" GT "($3, $4) AND bucket" LE "$5 ORDER BY bucket, metric LIMIT $6",
+	{INT8OID, INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, INT8OID}, CURSOR_OPT_FAST_PLAN},
+
+	[SQL_CHANGE_COUNTER] = {STORE_COUNTER,
+		"UPDATE loyalty.counter SET value = $5 WHERE member_id" EQ "$1 AND bucket" EQ "$2 AND program_id" EQ "$3"
+		" AND metric" EQ "$4",
+	{INT8OID, TIMESTAMPTZOID, INT4OID, INT4OID, NUMERICOID}},
+
+	[SQL_READ_VISITS] = {STORE_VISIT,
+		"SELECT {columns} FROM loyalty.visit WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND visit" EQ "$3",
+	{INT8OID, INT4OID, TEXTOID}},
+
+	[SQL_CHANGE_VISIT] = {STORE_VISIT,
+		"UPDATE loyalty.visit SET purchases = $4 WHERE member_id" EQ "$1 AND bucket" EQ "$2 AND program_id" EQ "$3"
+		" AND visit" EQ "$5",
+	{INT8OID, TIMESTAMPTZOID, INT4OID, INT4OID, TEXTOID}},
+
+	[SQL_FIND_VISIT_OF] = {STORE_VISIT_OF,
+		"SELECT {columns} FROM loyalty.visit_of WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND source_id" EQ "$3"
+		" AND source_key" EQ "$4",
+	{INT8OID, INT4OID, INT4OID, TEXTOID}},
 
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
@@ -307,6 +331,8 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_DELETE_REFUND:
 		case SQL_CHANGE_DEBT:
 		case SQL_CHANGE_USAGE:
+		case SQL_CHANGE_COUNTER:
+		case SQL_CHANGE_VISIT:
 			return InvalidSnapshot;
 		default:
 			if (statement >= SQL_INSERT_ROW || !IsolationUsesXactSnapshot())

@@ -14,18 +14,26 @@
  * - A return takes a tier that the figures of its period gave: it is what the figures that are left give.  Figures
  *	 that are left prolong it no longer than they would have done alone.
  * - Nothing falls below what figures of 0 give.
+ * - A rolling window holds what was counted less than its length before the instant: each value leaves it at an
+ *	 instant of its own (counter.c), and until the next one, period_end, the figures are exact.  A tier is held until the
+ *	 promotion + tier_validity + grace and reviewed by what the window holds then; where both are 0 it is reviewed whenever
+ *	 something leaves (tier_until is period_end).
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "calendar.h"
+#include "counter.h"
+#include "fixed.h"
 #include "money.h"
 #include "tier.h"
 
 static void roll_period(Account *account, TimestampTz at);
-static void review_tier(Account *account);
+static void leave_window(Account *account, TimestampTz until);
+static void review_tier(Account *account, TimestampTz at);
 static void set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason);
 
 static int
@@ -37,21 +45,46 @@ tier_index(const Program *program, int32 id)
 	return -1;
 }
 
+/* What is looked at: an account's running or last period; no account: nothing at all. */
 typedef struct Figures
 {
-	Numeric		spend;
-	Points		earned;
-	Numeric		earned_numeric; /* made when first asked for */
+	Account    *account;
+	bool		running;
+	Numeric		earned;			/* made when first asked for */
 } Figures;
 
 static bool
-reaches(Figures *figures, TierMetric metric, Numeric threshold)
+is_rolling(const Program *program)
 {
-	if (metric == METRIC_SPEND)
-		return money_compare(figures->spend, threshold) >= 0;
-	if (figures->earned_numeric == NULL)
-		figures->earned_numeric = points_to_numeric(figures->earned);
-	return money_compare(figures->earned_numeric, threshold) >= 0;
+	return program->period.kind == PERIOD_ROLLING;
+}
+
+static Numeric
+figure(Figures *figures, int32 metric)
+{
+	Account    *a = figures->account;
+
+	if (a == NULL || (!figures->running && TIMESTAMP_NOT_FINITE(a->period_start)))
+		return money_zero();
+	switch (metric)
+	{
+		case METRIC_SPEND:
+			return figures->running ? a->spend : a->spend_previous;
+		case METRIC_POINTS:
+			if (figures->earned == NULL)
+				figures->earned = points_to_numeric(figures->running ? a->earned : a->earned_previous);
+			return figures->earned;
+		case METRIC_VISITS:
+			return int64_to_numeric(figures->running ? a->visits : a->visits_previous);
+		default:
+			return counter_value(a, metric, figures->running ? a->period_start : a->previous_start);
+	}
+}
+
+static bool
+reaches(Figures *figures, int32 metric, Numeric threshold)
+{
+	return money_compare(figure(figures, metric), threshold) >= 0;
 }
 
 /* Of the requirements, which stand by option: is there one option of which all are reached? */
@@ -72,36 +105,47 @@ reaches_option(Figures *figures, const Tier *tier)
 
 /* The highest tier that the figures reach, by its threshold or by an option of its requirements; -1 for none. */
 static int
-tier_by_figures(const Program *program, Numeric spend, Points earned)
+tier_by_figures(const Program *program, Figures *figures)
 {
-	Figures		figures = {.spend = spend, .earned = earned};
-
 	for (int i = program->ntiers - 1; i >= 0; i--)
 	{
 		const Tier *tier = &program->tiers[i];
 
-		if ((tier->threshold && reaches(&figures, program->metric, tier->threshold)) || reaches_option(&figures, tier))
+		if ((tier->threshold && reaches(figures, program->metric, tier->threshold)) || reaches_option(figures, tier))
 			return i;
 	}
 	return -1;
 }
 
 static int
-tier_by_period(const Account *account)
+tier_by_period(Account *account)
 {
-	return tier_by_figures(account->program, account->spend, account->earned);
+	return tier_by_figures(account->program, &(Figures) {.account = account, .running = true});
 }
 
 static int
-tier_by_previous(const Account *account)
+tier_by_previous(Account *account)
 {
-	return tier_by_figures(account->program, account->spend_previous, account->earned_previous);
+	return tier_by_figures(account->program, &(Figures) {.account = account});
 }
 
 int
 tier_of_nothing(const Program *program)
 {
-	return tier_by_figures(program, money_zero(), 0);
+	return tier_by_figures(program, &(Figures) {0});
+}
+
+void
+tier_read_units(Account *account)
+{
+	if (account->program->nunits > 0)
+		(void) tier_unit(account, account->program->units[0].id);
+}
+
+Numeric
+tier_unit(Account *account, int32 unit)
+{
+	return figure(&(Figures) {.account = account, .running = true}, unit);
 }
 
 static TimestampTz
@@ -132,6 +176,23 @@ held_until(const Program *program, int tier, TimestampTz end, TimestampTz at)
 	return program->held->until;
 }
 
+/* Is a tier here held by nothing but what the window holds? */
+static bool
+follows_window(const Program *program)
+{
+	const Interval *v = &program->validity;
+	const Interval *g = &program->grace;
+
+	return is_rolling(program) && v->month == 0 && v->day == 0 && v->time == 0 && g->month == 0 && g->day == 0 && g->time == 0;
+}
+
+/* When the figures of the running period are over; a rolling window never is. */
+static TimestampTz
+running_end(const Account *account)
+{
+	return is_rolling(account->program) ? DT_NOEND : account->period_end;
+}
+
 void
 tier_begin(Account *account)
 {
@@ -144,6 +205,10 @@ tier_begin(Account *account)
 	account->visits = account->visits_previous = 0;
 	account->tier_id = lowest < 0 ? 0 : program->tiers[lowest].id;
 	account->tier_until = DT_NOEND;
+	account->period_start = account->previous_start = DT_NOBEGIN;
+	account->period_end = DT_NOEND;
+	if (is_rolling(program))
+		return;
 	period_bounds(&program->period, account->enrolled_at, account->enrolled_at, program->zone,
 				  &account->period_start, &account->period_end);
 	account->previous_start = account->period_start;
@@ -161,15 +226,59 @@ tier_next_change(const Account *account)
 void
 tier_settle(Account *account, TimestampTz at)
 {
+	const Program *program = account->program;
+
 	while (tier_next_change(account) <= at)
 	{
+		TimestampTz next = tier_next_change(account);
+
 		CHECK_FOR_INTERRUPTS();
-		if (account->period_end <= account->tier_until)
+		if (account->period_end > account->tier_until)
+			review_tier(account, next);
+		else if (!is_rolling(program))
 			roll_period(account, Min(at, account->tier_until));
+		else if (!follows_window(program))
+			leave_window(account, Min(at, account->tier_until));
 		else
-			review_tier(account);
+		{
+			leave_window(account, next);
+			if (account->tier_until == next)
+				review_tier(account, next);
+		}
 		account->changed = true;
 	}
+}
+
+/* Of what the account has of a metric now, the part that has left the window.  CounterTaker */
+static void
+take_left(Account *account, const Counter *counter)
+{
+	Numeric		left = money_subtract(money_zero(), counter->value);
+	int64		whole = 0;
+
+	switch (counter->metric)
+	{
+		case METRIC_SPEND:
+			account->spend = money_add(account->spend, left);
+			break;
+		case METRIC_POINTS:
+			(void) fixed_from_numeric(left, POINTS_SCALE, &whole);
+			account->earned = points_add(account->earned, whole);
+			break;
+		case METRIC_VISITS:
+			(void) fixed_from_numeric(left, 0, &whole);
+			account->visits += (int32) whole;
+			break;
+		default:
+			counter_add(account, counter->metric, DT_NOBEGIN, left);
+	}
+}
+
+/* What leaves a rolling window up to an instant. */
+static void
+leave_window(Account *account, TimestampTz until)
+{
+	account->period_end = counter_leave(account, account->period_end, until, take_left);
 }
 
 /* Move to the period that holds `at`: what ran becomes the last one, or nothing when more has passed. */
@@ -198,7 +307,7 @@ static void
 stand_at(Account *account, int tier, TimestampTz at, const char *reason)
 {
 	bool		running = tier <= tier_by_period(account);
-	TimestampTz until = held_until(account->program, tier, running ? account->period_end : account->period_start, at);
+	TimestampTz until = held_until(account->program, tier, running ? running_end(account) : account->period_start, at);
 
 	if (until <= at)
 		until = account->period_end;
@@ -207,7 +316,7 @@ stand_at(Account *account, int tier, TimestampTz at, const char *reason)
 
 /* The tier's time is over: what do the figures still give? */
 static void
-review_tier(Account *account)
+review_tier(Account *account, TimestampTz at)
 {
 	const Program *program = account->program;
 	int			held = tier_index(program, account->tier_id);
@@ -215,13 +324,14 @@ review_tier(Account *account)
 
 	if (program->downgrade == DOWNGRADE_ONE_LEVEL)
 		tier = Max(tier, held - 1);
-	stand_at(account, tier, account->tier_until, "downgrade");
+	stand_at(account, tier, at, "downgrade");
 }
 
 static void
 set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason)
 {
 	int32		id = tier < 0 ? 0 : account->program->tiers[tier].id;
+	int32		former;
 
 	if (id != account->tier_id)
 	{
@@ -238,9 +348,12 @@ set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const ch
 		*change = (TierChange) {.at = at, .change_no = account->next_entry++, .from_tier = account->tier_id,
 			.to_tier = id, .held_until = until, .reason = reason};
 	}
+	former = account->tier_id;
 	account->tier_id = id;
 	account->tier_until = until;
 	account->changed = true;
+	if (id != former && (account->program->suspends || ledger_is_suspended(account)))
+		ledger_follow_tier(account, at);
 }
 
 /* Up at once, by the running period or by a late row of the last one. */
@@ -252,9 +365,11 @@ promote(Account *account, bool running, TimestampTz at)
 	int			tier = running ? tier_by_period(account) : tier_by_previous(account);
 	TimestampTz until;
 
-	if (tier < held || tier < 0 || (tier == held && account->tier_until == DT_NOEND))
+	if (tier < held || tier < 0 || (tier == held && (account->tier_until == DT_NOEND || is_rolling(program))))
 		return;
-	until = held_until(program, tier, running ? account->period_end : account->period_start, at);
+	until = held_until(program, tier, running ? running_end(account) : account->period_start, at);
+	if (until <= at && is_rolling(program))
+		until = account->period_end;
 	if (until <= at)
 		return;
 	if (tier > held)
@@ -267,7 +382,7 @@ promote(Account *account, bool running, TimestampTz at)
 static bool
 rests_on(const Account *account, int tier, bool running, TimestampTz at)
 {
-	TimestampTz end = running ? account->period_end : account->period_start;
+	TimestampTz end = running ? running_end(account) : account->period_start;
 	TimestampTz until;
 
 	if (TIMESTAMP_NOT_FINITE(end))
@@ -298,29 +413,130 @@ fall(Account *account, bool running, int former, TimestampTz at)
 		stand_at(account, Min(Max(by_running, by_last), held), at, "return");
 }
 
-void
-tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earned, TimestampTz at)
-{
-	bool		running = counted_at >= account->period_start;
-	bool		up = earned > 0 || (spend != NULL && money_sign(spend) > 0);
-	int			former = -1;
+/* ---- counting ---- */
 
-	if (counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start)))
+/* In a rolling window: what was added now, and when it leaves. */
+static void
+add_to_window(Account *account, int32 metric, TimestampTz bucket, Numeric value)
+{
+	counter_add(account, metric, bucket, value);
+	if (bucket >= account->period_end)
 		return;
-	if (!up && account->program->ntiers > 0)
-		former = running ? tier_by_period(account) : tier_by_previous(account);
-	if (spend != NULL)
+	if (account->tier_until == account->period_end && follows_window(account->program))
+		account->tier_until = bucket;
+	account->period_end = bucket;
+}
+
+static void
+add_units(Account *account, const Count *count, TimestampTz bucket)
+{
+	for (int i = 0; i < count->nunits; i++)
+	{
+		Numeric		value = points_to_numeric(count->units[i].value);
+
+		if (count->units[i].value == 0)
+			continue;
+		counter_add(account, count->units[i].unit, is_rolling(account->program) ? DT_NOBEGIN : bucket, value);
+		if (is_rolling(account->program))
+			add_to_window(account, count->units[i].unit, bucket, value);
+	}
+}
+
+static const char *
+visit_name(const Account *account, const Count *count, TimestampTz counted_at)
+{
+	int			year;
+	int			month;
+	int			day;
+
+	if (count->visit)
+		return count->visit;
+	j2date(calendar_day(counted_at, account->program->zone) + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	return psprintf("%04d-%02d-%02d", year, month, day);
+}
+
+/* running: in the running period, else in the last one */
+static void
+add_visit(Account *account, const Count *count, bool running, TimestampTz counted_at, TimestampTz bucket, TimestampTz at)
+{
+	int			change = counter_visit(account, visit_name(account, count, counted_at), bucket, count->purchases, at);
+
+	if (running)
+		account->visits += change;
+	else
+		account->visits_previous += change;
+	if (is_rolling(account->program) && bucket < account->period_end)
+		add_to_window(account, METRIC_VISITS, bucket, money_zero());
+}
+
+static void
+add_figures(Account *account, const Count *count, bool running, TimestampTz bucket)
+{
+	if (count->spend != NULL)
 	{
 		Numeric    *counter = running ? &account->spend : &account->spend_previous;
 
-		*counter = money_add(*counter, spend);
+		*counter = money_add(*counter, count->spend);
 	}
 	if (running)
-		account->earned = points_add(account->earned, earned);
+		account->earned = points_add(account->earned, count->earned);
 	else
-		account->earned_previous = points_add(account->earned_previous, earned);
+		account->earned_previous = points_add(account->earned_previous, count->earned);
+	if (!is_rolling(account->program))
+		return;
+	if (count->spend && money_sign(count->spend) != 0)
+		add_to_window(account, METRIC_SPEND, bucket, count->spend);
+	if (count->earned != 0)
+		add_to_window(account, METRIC_POINTS, bucket, points_to_numeric(count->earned));
+}
+
+static bool
+is_up(const Count *count)
+{
+	bool		up = count->earned > 0 || count->purchases > 0 || (count->spend != NULL && money_sign(count->spend) > 0);
+
+	for (int i = 0; i < count->nunits; i++)
+		up |= count->units[i].value > 0;
+	return up;
+}
+
+/* Nothing of it but spend and points, in a calendar or a lifetime: the bucket is not asked for. */
+static bool
+needs_bucket(const Program *program, const Count *count)
+{
+	return is_rolling(program) || count->nunits > 0 || (program->counts_visits && count->purchases != 0);
+}
+
+void
+tier_count(Account *account, TimestampTz counted_at, const Count *count, TimestampTz at)
+{
+	const Program *program = account->program;
+	bool		running = counted_at >= account->period_start;
+	bool		former_period = counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start));
+	bool		up = is_up(count);
+	TimestampTz bucket = 0;
+	int			former = -1;
+
+	if (needs_bucket(program, count))
+	{
+		bucket = running && !is_rolling(program) ? account->period_start
+			: period_bucket(&program->period, counted_at, account->enrolled_at, program->zone);
+		if (is_rolling(program) && bucket <= at)
+			return;				/* it has left the window already */
+	}
+	if (!former_period && !up && program->ntiers > 0)
+		former = running ? tier_by_period(account) : tier_by_previous(account);
+	if (count->nunits > 0)
+		add_units(account, count, bucket);
+	if (program->counts_visits && count->purchases != 0 && former_period)
+		(void) counter_visit(account, visit_name(account, count, counted_at), bucket, count->purchases, at);
+	else if (program->counts_visits && count->purchases != 0)
+		add_visit(account, count, running, counted_at, bucket, at);
+	if (former_period)
+		return;
+	add_figures(account, count, running, bucket);
 	account->changed = true;
-	if (account->program->ntiers == 0)
+	if (program->ntiers == 0)
 		return;
 	if (up)
 		promote(account, running, at);

@@ -1,6 +1,7 @@
 /*
  * tier.h
- *	  Which tier figures give, and what time does to it.  Pure: changes the account in memory, reads nothing.
+ *	  Which tier figures give, and what time does to it.  Changes the account in memory; reads counters (counter.c) only
+ *	  where tiers ask for status units or the window is rolling.
  */
 #ifndef LOYALTY_TIER_H
 #define LOYALTY_TIER_H
@@ -27,11 +28,34 @@ extern void tier_settle(Account *account, TimestampTz at);
 /* the next instant at which tier_settle() would change something; infinity for never */
 extern TimestampTz tier_next_change(const Account *account);
 
+/* What an award gives to the counters, or a return takes from them: then nothing is above 0. */
+typedef struct UnitCount
+{
+	int32		unit;
+	Points		value;
+} UnitCount;
+
+typedef struct Count
+{
+	Numeric		spend;			/* NULL: none */
+	Points		earned;
+	int			nunits;
+	UnitCount  *units;
+	int			purchases;		/* kept ones: 1, -1, 0 */
+	const char *visit;			/* which they are; NULL: the local day */
+} Count;
+
 /*
- * Add to the counters of the period that holds `counted_at` (a return adds what is negative), and let the tier
- * follow at `at`: up at once, down as program.on_return says.
+ * Add to the counters of the period that holds `counted_at`, and let the tier follow at `at`: up at once, down as
+ * program.on_return says.
  */
-extern void tier_count(Account *account, TimestampTz counted_at, Numeric spend, Points earned, TimestampTz at);
+extern void tier_count(Account *account, TimestampTz counted_at, const Count *count, TimestampTz at);
+
+/* Read what account.units shows: expressions are evaluated away from storage. */
+extern void tier_read_units(Account *account);
+
+/* What the account has of a status unit in the running period. */
+extern Numeric tier_unit(Account *account, int32 unit);
 
 /* The account goes: from `at` on it has no tier. */
 extern void tier_leave(Account *account, TimestampTz at);

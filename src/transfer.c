@@ -329,7 +329,7 @@ find_lots(Account *account, const ExpiryChange *change, TimestampTz at, int *n)
 		int64	   *named = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		if (lot->remaining == 0 || lot->expires_at <= at)
+		if (lot->remaining == 0 || !ledger_lives(account, lot, at))
 			continue;
 		if (change->lots)
 		{
@@ -338,7 +338,7 @@ find_lots(Account *account, const ExpiryChange *change, TimestampTz at, int *n)
 				continue;
 			found[named - change->lots] = true;
 		}
-		if (lot->expires_at == change->expires_at || (lot->available_at == DT_NOEND && named == NULL))
+		if ((lot->life <= 0 && lot->expires_at == change->expires_at) || (lot->available_at == DT_NOEND && named == NULL))
 			continue;
 		if (lot->available_at == DT_NOEND)
 			refuse_lot(lot->entry_no, "Its points wait for an event of their purchase, which gives them their life.");

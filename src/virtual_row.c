@@ -54,6 +54,12 @@ virtual_row_column(ParseState *pstate, ColumnRef *ref)
 				 errmsg("%s.%s cannot be used here", qualifier, name),
 				 errdetail("This expression sees the columns of the row alone: its member is not known yet."),
 				 parser_errposition(pstate, ref->location)));
+	if (row == ROW_EARN && role == EXPRESSION_SEGMENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("%s.%s cannot be used here", qualifier, name),
+				 errdetail("A segment is asked of a member, with or without a purchase."),
+				 parser_errposition(pstate, ref->location)));
 	attribute = virtual_attribute(row, name);
 	if (attribute == 0)
 		ereport(ERROR,
@@ -165,6 +171,7 @@ expression_account_desc(void)
 		TupleDescInitEntry(d, ACCOUNT_VISITS + 1, "visits", INT4OID, -1, 0);
 		TupleDescInitEntry(d, ACCOUNT_EARNED + 1, "earned", NUMERICOID, -1, 0);
 		TupleDescInitEntry(d, ACCOUNT_ENROLLED_AT + 1, "enrolled_at", TIMESTAMPTZOID, -1, 0);
+		TupleDescInitEntry(d, ACCOUNT_UNITS + 1, "units", JSONBOID, -1, 0);
 		TupleDescInitEntry(d, MEMBER_ATTRIBUTES + 1, "attributes", JSONBOID, -1, 0);
 		TupleDescInitEntry(d, MEMBER_BIRTH_DATE + 1, "birth_date", DATEOID, -1, 0);
 		MemoryContextSwitchTo(old);

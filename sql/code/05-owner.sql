@@ -12,3 +12,9 @@ LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_lock_accounts';
 COMMENT ON FUNCTION loyalty.lock_accounts(integer, bigint[]) IS
   'lock the accounts of several members in the order of all locks, until the transaction ends; returns how many there are';
 REVOKE ALL ON FUNCTION loyalty.lock_accounts(integer, bigint[]) FROM PUBLIC;
+
+-- loyalty.now is for reading, and for writing only in a program flagged sandbox.
+CREATE OR REPLACE FUNCTION loyalty.writing_instant(program_id integer) RETURNS timestamptz
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'loyalty_writing_instant';
+COMMENT ON FUNCTION loyalty.writing_instant(integer) IS 'the instant of what is written now in a program: the statement''s, or loyalty.now where the program is a sandbox';
+REVOKE ALL ON FUNCTION loyalty.writing_instant(integer) FROM PUBLIC;

@@ -25,6 +25,11 @@ CREATE OR REPLACE FUNCTION loyalty.expires_at("from" timestamptz, expiry loyalty
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expiry_expires_at';
 COMMENT ON FUNCTION loyalty.expires_at(timestamptz, loyalty.expiry, text) IS
   'first dead instant of points granted at an instant; infinity for never and for inactive, whose end is the account''s; an infinite instant stays; 22008 out of range, 22023 unknown time zone';
+CREATE OR REPLACE FUNCTION loyalty.inactive_at(active_at timestamptz, expiry loyalty.expiry, timezone text) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expiry_inactivity';
+COMMENT ON FUNCTION loyalty.inactive_at(timestamptz, loyalty.expiry, text) IS
+  'when an account that was last active at this instant loses its points; infinity where the expiry is not one of inactivity';
+
 CREATE OR REPLACE FUNCTION loyalty.last_day(expires_at timestamptz, timezone text) RETURNS date
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expiry_last_day';
 COMMENT ON FUNCTION loyalty.last_day(timestamptz, text) IS

@@ -35,6 +35,12 @@ LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'period_bounds_o
 COMMENT ON FUNCTION loyalty.period_bounds(loyalty.period, timestamptz, text, timestamptz) IS
   'the period that holds an instant, starts_at inclusive, ends_at exclusive; no row for null; enrolled_at counts for membership year alone, LY017 without it; 22008 out of range, 22023 unknown time zone';
 
+CREATE OR REPLACE FUNCTION loyalty.period_bucket(period loyalty.period, at timestamptz, timezone text, enrolled_at timestamptz)
+RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'period_bucket_of';
+COMMENT ON FUNCTION loyalty.period_bucket(loyalty.period, timestamptz, text, timestamptz) IS
+  'where something of an instant is counted: the first instant of its period, -infinity for a lifetime; rolling: the instant at which it leaves the window';
+
 -- ---- comparison: an order for indexes and DISTINCT, not of durations ----
 
 CREATE OR REPLACE FUNCTION loyalty.period_eq(loyalty.period, loyalty.period) RETURNS boolean

@@ -35,11 +35,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF (CASE setting
-       WHEN 'tier_metric' THEN value = 'visits'
-       WHEN 'tier_period' THEN value LIKE 'rolling %'
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
-       WHEN 'expiry' THEN value LIKE '% inactive'
-       WHEN 'argument' THEN value IN ('revenue', 'visit')
+       WHEN 'argument' THEN value = 'revenue'
        WHEN 'access' THEN value IN ('support', 'partner', 'member')
        ELSE false
      END) THEN
@@ -87,6 +84,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.check_finite(text, numeric) IS 'raise LY017 for NaN and infinity';
 REVOKE ALL ON FUNCTION loyalty.check_finite(text, numeric) FROM PUBLIC;
+
+-- Inactivity is an account's: all points that die of it die at once.
+CREATE OR REPLACE FUNCTION loyalty.check_life(config text, expiry loyalty.expiry) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF expiry::text LIKE '% inactive' THEN
+    RAISE EXCEPTION 'expiry of a % is "%"', config, expiry
+      USING ERRCODE = 'LY017', DETAIL = 'Points die of inactivity all at once, by the expiry of their program.',
+        HINT = 'Leave it out: NULL is the program''s expiry.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_life(text, loyalty.expiry) IS 'raise LY017 for an expiry that only a program can have';
+REVOKE ALL ON FUNCTION loyalty.check_life(text, loyalty.expiry) FROM PUBLIC;
 
 -- What a rule may give a member, or in all.
 CREATE OR REPLACE FUNCTION loyalty.check_limit(setting text, value numeric, period loyalty.period) RETURNS void
@@ -219,14 +230,13 @@ BEGIN
     RAISE EXCEPTION 'point_value of program "%" is missing', NEW.name
       USING ERRCODE = 'LY017', HINT = 'earn_on_points_paid = false and spend_maximum_share need to know what a point buys.';
   END IF;
-  PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
-  PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
-  PERFORM loyalty.refuse_unavailable('tier_metric', NEW.tier_metric);
-  PERFORM loyalty.refuse_unavailable('tier_period', NEW.tier_period::text);
-  IF NEW.tier_metric NOT IN ('spend', 'points', 'visits') THEN
-    RAISE EXCEPTION 'tier_metric "%" is not known', NEW.tier_metric
-      USING ERRCODE = 'LY017', HINT = 'It is spend or points.';
+  IF NEW.expiry::text LIKE '% inactive' AND EXISTS (SELECT FROM loyalty.tier t WHERE t.program = NEW.name AND t.suspends_expiry) THEN
+    RAISE EXCEPTION 'points of program "%" cannot die of inactivity: a tier suspends expiry', NEW.name
+      USING ERRCODE = 'LY017', HINT = 'Write tiers whose expiry is never instead.';
   END IF;
+  PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
+  PERFORM loyalty.check_name('tier_metric', NEW.tier_metric);
+  NEW.counts_visits := NEW.counts_visits OR NEW.tier_metric = 'visits' OR TG_OP = 'UPDATE' AND OLD.counts_visits;
 
   IF TG_OP = 'INSERT' THEN
     NEW.is_default := NEW.is_default OR NOT EXISTS (SELECT FROM loyalty.program p);
@@ -263,6 +273,11 @@ BEGIN
   PERFORM loyalty.check_name('tier', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
+  PERFORM loyalty.check_life('tier', NEW.expiry);
+  IF NEW.suspends_expiry AND EXISTS (SELECT FROM loyalty.program p WHERE p.name = NEW.program AND p.expiry::text LIKE '% inactive') THEN
+    RAISE EXCEPTION 'tier "%" suspends expiry, and points of program "%" die of inactivity', NEW.name, NEW.program
+      USING ERRCODE = 'LY017', HINT = 'Give the tier an expiry of its own instead: never.';
+  END IF;
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_tier() IS 'trigger: checks a tier';
@@ -275,11 +290,9 @@ BEGIN
   IF loyalty.restoring() OR TG_OP = 'DELETE' THEN
     RETURN coalesce(NEW, OLD);
   END IF;
-  PERFORM loyalty.refuse_unavailable('tier_metric', NEW.metric);
-  IF NEW.metric NOT IN ('spend', 'points') THEN
-    RAISE EXCEPTION 'metric "%" is not known', NEW.metric USING ERRCODE = 'LY017', HINT = 'It is spend or points.';
-  END IF;
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_name('metric', NEW.metric);
+  PERFORM loyalty.use_metric(NEW.program, NEW.metric);
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
   RETURN NEW;
 END $$;
@@ -333,11 +346,15 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'release is an SQL expression over the row, for instance the column delivered_at.';
   END IF;
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release, NEW.points_spent)
-       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release, OLD.points_spent)
+    IF (NEW.relation, NEW.member, NEW.amount, NEW.occurred_at, NEW.key, NEW.condition, NEW.refund_of, NEW.refund_source, NEW.release, NEW.points_spent, NEW.visit)
+       IS NOT DISTINCT FROM (OLD.relation, OLD.member, OLD.amount, OLD.occurred_at, OLD.key, OLD.condition, OLD.refund_of, OLD.refund_source, OLD.release, OLD.points_spent, OLD.visit)
        AND (OLD.attached OR NOT NEW.attached) THEN
       NEW.author := OLD.author;
       RETURN NEW;
+    END IF;
+    IF NEW.visit IS NULL AND OLD.visit IS NOT NULL AND loyalty.in_ledger('source', OLD.id) THEN
+      RAISE EXCEPTION 'visit of source "%" of program "%" is missing', NEW.name, NEW.program
+        USING ERRCODE = 'LY011', HINT = 'Purchases were counted by it: write another expression, for instance occurred_at::date or NULL::text.';
     END IF;
     IF NEW.relation <> OLD.relation AND OLD.attached AND EXISTS (SELECT FROM pg_class c WHERE c.oid = OLD.relation) THEN
       RAISE EXCEPTION 'source "%" of program "%" is attached to %', OLD.name, OLD.program, OLD.relation
@@ -362,12 +379,31 @@ BEGIN
   IF NEW.release IS NOT NULL THEN
     PERFORM loyalty.check_expression(NEW.release, 'release', NEW.relation, NEW.author, 'release of ' || of_source);
   END IF;
+  IF NEW.visit IS NOT NULL THEN
+    PERFORM loyalty.check_expression(NEW.visit, 'key', NEW.relation, NEW.author, 'visit of ' || of_source);
+    PERFORM loyalty.use_metric(NEW.program, 'visits');
+  END IF;
   PERFORM loyalty.check_key(NEW.relation, NEW.key, NEW.author, 'key of ' || of_source);
   PERFORM loyalty.check_refund_of(NEW.program, NEW.name, NEW.relation, NEW.key, NEW.author, NEW.refund_of, NEW.refund_source);
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_source() IS 'trigger: checks the mapping of a source';
 REVOKE ALL ON FUNCTION loyalty.config_source() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.check_audience(program text, segment text, offer text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF segment IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.segment s WHERE s.program = check_audience.program AND s.name = segment) THEN
+    RAISE EXCEPTION 'program "%" has no segment "%"', program, segment
+      USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.segment lists the segments.';
+  ELSIF offer IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.offer o WHERE o.program = check_audience.program AND o.name = offer) THEN
+    RAISE EXCEPTION 'program "%" has no offer "%"', program, offer
+      USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.offer lists the offers.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_audience(text, text, text) IS 'raise LY017 unless the program has this segment and this offer; NULL: none is named';
+REVOKE ALL ON FUNCTION loyalty.check_audience(text, text, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.config_rule() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -396,10 +432,14 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.source lists the sources; loyalty.attach() makes one.';
   END IF;
   PERFORM loyalty.check_interval('pending', NEW.pending);
-  PERFORM loyalty.refuse_unavailable('expiry', NEW.expiry::text);
+  PERFORM loyalty.check_life('rule', NEW.expiry);
   PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
   PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
   PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
+  PERFORM loyalty.check_audience(NEW.program, NEW.segment, NEW.offer);
+  IF NEW.offer IS NOT NULL AND NEW.max_uses IS NULL THEN
+    NEW.max_uses := 1;
+  END IF;
   PERFORM loyalty.check_interval('cooldown', NEW.cooldown);
   IF NEW.cooldown = interval '0' THEN
     RAISE EXCEPTION 'cooldown is 0' USING ERRCODE = 'LY017', HINT = 'Leave it out: the rule then pays again at once.';
@@ -408,13 +448,18 @@ BEGIN
     RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
   END IF;
 
+  PERFORM loyalty.check_unit(NEW.program, NEW.unit, CASE WHEN TG_OP = 'UPDATE' THEN OLD.unit END, TG_OP = 'INSERT', NEW.expiry, NEW.pending);
+  IF concat(NEW.points, ' ', NEW.condition) ~* '\mvisits\M' THEN
+    PERFORM loyalty.use_metric(NEW.program, 'visits');  -- account.visits, or a column of that name: then they are counted for nothing
+  END IF;
+
   IF TG_OP = 'UPDATE' THEN
     IF NEW.source <> OLD.source
        AND EXISTS (SELECT FROM loyalty.source x WHERE x.program = OLD.program AND x.name = OLD.source) THEN
       RAISE EXCEPTION 'the source of a rule cannot be changed'
         USING ERRCODE = 'LY017', HINT = 'Disable this one and write another.';
     END IF;
-    IF (NEW.kind, NEW.points, NEW.condition) IS NOT DISTINCT FROM (OLD.kind, OLD.points, OLD.condition) THEN
+    IF (NEW.kind, NEW.points, NEW.condition, NEW.offer) IS NOT DISTINCT FROM (OLD.kind, OLD.points, OLD.condition, OLD.offer) THEN
       NEW.author := OLD.author;
       RETURN NEW;
     END IF;
@@ -434,35 +479,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.config_rule() IS 'trigger: checks a rule';
 REVOKE ALL ON FUNCTION loyalty.config_rule() FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION loyalty.config_reward() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF loyalty.restoring() THEN
-    RETURN coalesce(NEW, OLD);
-  END IF;
-  IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('reward', OLD.id) THEN
-      RAISE EXCEPTION 'reward "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
-    RETURN OLD;
-  END IF;
-  PERFORM loyalty.check_name('reward', NEW.name);
-  PERFORM loyalty.check_program(NEW.program);
-  PERFORM loyalty.check_finite('cost', NEW.cost);
-  IF NEW.cost <> trunc(NEW.cost, 4) OR NEW.cost >= 10::numeric ^ 14 THEN
-    RAISE EXCEPTION 'cost is %', NEW.cost
-      USING ERRCODE = 'LY017', HINT = 'Points have at most 4 decimals and 14 digits before them.';
-  ELSIF NEW.cost <> (SELECT trunc(NEW.cost, p.decimals) FROM loyalty.program p WHERE p.name = NEW.program) THEN
-    RAISE EXCEPTION 'cost is %', NEW.cost
-      USING ERRCODE = 'LY017', HINT = 'It has more decimals than the program''s points.';
-  END IF;
-  RETURN NEW;
-END $$;
-COMMENT ON FUNCTION loyalty.config_reward() IS 'trigger: checks a reward';
-REVOKE ALL ON FUNCTION loyalty.config_reward() FROM PUBLIC;
 
 -- The triggers of a configuration table, for sql/data.  Only what invalidates fires always: what a subscriber
 -- applies, or a superuser writes under session_replication_role = replica, was checked where it came from, and

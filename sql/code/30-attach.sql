@@ -226,7 +226,7 @@ DECLARE
   source_id integer;
 BEGIN
   PERFORM loyalty.refuse_unavailable('argument', a.argument)
-  FROM (VALUES ('revenue', revenue), ('visit', visit)) a (argument, value)
+  FROM (VALUES ('revenue', revenue)) a (argument, value)
   WHERE a.value IS NOT NULL;
   IF attach.member IS NULL OR attach.amount IS NULL OR attach.occurred_at IS NULL THEN
     RAISE EXCEPTION '% is missing', CASE WHEN attach.member IS NULL THEN 'member' WHEN attach.amount IS NULL THEN 'amount' ELSE 'occurred_at' END
@@ -251,15 +251,15 @@ BEGIN
   END IF;
 
   INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source,
-                                   release, release_within, points_spent, on_delete, on_error, replicated)
+                                   release, release_within, points_spent, visit, on_delete, on_error, replicated)
   VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys, attach.condition,
           loyalty.split_expressions(attach.refund_of), attach.refund_source, attach.release, attach.release_within, attach.points_spent,
-          attach.on_delete, attach.on_error, attach.replicated)
+          attach.visit, attach.on_delete, attach.on_error, attach.replicated)
   ON CONFLICT (program, name) DO UPDATE
-  SET (relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source, release, release_within, points_spent, on_delete,
+  SET (relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source, release, release_within, points_spent, visit, on_delete,
        on_error, replicated, enabled) =
       (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
-       excluded.refund_of, excluded.refund_source, excluded.release, excluded.release_within, excluded.points_spent, excluded.on_delete,
+       excluded.refund_of, excluded.refund_source, excluded.release, excluded.release_within, excluded.points_spent, excluded.visit, excluded.on_delete,
        excluded.on_error, excluded.replicated, true)
   RETURNING s.id INTO source_id;
   PERFORM loyalty.check_rules(in_program, source_name, attach.relation);
@@ -271,7 +271,7 @@ BEGIN
   RETURN source_id;
 END $$;
 COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, text, interval) IS
-  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition, refund_of, points_spent and release are SQL expressions over the row; returns the source''s id';
+  'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition, refund_of, points_spent, visit and release are SQL expressions over the row; returns the source''s id';
 REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, text, interval) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.detach(relation regclass, program text DEFAULT NULL) RETURNS void

@@ -21,7 +21,8 @@ CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS b
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN loyalty.has_challenges(program_id);
+  RETURN EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
+    OR loyalty.has_challenges(program_follows.program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
@@ -49,8 +50,11 @@ CREATE OR REPLACE FUNCTION loyalty.follow_sales(program_id integer, sales loyalt
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- one line a room that is in use
-  IF loyalty.has_challenges(program_id) THEN
+  -- one line a room: PERFORM loyalty.follow_ROOM(program_id, sales);
+  IF EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = follow_sales.program_id) THEN
+    PERFORM loyalty.follow_charity(program_id, sales);
+  END IF;
+  IF loyalty.has_challenges(follow_sales.program_id) THEN
     PERFORM loyalty.follow_challenge(program_id, sales);
   END IF;
 END $$;

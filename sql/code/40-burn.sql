@@ -3,14 +3,14 @@
 CREATE OR REPLACE FUNCTION loyalty.redeem(
   member_id bigint, reward text DEFAULT NULL, points numeric DEFAULT NULL, quantity integer DEFAULT 1,
   program text DEFAULT NULL, key text DEFAULT NULL, hold interval DEFAULT NULL, reason text DEFAULT NULL)
-RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text)
+RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text, value numeric, value_unit text, valid_until timestamptz)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_redeem';
 COMMENT ON FUNCTION loyalty.redeem(bigint, text, numeric, integer, text, text, interval, text) IS
-  'spend a member''s points, for a reward or just so many, or with hold only reserve them for so long (''0'': 15 minutes); the same key and arguments again give the same answer and no second effect';
+  'spend a member''s points, for a reward (so many pieces, or where it has a value so many points) or just so many, or with hold only reserve them for so long (''0'': 15 minutes); the same key and arguments again give the same answer and no second effect';
 REVOKE ALL ON FUNCTION loyalty.redeem(bigint, text, numeric, integer, text, text, interval, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.capture(member_id bigint, redemption_id bigint, points numeric DEFAULT NULL, key text DEFAULT NULL)
-RETURNS TABLE (redemption_id bigint, points numeric, state text)
+RETURNS TABLE (redemption_id bigint, points numeric, state text, voucher text, value numeric, value_unit text, valid_until timestamptz)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_capture';
 COMMENT ON FUNCTION loyalty.capture(bigint, bigint, numeric, text) IS
   'spend what a redemption holds, all or so many points; the rest, last taken first, goes back to its lots';

@@ -15,7 +15,7 @@ AS $$
   JOIN loyalty.lot l ON l.source_id = s.id
   CROSS JOIN LATERAL loyalty.breakdown_shares(l.breakdown::loyalty.breakdown) b
   LEFT JOIN LATERAL loyalty.breakdown_limits(l.breakdown::loyalty.breakdown) m ON m.rule = b.rule
-  WHERE r.id = rule_awards.rule_id AND b.rule = r.id AND l.part % 64 = 0 AND (l.kept_amount <> 0 OR l.kept_amount = l.amount)
+  WHERE r.id = rule_awards.rule_id AND b.rule = r.id AND (l.part % 64 = 0 OR l.unit <> 0) AND (l.kept_amount <> 0 OR l.kept_amount = l.amount)
 $$;
 COMMENT ON FUNCTION loyalty.rule_awards(integer) IS
   'what a rule has given in each award that is kept: count of 1/100,000,000 point before rounding, and whether the award is a use of the rule';

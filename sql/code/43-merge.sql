@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,subscription,subscription_event,plan_payment,cause_choice,donation,offer_member,event,event_ahead,voucher,voucher_change,counter,visit,visit_of,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -113,12 +113,17 @@ DECLARE
   f loyalty.account;
   t loyalty.account;
   behind bigint;
-  counted record;
+  joined_life smallint;
 BEGIN
   SELECT a.* INTO f FROM loyalty.account a WHERE a.member_id = merge_entries.from_member AND a.program_id = merge_entries.program_id;
   SELECT a.* INTO t FROM loyalty.account a WHERE a.member_id = merge_entries.to_member AND a.program_id = merge_entries.program_id;
   behind := t.next_entry - 1;
-  UPDATE loyalty.lot l SET member_id = to_member, entry_no = l.entry_no + behind
+  -- points that live with their account live with the one that is; what has died stays of a former life
+  joined_life := greatest(f.life, t.life);
+  IF t.life < joined_life THEN
+    UPDATE loyalty.lot l SET life = sign(l.life) * joined_life WHERE l.member_id = to_member AND l.program_id = merge_entries.program_id AND abs(l.life) = t.life;
+  END IF;
+  UPDATE loyalty.lot l SET member_id = to_member, entry_no = l.entry_no + behind, life = CASE WHEN abs(l.life) = f.life THEN sign(l.life) * joined_life ELSE l.life END
   WHERE l.member_id = from_member AND l.program_id = merge_entries.program_id;
   UPDATE loyalty.movement m SET member_id = to_member, entry_no = m.entry_no + behind, lot_entry_no = m.lot_entry_no + behind,
     origin_entry_no = m.origin_entry_no + behind
@@ -137,22 +142,16 @@ BEGIN
   WHERE q.member_id = from_member AND q.program_id = merge_entries.program_id
     AND NOT EXISTS (SELECT FROM loyalty.request k WHERE k.member_id = to_member AND k.program_id = merge_entries.program_id AND k.key = q.key);
   UPDATE loyalty.refund r SET member_id = to_member WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
+  UPDATE loyalty.subscription s SET member_id = to_member WHERE s.member_id = from_member AND s.program_id = merge_entries.program_id;
+  UPDATE loyalty.subscription_event v SET member_id = to_member WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;
+  UPDATE loyalty.plan_payment y SET member_id = to_member WHERE y.member_id = from_member AND y.program_id = merge_entries.program_id;
+  UPDATE loyalty.cause_choice c SET member_id = to_member WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
+  UPDATE loyalty.donation d SET member_id = to_member WHERE d.member_id = from_member AND d.program_id = merge_entries.program_id;
   PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
   PERFORM loyalty.merge_challenges(from_member, to_member, merge_entries.program_id, behind);
   PERFORM loyalty.merge_recognition(from_member, to_member, merge_entries.program_id, behind);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
-  -- counters as verify() counts them, by the survivor's periods
-  SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= t.period_start), 0) AS spend,
-    coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < t.period_start), 0) AS spend_previous,
-    coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) >= t.period_start), 0) AS earned,
-    coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < t.period_start), 0) AS earned_previous INTO counted
-  FROM loyalty.lot l
-  CROSS JOIN LATERAL (SELECT CASE
-      WHEN l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
-      WHEN l.kept_amount = l.amount THEN l.points
-      ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points) k
-  WHERE l.member_id = to_member AND l.program_id = merge_entries.program_id AND l.kind = 'a' AND least(l.earned_at, l.at) >= t.previous_start;
   UPDATE loyalty.account a
   SET available = t.available + f.available, pending = t.pending + f.pending, held = t.held + f.held, debt = t.debt + f.debt,
     next_entry = behind + f.next_entry, next_change_at = least(t.next_change_at, f.next_change_at),
@@ -162,18 +161,22 @@ BEGIN
       WHEN f.open_from_expires_at > t.open_from_expires_at THEN t.open_from_entry_no
       WHEN f.open_from_expires_at < t.open_from_expires_at THEN f.open_from_entry_no + behind
       ELSE least(t.open_from_entry_no, f.open_from_entry_no + behind) END,
-    spend = counted.spend, spend_previous = counted.spend_previous,
-    earned = counted.earned + i.earned, earned_previous = counted.earned_previous + i.earned_previous
-  FROM (SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= t.period_start), 0) AS earned,
-          coalesce(sum(v.points) FILTER (WHERE v.at < t.period_start), 0) AS earned_previous
-        FROM loyalty.intervention v
-        WHERE v.member_id = to_member AND v.program_id = merge_entries.program_id AND v.counts_for_tier AND v.at >= t.previous_start) i
+    active_at = greatest(t.active_at, f.active_at), life = joined_life,
+    inactive_at = CASE WHEN 'infinity' IN (t.inactive_at, f.inactive_at) THEN least(t.inactive_at, f.inactive_at) ELSE greatest(t.inactive_at, f.inactive_at) END
   WHERE a.member_id = to_member AND a.program_id = merge_entries.program_id;
   UPDATE loyalty.account a
   SET available = 0, pending = 0, held = 0, debt = 0, open_from_expires_at = 'infinity', open_from_entry_no = 9223372036854775807,
-    next_change_at = 'infinity', period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
+    next_change_at = 'infinity', active_at = '-infinity', inactive_at = 'infinity', life = 1, period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
     spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged'
   WHERE a.member_id = from_member AND a.program_id = merge_entries.program_id;
+  DELETE FROM loyalty.counter c WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
+  DELETE FROM loyalty.visit v WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;
+  INSERT INTO loyalty.visit_of (member_id, program_id, source_id, source_key, visit)
+  SELECT to_member, o.program_id, o.source_id, o.source_key, o.visit FROM loyalty.visit_of o
+  WHERE o.member_id = from_member AND o.program_id = merge_entries.program_id
+  ON CONFLICT ON CONSTRAINT visit_of_pkey DO NOTHING;
+  DELETE FROM loyalty.visit_of o WHERE o.member_id = from_member AND o.program_id = merge_entries.program_id;
+  PERFORM loyalty.recount_counters_of(merge_entries.program_id, to_member, to_member);
 END $$;
 COMMENT ON FUNCTION loyalty.merge_entries(bigint, bigint, integer, timestamptz) IS 'part of merge_members(): all entries of one account become another one''s';
 REVOKE ALL ON FUNCTION loyalty.merge_entries(bigint, bigint, integer, timestamptz) FROM PUBLIC;
@@ -185,7 +188,15 @@ AS $$
 #variable_conflict use_column
 BEGIN
   UPDATE loyalty.member_alias a SET member_id = to_member WHERE a.member_id = from_member;
+  UPDATE loyalty.voucher v SET member_id = to_member WHERE v.member_id = from_member;
+  UPDATE loyalty.voucher_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.event e SET member_id = to_member WHERE e.member_id = from_member AND e.position IS NULL;
+  DELETE FROM loyalty.event_ahead a WHERE a.member_id = from_member;
+  INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at
+  FROM loyalty.offer_member o WHERE o.member_id = from_member
+  ON CONFLICT (member_id, program_id, offer_id) DO NOTHING;
+  DELETE FROM loyalty.offer_member o WHERE o.member_id = from_member;
   UPDATE loyalty.member t SET attributes = f.attributes || t.attributes, birth_date = coalesce(t.birth_date, f.birth_date)
   FROM loyalty.member f WHERE t.member_id = to_member AND f.member_id = from_member;
   UPDATE loyalty.member m SET status = 'merged', merged_into = to_member, attributes = '{}', birth_date = NULL WHERE m.member_id = from_member;

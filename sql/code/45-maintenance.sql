@@ -91,7 +91,9 @@ BEGIN
   WHILE loyalty.maintenance_step(job, batch, stop_at) LOOP
     COMMIT;
   END LOOP;
+  COMMIT;
+  PERFORM loyalty.tend_events();
 END $$;
 COMMENT ON PROCEDURE loyalty.run_maintenance(integer, numeric) IS
-  'write down what is due (releases, expiries, lapsed holds, tiers), batch accounts a transaction, progress in loyalty.job; any time, in parallel, or never';
+  'write down what is due (releases, expiries, lapsed holds, tiers) and tend the outbox, batch accounts a transaction, progress in loyalty.job; any time, in parallel, or never';
 REVOKE ALL ON PROCEDURE loyalty.run_maintenance(integer, numeric) FROM PUBLIC;

@@ -22,9 +22,12 @@ BEGIN
   WITH RECURSIVE part AS (
     SELECT l.expires_at, l.entry_no, l.remaining AS points, CASE WHEN l.available_at > n.at THEN 'pending' ELSE 'available' END AS state, l.entry_no AS place
     FROM loyalty.account a
-    CROSS JOIN LATERAL (SELECT greatest(loyalty.instant(), a.settled_at) AS at) n
+    LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.active_at = 'infinity' AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+    CROSS JOIN LATERAL (SELECT greatest(loyalty.instant(), a.settled_at) AS at, coalesce(s.inactive_at, a.inactive_at) AS inactive_at) n
     JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
-      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no) AND l.remaining > 0 AND l.expires_at > n.at
+      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no) AND l.remaining > 0
+      AND CASE WHEN l.life = -a.life THEN greatest(l.expires_at, n.inactive_at) > n.at
+        ELSE l.expires_at > n.at AND (l.life <= 0 OR l.life = a.life AND n.inactive_at > n.at) END
     WHERE a.member_id = explain_of.member_id AND a.program_id = explain_of.program_id AND explain_of.redemption_id IS NULL
     UNION ALL
     SELECT m.lot_expires_at, m.lot_entry_no, -sum(m.points)::bigint, min(r.state), min(m.entry_no)
@@ -50,12 +53,13 @@ BEGIN
       ELSE (SELECT concat(i.action, ': ' || i.reason) FROM loyalty.intervention i
             WHERE i.member_id = g.member_id AND i.program_id = g.program_id AND i.entry_no = g.entry_no) END,
     s.name, g.source_key, g.amount, g.kept_amount, l.earned_at, l.available_at,
-    CASE WHEN isfinite(l.expires_at) THEN l.expires_at END,
-    CASE WHEN isfinite(l.expires_at) THEN loyalty.last_day(l.expires_at, c.timezone) END,
+    CASE WHEN isfinite(d.ends_at) THEN d.ends_at END,
+    CASE WHEN isfinite(d.ends_at) THEN loyalty.last_day(d.ends_at, c.timezone) END,
     nullif(g.member_id, explain_of.member_id)
   FROM part p
   JOIN root h ON h.entry_no = p.entry_no
   JOIN loyalty.lot l ON l.member_id = explain_of.member_id AND l.program_id = explain_of.program_id AND l.expires_at = p.expires_at AND l.entry_no = p.entry_no
+  CROSS JOIN LATERAL (SELECT CASE WHEN l.life = 0 THEN l.expires_at ELSE loyalty.lot_end(l.member_id, l.program_id, l.expires_at, l.entry_no, l.life) END) d (ends_at)
   JOIN loyalty.lot g ON g.member_id = h.root_member AND g.program_id = explain_of.program_id AND g.expires_at = h.root_expires_at AND g.entry_no = h.root_no
   JOIN loyalty.program c ON c.id = explain_of.program_id
   LEFT JOIN loyalty.source s ON s.id = g.source_id

@@ -2,7 +2,7 @@
 
 -- The body of award(), called as the owner of the ledger.
 CREATE OR REPLACE FUNCTION loyalty.award_of(relation regclass, key text)
-RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
+RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text, unit text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -13,15 +13,17 @@ BEGIN
   END IF;
   RETURN QUERY
   SELECT coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), sum(b.points::numeric), CASE WHEN isfinite(l.available_at) THEN l.available_at END,
-    CASE WHEN isfinite(l.expires_at) THEN l.expires_at END,
-    CASE WHEN isfinite(l.expires_at) THEN loyalty.last_day(l.expires_at, p.timezone) END,
+    CASE WHEN isfinite(d.ends_at) THEN d.ends_at END,
+    CASE WHEN isfinite(d.ends_at) THEN loyalty.last_day(d.ends_at, p.timezone) END,
     p.name,
     -- what a purchase grew by was asked for once more: the last award says what is still missing
     trim_scale(sum(b.units) + (array_agg(CASE WHEN m.limited_by IS NOT NULL THEN m.wanted - b.units END ORDER BY l.part DESC))[1]),
-    (array_agg(m.limited_by ORDER BY l.part DESC))[1]
+    (array_agg(m.limited_by ORDER BY l.part DESC))[1],
+    u.name
   FROM loyalty.source s
   JOIN loyalty.program p ON p.name = s.program
   JOIN loyalty.lot l ON l.source_id = s.id AND l.source_key = award_of.key
+  CROSS JOIN LATERAL (SELECT CASE WHEN l.life = 0 THEN l.expires_at ELSE loyalty.lot_end(l.member_id, l.program_id, l.expires_at, l.entry_no, l.life) END) d (ends_at)
   CROSS JOIN LATERAL loyalty.breakdown_shares(
     CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
     CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
@@ -29,18 +31,19 @@ BEGIN
   LEFT JOIN LATERAL loyalty.breakdown_limits(l.breakdown::loyalty.breakdown) m ON m.rule = b.rule
   LEFT JOIN loyalty.rule r ON r.id = b.rule
   LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
+  LEFT JOIN loyalty.unit u ON u.id = l.unit
   WHERE s.relation = award_of.relation AND b.own AND b.points::numeric > 0
-  GROUP BY p.id, p.name, p.timezone, b.rule, r.name, t.name, l.available_at, l.expires_at
-  ORDER BY p.id, min(l.part * 100000 + b.place), l.expires_at;
+  GROUP BY p.id, p.name, p.timezone, b.rule, r.name, t.name, u.name, l.available_at, d.ends_at
+  ORDER BY p.id, min(l.part * 100000 + b.place), d.ends_at;
 END $$;
 COMMENT ON FUNCTION loyalty.award_of(regclass, text) IS 'the body of award()';
 REVOKE ALL ON FUNCTION loyalty.award_of(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.award(relation regclass, key text)
-RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text)
+RETURNS TABLE (rule text, points numeric, available_at timestamptz, expires_at timestamptz, last_day date, program text, wanted numeric, limited_by text, unit text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 3 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_award';
 COMMENT ON FUNCTION loyalty.award(regclass, text) IS
-  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget, cooldown) left less; key in canonical text';
+  'what a purchase has earned and still keeps, one row a rule (or bonus of a tier) that paid; wanted and limited_by: what the rule gave before a limit (cap, uses, budget, cooldown) left less; unit: what a rule gave instead of points; key in canonical text';
 REVOKE ALL ON FUNCTION loyalty.award(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.why_not(relation regclass, key text)
@@ -51,8 +54,8 @@ COMMENT ON FUNCTION loyalty.why_not(regclass, text) IS
 REVOKE ALL ON FUNCTION loyalty.why_not(regclass, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.quote(relation regclass, "row" jsonb)
-RETURNS TABLE (rule text, points numeric, why_not text, tier text, program text)
+RETURNS TABLE (rule text, points numeric, why_not text, tier text, program text, unit text)
 LANGUAGE c STABLE STRICT ROWS 5 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_quote';
 COMMENT ON FUNCTION loyalty.quote(regclass, jsonb) IS
-  'what inserting a row would earn, one row a rule, and the tier that it would reach; columns that are left out are NULL, defaults do not count. Nothing is written, and nobody is bound';
+  'what inserting a row would earn, one row a rule (unit: of a status unit instead of points), and the tier that it would reach; columns that are left out are NULL, defaults do not count. Nothing is written, and nobody is bound';
 REVOKE ALL ON FUNCTION loyalty.quote(regclass, jsonb) FROM PUBLIC;

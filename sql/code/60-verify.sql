@@ -37,7 +37,8 @@ BEGIN
     FROM loyalty.movement m GROUP BY 1, 2, 3, 4
   ), lots AS (
     SELECT l.program_id, l.member_id, l.entry_no, l.points, l.remaining, l.owed, l.kept_amount, l.amount, coalesce(v.changed, 0) AS changed, greatest(v.given, 0) AS given, coalesce(v.expired, 0) AS expired,
-      CASE WHEN l.expires_at <= a.settled_at THEN l.remaining ELSE 0 END AS dead
+      CASE WHEN CASE WHEN l.life = -a.life THEN greatest(l.expires_at, a.inactive_at) ELSE l.expires_at END <= a.settled_at
+        OR l.life > 0 AND l.life < a.life THEN l.remaining ELSE 0 END AS dead
     FROM loyalty.lot l
     LEFT JOIN moved v ON v.member_id = l.member_id AND v.program_id = l.program_id AND v.lot_expires_at = l.expires_at AND v.lot_entry_no = l.entry_no
     LEFT JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
@@ -197,7 +198,7 @@ BEGIN
         coalesce(loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown)), 0) AS shares
       FROM loyalty.lot l
       LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
-      WHERE l.kind = 'a'
+      WHERE l.kind = 'a' AND l.unit = 0
       OFFSET 0  -- each expression once
     ), award AS (
       SELECT h.*,
@@ -254,11 +255,11 @@ BEGIN
     SELECT l.member_id, l.program_id,
       sum(l.remaining) FILTER (WHERE l.available_at <= a.settled_at) AS available,
       sum(l.remaining) FILTER (WHERE l.available_at > a.settled_at) AS pending,
-      min(least(l.expires_at, CASE WHEN l.available_at > a.settled_at THEN l.available_at END)) AS next_change_at,
+      min(least(CASE WHEN l.life = -a.life THEN greatest(l.expires_at, a.inactive_at) ELSE l.expires_at END, CASE WHEN l.available_at > a.settled_at THEN l.available_at END)) AS next_change_at,
       min(l.entry_no) FILTER (WHERE (l.expires_at, l.entry_no) < (a.open_from_expires_at, a.open_from_entry_no)) AS passed_over
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at
+    WHERE l.remaining > 0 AND CASE WHEN l.life = -a.life THEN greatest(l.expires_at, a.inactive_at) ELSE l.expires_at END > a.settled_at AND (l.life <= 0 OR l.life = a.life)
     GROUP BY 1, 2
   ), debts AS (
     SELECT d.member_id, d.program_id, sum(d.left_over) AS left_over, bool_or(d.left_over > d.amount) AS grown FROM loyalty.debt d GROUP BY 1, 2
@@ -266,7 +267,7 @@ BEGIN
     SELECT r.member_id, r.program_id, sum(r.taken) AS held, min(r.held_until) AS first_lapse FROM loyalty.redemption r WHERE r.state = 'held' GROUP BY 1, 2
   ), accounts AS (
     SELECT a.*, coalesce(v.available, 0) AS lots_available, coalesce(v.pending, 0) AS lots_pending, v.passed_over,
-      least(v.next_change_at, a.period_end, a.tier_until, h.first_lapse) AS first_change_at, h.first_lapse,
+      least(v.next_change_at, a.period_end, a.tier_until, h.first_lapse, CASE WHEN a.inactive_at > a.settled_at THEN a.inactive_at END) AS first_change_at, h.first_lapse,
       coalesce(d.left_over, 0) AS debts, coalesce(d.grown, false) AS debt_grown, coalesce(h.held, 0) AS holds
     FROM loyalty.account a
     LEFT JOIN alive v ON v.member_id = a.member_id AND v.program_id = a.program_id
@@ -293,6 +294,27 @@ BEGIN
     ) i (invariant, broken, entry_no, detail)
   WHERE i.broken LIMIT most;
 
+  -- purchases count from when the program began to count activity: their lots have a life
+  RETURN QUERY
+  WITH kept AS (
+    SELECT l.member_id, l.program_id, max(l.life) AS life,
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 AND l.life > 0) AS active_at,
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
+    FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id WHERE p.expiry::text LIKE '% inactive' GROUP BY 1, 2
+  )
+  SELECT i.invariant, a.program_id, a.member_id, NULL::bigint, i.detail
+  FROM loyalty.account a
+  JOIN loyalty.program p ON p.id = a.program_id
+  LEFT JOIN kept k ON k.member_id = a.member_id AND k.program_id = a.program_id
+  CROSS JOIN LATERAL (VALUES
+    ('account_active', k.active_at > a.active_at OR a.active_at > coalesce(k.shown_at, '-infinity'),
+      format('active_at is %s; the last purchase that is kept was made at %s', a.active_at, k.shown_at)),
+    ('account_life', k.life > a.life OR k.life = a.life AND a.inactive_at <= a.settled_at AND EXISTS (
+        SELECT FROM loyalty.lot l WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.life = a.life AND l.remaining > 0),
+      format('its life %s ends at %s, it is settled to %s, and points belong to life %s', a.life, a.inactive_at, a.settled_at, k.life))
+    ) i (invariant, broken, detail)
+  WHERE p.expiry::text LIKE '% inactive' AND a.status <> 'merged' AND i.broken LIMIT most;
+
   RETURN QUERY
   SELECT 'account_tier', a.program_id, a.member_id, k.change_no, format('the last change of tier led to %s, and the account says %s', k.to_tier_id, a.tier_id)
   FROM loyalty.account a
@@ -309,7 +331,7 @@ BEGIN
         SELECT coalesce(sum(v.points) FILTER (WHERE v.at >= a.period_start), 0) AS points,
           coalesce(sum(v.points) FILTER (WHERE v.at < a.period_start), 0) AS points_previous
         FROM loyalty.intervention v
-        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.at >= a.previous_start) i
+        WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.counts_for_tier AND v.unit_id IS NULL AND v.at >= a.previous_start) i
       LEFT JOIN LATERAL (
         SELECT coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) >= a.period_start), 0) AS amount,
           coalesce(sum(l.kept_amount) FILTER (WHERE l.part % 64 = 0 AND least(l.earned_at, l.at) < a.period_start), 0) AS amount_previous,
@@ -317,10 +339,12 @@ BEGIN
           coalesce(sum(k.points) FILTER (WHERE least(l.earned_at, l.at) < a.period_start), 0) + i.points_previous AS points_previous
         FROM loyalty.lot l
         CROSS JOIN LATERAL (SELECT CASE
-            WHEN l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
+            WHEN l.unit <> 0 OR l.breakdown IS NULL OR l.kept_amount IS NULL OR (l.kept_amount = 0 AND l.amount <> 0) THEN 0
             WHEN l.kept_amount = l.amount THEN l.points
             ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points) k
         WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.kind = 'a' AND least(l.earned_at, l.at) >= a.previous_start) c ON true
+      -- rolling windows: verify_counters()
+      WHERE NOT EXISTS (SELECT FROM loyalty.program p WHERE p.id = a.program_id AND p.tier_period::text LIKE 'rolling %')
     )
     SELECT i.invariant, c.program_id, c.member_id, NULL::bigint, i.detail
     FROM counted c
@@ -476,6 +500,8 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
+        UNION ALL SELECT * FROM loyalty.verify_counters(most)
+        UNION ALL SELECT * FROM loyalty.verify_vouchers(most)
         UNION ALL SELECT * FROM loyalty.verify_challenges(most)
         UNION ALL SELECT * FROM loyalty.verify_recognition(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;

@@ -65,30 +65,16 @@ BEGIN
   END IF;
   NEW.unit := 0;
   IF NEW.metric NOT IN ('spend', 'points', 'purchases', 'visits') THEN
-    NEW.unit := loyalty.challenge_unit(NEW.program, NEW.metric);
+    SELECT u.id INTO NEW.unit FROM loyalty.unit u WHERE u.program = NEW.program AND u.name = NEW.metric;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'metric "%" is not known', NEW.metric
+        USING ERRCODE = 'LY017', HINT = 'It is spend, points, purchases, visits or a status unit, which the first rule that awards it makes.';
+    END IF;
   END IF;
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_challenge() IS 'trigger: checks a challenge';
 REVOKE ALL ON FUNCTION loyalty.config_challenge() FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION loyalty.challenge_unit(program text, metric text) RETURNS integer
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  unit integer;
-BEGIN
-  IF to_regclass('loyalty.unit') IS NOT NULL THEN
-    EXECUTE 'SELECT u.id FROM loyalty.unit u WHERE u.program = $1 AND u.name = $2' INTO unit USING program, metric;
-  END IF;
-  IF unit IS NULL THEN
-    RAISE EXCEPTION 'metric "%" is not known', metric
-      USING ERRCODE = 'LY017', HINT = 'It is spend, points, purchases, visits or a status unit of the program.';
-  END IF;
-  RETURN unit;
-END $$;
-COMMENT ON FUNCTION loyalty.challenge_unit(text, text) IS 'the number of a status unit; LY017 when there is none of this name';
-REVOKE ALL ON FUNCTION loyalty.challenge_unit(text, text) FROM PUBLIC;
 
 -- ---- inside of the sale
 
@@ -358,6 +344,7 @@ DECLARE
   c loyalty.challenge;
   w loyalty.reward;
   x loyalty.challenge_award;
+  o loyalty.challenge_award;
   redeemed bigint;
 BEGIN
   SELECT y.* INTO x FROM loyalty.challenge_award y
@@ -365,11 +352,24 @@ BEGIN
     AND y.period_start = give_challenge_reward.period_start AND y.award_no = give_challenge_reward.award_no;
   SELECT y.* INTO c FROM loyalty.challenge y WHERE y.id = x.challenge_id;
   SELECT y.* INTO w FROM loyalty.reward y WHERE y.id = x.reward_id;
+  -- a reward that a return could not take back is the next one's
+  SELECT y.* INTO o FROM loyalty.challenge_award y
+  WHERE y.member_id = x.member_id AND y.program_id = x.program_id AND y.challenge_id = x.challenge_id AND y.reward_kept
+  ORDER BY y.at, y.award_no LIMIT 1;
+  IF FOUND THEN
+    UPDATE loyalty.challenge_award t SET reward_kept = false
+    WHERE t.member_id = o.member_id AND t.program_id = o.program_id AND t.challenge_id = o.challenge_id AND t.period_start = o.period_start AND t.award_no = o.award_no;
+    UPDATE loyalty.challenge_award t SET redemption_id = o.redemption_id
+    WHERE t.member_id = x.member_id AND t.program_id = x.program_id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
+    RETURN true;
+  END IF;
   BEGIN
-    PERFORM FROM loyalty.adjust(x.member_id, w.cost, format('challenge %s: %s', c.name, w.name), program => c.program,
-      expires_at => give_challenge_reward.at + interval '1 microsecond');
+    -- enough whatever the member's price: what is not needed dies, too
+    PERFORM FROM loyalty.adjust(x.member_id,
+      greatest(w.cost, (SELECT max(y.cost) FROM loyalty.reward_price y WHERE y.program = w.program AND y.reward = w.name)) * w.min_quantity,
+      format('challenge %s: %s', c.name, w.name), program => c.program, expires_at => give_challenge_reward.at + interval '1 microsecond');
     SELECT r.redemption_id INTO redeemed
-    FROM loyalty.redeem(x.member_id, reward => w.name, program => c.program, reason => format('challenge %s', c.name)) r;
+    FROM loyalty.redeem(x.member_id, reward => w.name, quantity => w.min_quantity, program => c.program, reason => format('challenge %s', c.name)) r;
   EXCEPTION WHEN SQLSTATE 'LY001' OR SQLSTATE 'LY005' OR SQLSTATE 'LY008' OR SQLSTATE 'LY009' THEN
     RETURN false;
   END;
@@ -391,6 +391,7 @@ DECLARE
   k integer;
   back bigint;
   taken bigint;
+  kept boolean := false;
 BEGIN
   SELECT y.* INTO c FROM loyalty.challenge y WHERE y.id = take_challenge.challenge_id;
   FOR x IN SELECT y.* FROM loyalty.challenge_award y
@@ -408,10 +409,10 @@ BEGIN
       END IF;
     END IF;
     IF x.redemption_id IS NOT NULL THEN
-      PERFORM loyalty.take_challenge_reward(x.member_id, x.redemption_id, c.program);
+      kept := NOT loyalty.take_challenge_reward(x.member_id, x.redemption_id, c.program);
     END IF;
     UPDATE loyalty.challenge_award t
-    SET taken_back = t.taken_back + k, points_taken = t.points_taken + taken, owed = t.owed + back - taken, taken_at = take_challenge.at
+    SET taken_back = t.taken_back + k, points_taken = t.points_taken + taken, owed = t.owed + back - taken, reward_kept = kept, taken_at = take_challenge.at
     WHERE t.member_id = x.member_id AND t.program_id = x.program_id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
     n := n - k;
   END LOOP;
@@ -419,8 +420,9 @@ END $$;
 COMMENT ON FUNCTION loyalty.take_challenge(integer, integer, bigint, timestamptz, integer, timestamptz) IS 'part of challenges: take back what there was for so many completions';
 REVOKE ALL ON FUNCTION loyalty.take_challenge(integer, integer, bigint, timestamptz, integer, timestamptz) FROM PUBLIC;
 
--- Reversing the redemption gives the piece back.  Its points have died meanwhile, or are taken before they do.
-CREATE OR REPLACE FUNCTION loyalty.take_challenge_reward(member_id bigint, redemption_id bigint, program text) RETURNS void
+-- Reversing the redemption gives the piece back.  Its points have died meanwhile, or are taken before they do.  A return goes
+-- through also where a voucher has been used.
+CREATE OR REPLACE FUNCTION loyalty.take_challenge_reward(member_id bigint, redemption_id bigint, program text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -428,14 +430,19 @@ DECLARE
 BEGIN
   IF NOT EXISTS (SELECT FROM loyalty.redemption y
                  WHERE y.member_id = take_challenge_reward.member_id AND y.redemption_id = take_challenge_reward.redemption_id AND y.state = 'captured') THEN
-    RETURN;  -- somebody has reversed it before
+    RETURN true;  -- somebody has reversed it before
   END IF;
-  SELECT r.alive INTO alive FROM loyalty.reverse(take_challenge_reward.member_id, take_challenge_reward.redemption_id) r;
+  BEGIN
+    SELECT r.alive INTO alive FROM loyalty.reverse(take_challenge_reward.member_id, take_challenge_reward.redemption_id) r;
+  EXCEPTION WHEN SQLSTATE 'LY005' OR SQLSTATE 'LY006' OR SQLSTATE 'LY008' OR SQLSTATE 'LY009' THEN
+    RETURN false;
+  END;
   IF alive > 0 THEN
     PERFORM FROM loyalty.adjust(take_challenge_reward.member_id, -alive, 'challenge undone', program => take_challenge_reward.program);
   END IF;
+  RETURN true;
 END $$;
-COMMENT ON FUNCTION loyalty.take_challenge_reward(bigint, bigint, text) IS 'part of challenges: reverse the redemption of a free reward';
+COMMENT ON FUNCTION loyalty.take_challenge_reward(bigint, bigint, text) IS 'part of challenges: reverse the redemption of a free reward; false when it cannot be: its voucher was used';
 REVOKE ALL ON FUNCTION loyalty.take_challenge_reward(bigint, bigint, text) FROM PUBLIC;
 
 -- ---- what members and applications call
@@ -480,7 +487,7 @@ BEGIN
   PERFORM loyalty.lock_accounts(p.id, ARRAY[who]);
   SELECT j.joined_at INTO joined_at FROM loyalty.challenge_join j WHERE j.member_id = who AND j.program_id = p.id AND j.challenge_id = c.id;
   IF NOT FOUND THEN
-    PERFORM loyalty.check_account(who, p.id);
+    PERFORM loyalty.check_active(who, p.id);
     joined_at := greatest(loyalty.account_instant(who, p.id), c.starts_at);
     IF NOT c.opt_in THEN
       RAISE EXCEPTION 'all members take part in challenge "%" of program "%"', c.name, c.program
@@ -502,14 +509,14 @@ COMMENT ON FUNCTION loyalty.join_challenge_as_owner(bigint, text, text) IS 'the 
 REVOKE ALL ON FUNCTION loyalty.join_challenge_as_owner(bigint, text, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.claim_challenge_rewards(member_id bigint, program text DEFAULT NULL)
-RETURNS TABLE (challenge text, reward text, redemption_id bigint, voucher text)
+RETURNS TABLE (challenge text, reward text, redemption_id bigint)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.claim_challenge_rewards(bigint, text) IS
   'give the rewards of completed challenges that could not be had when they were won; redemption_id is NULL where they still cannot';
 REVOKE ALL ON FUNCTION loyalty.claim_challenge_rewards(bigint, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.claim_challenge_rewards_as_owner(member_id bigint, program text DEFAULT NULL)
-RETURNS TABLE (challenge text, reward text, redemption_id bigint, voucher text)
+RETURNS TABLE (challenge text, reward text, redemption_id bigint)
 LANGUAGE plpgsql VOLATILE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -520,17 +527,16 @@ DECLARE
 BEGIN
   SELECT y.* INTO p FROM loyalty.program y WHERE y.name = loyalty.program_name(program);
   PERFORM loyalty.lock_accounts(p.id, ARRAY[who]);
-  PERFORM loyalty.check_account(who, p.id);
+  PERFORM loyalty.check_active(who, p.id);
   FOR x IN SELECT y.* FROM loyalty.challenge_award y
            WHERE y.member_id = who AND y.program_id = p.id AND y.reward_id IS NOT NULL AND y.redemption_id IS NULL AND y.completions > y.taken_back
            ORDER BY y.at, y.challenge_id, y.award_no LOOP
     PERFORM loyalty.give_challenge_reward(p.id, x.challenge_id, who, x.period_start, x.award_no, loyalty.account_instant(who, p.id));
     RETURN QUERY
-    SELECT c.name, w.name, t.redemption_id, r.voucher
+    SELECT c.name, w.name, t.redemption_id
     FROM loyalty.challenge_award t
     JOIN loyalty.challenge c ON c.id = t.challenge_id
     JOIN loyalty.reward w ON w.id = t.reward_id
-    LEFT JOIN loyalty.redemption r ON r.member_id = t.member_id AND r.redemption_id = t.redemption_id
     WHERE t.member_id = who AND t.program_id = p.id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
   END LOOP;
 END $$;
@@ -554,7 +560,8 @@ AS $$
   FROM (
     SELECT l.member_id, c.metric, l.part, l.kept_amount, l.source_id, l.source_key, (l.earned_at AT TIME ZONE p.timezone)::date AS day,
       CASE WHEN c.metric IN ('spend', 'purchases', 'visits') OR l.breakdown IS NULL THEN 0
-           WHEN l.kept_amount = l.amount THEN l.points
+           WHEN l.kept_amount = l.amount AND l.unit = 0 THEN l.points
+           WHEN l.kept_amount = l.amount THEN loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown))
            ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points,
       loyalty.period_start(c.period::loyalty.period, l.earned_at, p.timezone, a.enrolled_at) AS period_start,
       loyalty.period_end(c.period::loyalty.period, l.earned_at, p.timezone, a.enrolled_at) AS period_end

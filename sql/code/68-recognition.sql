@@ -109,7 +109,7 @@ DECLARE
   r loyalty.recognition;
   x record;
   granted record;
-  arguments jsonb;
+  arguments json;
   answer jsonb;
   instant timestamptz;
 BEGIN
@@ -126,11 +126,11 @@ BEGIN
     RAISE EXCEPTION 'member % cannot recognise themselves', giver USING ERRCODE = 'LY017';
   END IF;
   PERFORM loyalty.lock_accounts(p.id, ARRAY[giver, receiver]);
-  arguments := jsonb_build_object('to_member', receiver, 'points', trim_scale(points), 'message', message, 'choice', choice, 'recognition', recognition);
-  answer := loyalty.request_find(giver, p.id, key, 'recognise', arguments);
+  arguments := json_build_object('to_member', receiver, 'points', trim_scale(points), 'message', message, 'choice', choice, 'recognition', recognition);
+  answer := loyalty.find_call(giver, p.id, key, 'recognise', arguments);
   IF answer IS NULL THEN
-    PERFORM loyalty.check_account(giver, p.id);
-    PERFORM loyalty.check_account(receiver, p.id);
+    PERFORM loyalty.check_active(giver, p.id);
+    PERFORM loyalty.check_active(receiver, p.id);
     instant := loyalty.account_instant(giver, p.id);
     SELECT y.* INTO x FROM loyalty.allowance_at(giver, p.id, instant) y WHERE recognition IS NULL OR y.recognition = recognise_as_owner.recognition LIMIT 1;
     IF NOT FOUND THEN
@@ -150,7 +150,7 @@ BEGIN
         USING ERRCODE = 'serialization_failure', HINT = 'The transaction might succeed if retried.';
     END;
     answer := jsonb_build_object('given_no', given_no, 'entry_no', granted.entry_no, 'left_over', trim_scale((x.allowance - x.given) * 0.0001 - points), 'period_end', x.period_end);
-    PERFORM loyalty.request_keep(giver, p.id, key, 'recognise', arguments, instant, answer);
+    PERFORM loyalty.keep_call(giver, p.id, key, 'recognise', arguments, instant, answer);
   END IF;
   RETURN QUERY SELECT (answer ->> 'given_no')::bigint, (answer ->> 'entry_no')::bigint, (answer ->> 'left_over')::numeric, nullif((answer ->> 'period_end')::timestamptz, 'infinity');
 END $$;
@@ -223,7 +223,7 @@ DECLARE
   giver bigint := loyalty.member_now(member_id);
   p loyalty.program;
   g loyalty.recognition_given;
-  arguments jsonb := jsonb_build_object('given_no', given_no, 'reason', reason);
+  arguments json := json_build_object('given_no', given_no, 'reason', reason);
   answer jsonb;
   instant timestamptz;
   back bigint := 0;
@@ -238,7 +238,7 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'SELECT * FROM loyalty.recognition_feed lists it.';
   END IF;
   PERFORM loyalty.lock_accounts(p.id, ARRAY[giver, g.to_member]);
-  answer := loyalty.request_find(giver, p.id, key, 'withdraw_recognition', arguments);
+  answer := loyalty.find_call(giver, p.id, key, 'withdraw_recognition', arguments);
   IF answer IS NULL THEN
     SELECT y.* INTO g FROM loyalty.recognition_given y WHERE y.member_id = giver AND y.program_id = p.id AND y.given_no = withdraw_recognition_as_owner.given_no;
     IF g.withdrawn_at IS NOT NULL THEN
@@ -256,7 +256,7 @@ BEGIN
     SET withdrawn_at = greatest(instant, t.at), withdrawn_points = back, withdrawn_by = concat_ws(' as ', session_user, nullif(loyalty.caller(), session_user)), withdrawn_reason = reason
     WHERE t.member_id = giver AND t.program_id = p.id AND t.given_no = g.given_no;
     answer := jsonb_build_object('points', trim_scale(g.points * 0.0001), 'taken', trim_scale(back * 0.0001));
-    PERFORM loyalty.request_keep(giver, p.id, key, 'withdraw_recognition', arguments, instant, answer);
+    PERFORM loyalty.keep_call(giver, p.id, key, 'withdraw_recognition', arguments, instant, answer);
   END IF;
   RETURN QUERY SELECT (answer ->> 'points')::numeric, (answer ->> 'taken')::numeric;
 END $$;

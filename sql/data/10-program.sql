@@ -15,6 +15,7 @@ CREATE TABLE loyalty.program (
   earn_on_points_paid boolean NOT NULL DEFAULT true,
   point_value numeric CHECK (point_value > 0),
   money text NOT NULL DEFAULT '',
+  money_decimals smallint NOT NULL DEFAULT 2 CHECK (money_decimals BETWEEN 0 AND 4),
   expected_redemption numeric CHECK (expected_redemption BETWEEN 0 AND 1),
   tier_metric text NOT NULL DEFAULT 'spend',
   tier_period loyalty.period NOT NULL DEFAULT 'calendar year',
@@ -24,6 +25,7 @@ CREATE TABLE loyalty.program (
   is_default boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
   sandbox boolean NOT NULL DEFAULT false,
+  counts_visits boolean NOT NULL DEFAULT false,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 CREATE UNIQUE INDEX program_default ON loyalty.program (is_default) WHERE is_default;
@@ -43,8 +45,9 @@ COMMENT ON COLUMN loyalty.program.on_return IS 'what a return does to the tier i
 COMMENT ON COLUMN loyalty.program.earn_on_points_paid IS 'does the part of a purchase that was paid with points earn; default true; false needs point_value';
 COMMENT ON COLUMN loyalty.program.point_value IS 'money that one point buys; NULL: not said';
 COMMENT ON COLUMN loyalty.program.money IS 'name of the money, for reports';
+COMMENT ON COLUMN loyalty.program.money_decimals IS 'decimals of the money, 0 to 4: to them fees, refunds and donations are rounded; default 2';
 COMMENT ON COLUMN loyalty.program.expected_redemption IS 'share of points that will be spent, 0 to 1, for reports; NULL: not said';
-COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default) or points';
+COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default), points, visits, or a status unit such as nights';
 COMMENT ON COLUMN loyalty.program.tier_period IS 'over which period they count; default calendar year';
 COMMENT ON COLUMN loyalty.program.tier_validity IS 'how long a tier is kept after the period in which it was reached; default 12 months';
 COMMENT ON COLUMN loyalty.program.downgrade IS 'after that: requalify (default) to what the last full period gives, one_level down, never';
@@ -52,6 +55,7 @@ COMMENT ON COLUMN loyalty.program.grace IS 'how much longer a tier is kept; defa
 COMMENT ON COLUMN loyalty.program.is_default IS 'is it meant when a call names no program; at most one is, and the first one is';
 COMMENT ON COLUMN loyalty.program.enabled IS 'false: purchases earn nothing';
 COMMENT ON COLUMN loyalty.program.sandbox IS 'true: loyalty.now counts for writing too';
+COMMENT ON COLUMN loyalty.program.counts_visits IS 'are visits counted; becomes true with the first tier, rule or source that asks for them, and stays so';
 COMMENT ON COLUMN loyalty.program.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay

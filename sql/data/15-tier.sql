@@ -7,6 +7,8 @@ CREATE TABLE loyalty.tier (
   rank integer NOT NULL,
   threshold numeric CHECK (threshold >= 0),
   earn_bonus numeric NOT NULL DEFAULT 0 CHECK (earn_bonus BETWEEN 0 AND 1000),
+  expiry loyalty.expiry,
+  suspends_expiry boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
@@ -30,20 +32,24 @@ COMMENT ON COLUMN loyalty.tier.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.tier.name IS 'what people type';
 COMMENT ON COLUMN loyalty.tier.id IS 'what the ledger stores; never changes';
 COMMENT ON COLUMN loyalty.tier.rank IS 'order on the ladder, lowest first; unique in the program';
-COMMENT ON COLUMN loyalty.tier.threshold IS 'what the programs tier_metric must reach in its tier_period: money for spend, points for points; NULL: not reached by figures';
+COMMENT ON COLUMN loyalty.tier.threshold IS 'what the programs tier_metric must reach in its tier_period: money for spend, points for points, days for visits, of the status unit else; NULL: not reached by figures';
 COMMENT ON COLUMN loyalty.tier.earn_bonus IS 'share of the base points that members of this tier get on top, 0.25 for 25 %; default 0';
+COMMENT ON COLUMN loyalty.tier.expiry IS 'how long points live that are earned at this tier, where their rule does not say it; NULL: as the program says';
+COMMENT ON COLUMN loyalty.tier.suspends_expiry IS 'true: while a member holds the tier none of the points expires, earned before or not; who leaves it has them as if they were earned then; default false';
 COMMENT ON COLUMN loyalty.tier.enabled IS 'false: nobody reaches it';
 COMMENT ON COLUMN loyalty.tier.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
-COMMENT ON TABLE loyalty.tier_requirement IS 'what a tier asks for when one threshold is not enough: all rows of one option, any option; not available in this version';
+COMMENT ON TABLE loyalty.tier_requirement IS 'what a tier asks for when one threshold is not enough: all rows of one option, any option';
 COMMENT ON COLUMN loyalty.tier_requirement.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.tier_requirement.tier IS 'loyalty.tier.name';
 COMMENT ON COLUMN loyalty.tier_requirement.option IS 'rows of one option must all be met';
-COMMENT ON COLUMN loyalty.tier_requirement.metric IS 'as program.tier_metric';
+COMMENT ON COLUMN loyalty.tier_requirement.metric IS 'as program.tier_metric: spend, points, visits or a status unit';
 COMMENT ON COLUMN loyalty.tier_requirement.threshold IS 'what the metric must reach';
 COMMENT ON COLUMN loyalty.tier_requirement.id IS 'what the ledger stores; never changes';
 COMMENT ON COLUMN loyalty.tier_requirement.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay
+-- DROP EXTENSION … CASCADE takes the columns of its types along.
+SELECT loyalty.restore_column('tier', 'expiry', 'loyalty.expiry');
 SELECT loyalty.watch_config('tier');
 SELECT loyalty.watch_config('tier_requirement');

@@ -22,6 +22,7 @@ CREATE TABLE loyalty.source (
   enabled boolean NOT NULL DEFAULT true,
   author regrole NOT NULL,
   points_spent text,
+  visit text,
   spend_step numeric CHECK (spend_step > 0),
   spend_minimum numeric CHECK (spend_minimum > 0),
   spend_maximum_share numeric CHECK (spend_maximum_share BETWEEN 0 AND 1),
@@ -52,6 +53,7 @@ COMMENT ON COLUMN loyalty.source.replicated IS 'do its triggers fire for rows th
 COMMENT ON COLUMN loyalty.source.enabled IS 'the kill switch: false, and its rows earn nothing';
 COMMENT ON COLUMN loyalty.source.author IS 'whose rights the expressions have: who wrote them last; set by the server';
 COMMENT ON COLUMN loyalty.source.points_spent IS 'SQL expression over the row: numeric, the points that it is paid with; they are taken before it earns; NULL: none';
+COMMENT ON COLUMN loyalty.source.visit IS 'SQL expression over the row: rows of equal text are one visit, NULL is none; NULL here: the local day is the visit';
 COMMENT ON COLUMN loyalty.source.spend_step IS 'points are spent in multiples of this; NULL: any';
 COMMENT ON COLUMN loyalty.source.spend_minimum IS 'the fewest points that a purchase can be paid with; NULL: any';
 COMMENT ON COLUMN loyalty.source.spend_maximum_share IS 'the greatest part of the amount that points can pay, 0 to 1; needs program.point_value; NULL: all';

@@ -40,6 +40,9 @@ CREATE TABLE loyalty.account (
   visits_previous integer NOT NULL,
   earned bigint NOT NULL,
   earned_previous bigint NOT NULL,
+  active_at timestamptz NOT NULL DEFAULT '-infinity',
+  inactive_at timestamptz NOT NULL DEFAULT 'infinity',
+  life smallint NOT NULL DEFAULT 1,
   spend numeric NOT NULL,
   spend_previous numeric NOT NULL,
   status text NOT NULL DEFAULT 'active',
@@ -80,6 +83,9 @@ COMMENT ON COLUMN loyalty.account.visits IS 'days with a purchase, this period';
 COMMENT ON COLUMN loyalty.account.visits_previous IS 'the same, period before';
 COMMENT ON COLUMN loyalty.account.earned IS 'count of 1/10,000 point: awarded this period, net of returns';
 COMMENT ON COLUMN loyalty.account.earned_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.account.active_at IS 'where points die of inactivity: the latest purchase of which something is kept; -infinity: none; infinity: the tier suspends expiry';
+COMMENT ON COLUMN loyalty.account.inactive_at IS 'then its points that live as long as it is active die, unless it is active before; infinity: activity does not count, or expiry is suspended; of who has left a tier that suspends it: until then nothing that was suspended dies';
+COMMENT ON COLUMN loyalty.account.life IS 'number of the present life: points of former ones have died of inactivity';
 COMMENT ON COLUMN loyalty.account.spend IS 'amount of this periods purchases, net of returns, in the applications money';
 COMMENT ON COLUMN loyalty.account.spend_previous IS 'the same, period before';
 COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; merged: all is the accounts of member.merged_into';

@@ -1,6 +1,6 @@
 -- The ledger: lots (grants of points) and movements (what happened to a lot afterwards), numbered per account.
 -- Two indexes on lots and no more: the burn order, and the promise that a purchase earns once.
--- Of a lot only remaining, kept_amount and owed change, and no index covers them: with a tenth of each page left free,
+-- Of a lot only remaining, kept_amount, owed and life change, and no index covers them: with a tenth of each page left free,
 -- nearly all such updates are HOT (of one purchase in ten of a year, changed in one statement, 88 of 100; 36 with a twentieth).
 
 CREATE TABLE loyalty.lot (
@@ -18,6 +18,7 @@ CREATE TABLE loyalty.lot (
   source_id integer,
   unit integer NOT NULL DEFAULT 0,
   part smallint NOT NULL DEFAULT 0,
+  life smallint NOT NULL DEFAULT 0,
   kind "char" NOT NULL DEFAULT 'a',
   source_key text COLLATE "C",
   amount numeric,
@@ -113,8 +114,9 @@ COMMENT ON COLUMN loyalty.lot.at IS 'the instant of the account at which they we
 COMMENT ON COLUMN loyalty.lot.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.lot.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.lot.source_id IS 'loyalty.source.id; NULL: no purchase';
-COMMENT ON COLUMN loyalty.lot.unit IS '0: points';
+COMMENT ON COLUMN loyalty.lot.unit IS '0: points; else loyalty.unit.id: the lot has no points, and its breakdown says how much of the status unit';
 COMMENT ON COLUMN loyalty.lot.part IS 'number of the lot among those of its purchase';
+COMMENT ON COLUMN loyalty.lot.life IS 'the points die with this life of the account: at account.inactive_at of the present one, dead in former ones; below 0: not before that life has ended (a tier suspends expiry); 0: at expires_at alone';
 COMMENT ON COLUMN loyalty.lot.kind IS 'a award, j adjustment, t transfer';
 COMMENT ON COLUMN loyalty.lot.source_key IS 'key of the purchase, in canonical form';
 COMMENT ON COLUMN loyalty.lot.amount IS 'of the purchase when it was awarded';

@@ -10,7 +10,7 @@ CREATE TABLE loyalty.redemption (
   state text NOT NULL CHECK (state IN ('held', 'captured', 'released', 'reversed')),
   key text,
   reason text,
-  voucher text,
+  vouchers integer NOT NULL DEFAULT 0,
   held_until timestamptz,
   first_entry bigint NOT NULL,
   last_entry bigint NOT NULL,
@@ -52,7 +52,6 @@ COMMENT ON COLUMN loyalty.redemption.points IS 'count of 1/10,000 point: taken w
 COMMENT ON COLUMN loyalty.redemption.state IS 'held; captured: spent, also when part of it was reversed; released, or lapsed at held_until; reversed: all of it';
 COMMENT ON COLUMN loyalty.redemption.key IS 'the callers key; see request';
 COMMENT ON COLUMN loyalty.redemption.reason IS 'what the caller said';
-COMMENT ON COLUMN loyalty.redemption.voucher IS 'code that was given out';
 COMMENT ON COLUMN loyalty.redemption.held_until IS 'when the hold lapses, or would have lapsed; NULL: was never held';
 COMMENT ON COLUMN loyalty.redemption.first_entry IS 'first of the movements that took the points';
 COMMENT ON COLUMN loyalty.redemption.last_entry IS 'last of them';
@@ -64,6 +63,7 @@ COMMENT ON COLUMN loyalty.redemption.changed_at IS 'the instant at which state o
 COMMENT ON COLUMN loyalty.redemption.source_id IS 'loyalty.source.id of the purchase that was paid with points; NULL: none';
 COMMENT ON COLUMN loyalty.redemption.source_key IS 'its key, in canonical form';
 COMMENT ON COLUMN loyalty.redemption.stated IS 'count of 1/10,000 point: the most that the purchase ever said';
+COMMENT ON COLUMN loyalty.redemption.vouchers IS 'how many rows of loyalty.voucher it has made';
 
 COMMENT ON TABLE loyalty.request IS 'keys of calls: one key, one effect, for ever';
 COMMENT ON COLUMN loyalty.request.member_id IS 'loyalty.member.member_id';

@@ -5,7 +5,7 @@ CREATE TABLE loyalty.intervention (
   program_id integer NOT NULL,
   entry_no bigint NOT NULL,
   last_entry bigint,
-  action text NOT NULL CHECK (action IN ('adjust', 'opening', 'transfer', 'expiry', 'merge', 'block', 'unblock')),
+  action text NOT NULL CHECK (action IN ('adjust', 'unit', 'opening', 'transfer', 'expiry', 'merge', 'block', 'unblock')),
   points bigint,
   available_at timestamptz,
   expires_at timestamptz,
@@ -16,6 +16,9 @@ CREATE TABLE loyalty.intervention (
   by text NOT NULL,
   set_role text NOT NULL,
   counts_for_tier boolean NOT NULL DEFAULT false,
+  unit_id integer,
+  value numeric,
+  counted_at timestamptz,
   PRIMARY KEY (member_id, program_id, entry_no)
 );
 
@@ -27,7 +30,7 @@ COMMENT ON COLUMN loyalty.intervention.member_id IS 'loyalty.member.member_id';
 COMMENT ON COLUMN loyalty.intervention.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.intervention.entry_no IS 'number of the entry in its account; of several the first';
 COMMENT ON COLUMN loyalty.intervention.last_entry IS 'number of the last one; NULL: no entry changed points';
-COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, opening (of a balance), transfer, expiry (points got another life), merge, block, unblock';
+COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, unit (a status unit), opening (of a balance), transfer, expiry (points got another life), merge, block, unblock';
 COMMENT ON COLUMN loyalty.intervention.points IS 'count of 1/10,000 point, signed; NULL: none';
 COMMENT ON COLUMN loyalty.intervention.available_at IS 'of points that were given';
 COMMENT ON COLUMN loyalty.intervention.expires_at IS 'of points that were given';
@@ -37,7 +40,10 @@ COMMENT ON COLUMN loyalty.intervention.at IS 'the instant of the account';
 COMMENT ON COLUMN loyalty.intervention.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.intervention.by IS 'who called (session_user)';
 COMMENT ON COLUMN loyalty.intervention.set_role IS 'as which role (current_user)';
-COMMENT ON COLUMN loyalty.intervention.counts_for_tier IS 'do the points count for the tier';
+COMMENT ON COLUMN loyalty.intervention.counts_for_tier IS 'do the points, or the status unit, count for the tier';
+COMMENT ON COLUMN loyalty.intervention.unit_id IS 'loyalty.unit.id of what was given or taken; NULL: none';
+COMMENT ON COLUMN loyalty.intervention.value IS 'of the status unit, signed';
+COMMENT ON COLUMN loyalty.intervention.counted_at IS 'in which period the status unit counts';
 COMMENT ON SEQUENCE loyalty.member_number IS 'numbers of members whom loyalty.member_id() creates';
 
 -- replay

@@ -5,7 +5,7 @@
 
 -- replay
 -- Inside of the other views: accounts as they are at the instant.  settled() is asked for those alone to which
--- something has happened since they were written (NULL for the others, and it is STRICT).
+-- something has happened since they were written, or that die of inactivity (NULL for the others, and it is STRICT).
 CREATE OR REPLACE VIEW loyalty.account_now WITH (security_invoker = true) AS
 SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   CASE WHEN s.as_of IS NULL THEN a.available ELSE s.available END AS available,
@@ -17,14 +17,16 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
   CASE p.tier_metric
     WHEN 'points' THEN trim_scale(0.0001 * CASE WHEN s.as_of IS NULL THEN a.earned ELSE s.earned END)
     WHEN 'visits' THEN CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END
-    ELSE CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+    WHEN 'spend' THEN CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = p.name AND n.name = p.tier_metric)
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
   s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
 FROM loyalty.account a
 JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR a.inactive_at < 'infinity' OR a.active_at = 'infinity' THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
 WHERE a.status <> 'merged';
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
@@ -54,26 +56,26 @@ SELECT a.member_id,
    WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
    ORDER BY n.rank LIMIT 1) AS to_next_tier,
   CASE WHEN a.due THEN a.next_expiry_at ELSE (SELECT min(l.expires_at) FROM loyalty.lot l
-   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.life = 0 AND l.expires_at < 'infinity' AND l.expires_at > a.as_of
      AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)) END AS next_expiry_at,
   CASE WHEN a.due THEN trim_scale(a.next_expiry_points * 0.0001) ELSE (SELECT trim_scale(sum(l.remaining) * 0.0001) FROM loyalty.lot l
-   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.expires_at = (
+   WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.remaining > 0 AND l.life = 0 AND l.expires_at = (
      SELECT min(n.expires_at) FROM loyalty.lot n
-     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
+     WHERE n.member_id = a.member_id AND n.program_id = a.program_id AND n.remaining > 0 AND n.life = 0 AND n.expires_at < 'infinity' AND n.expires_at > a.as_of
        AND (n.expires_at, n.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no))) END AS next_expiry_points,
   a.as_of
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
--- Written entries by their number, then due ones by their time: where nothing is held, expiries are all that can be
--- due, and cheap to find; else the ledger is asked.  A member's rows are found by index.
+-- Written entries by their number, then due ones by their time: where nothing is held and no life ends, expiries are all
+-- that can be due, and cheap to find; else the ledger is asked.  A member's rows are found by index.
 CREATE OR REPLACE VIEW loyalty.statement WITH (security_invoker = true) AS
 SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
     WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
-      SELECT string_agg(format('%s +%s', coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), b.points), ', ' ORDER BY b.place)
+      SELECT string_agg(concat(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ' +', b.points, ' ' || r.unit), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
@@ -99,40 +101,41 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
     ELSE e.reason
   END AS what,
   s.name AS source, e.source_key,
-  CASE WHEN isfinite(e.expires_at) THEN e.expires_at END AS expires_at,
-  CASE WHEN isfinite(e.expires_at) THEN loyalty.last_day(e.expires_at, p.timezone) END AS last_day
+  CASE WHEN isfinite(x.ends_at) THEN x.ends_at END AS expires_at,
+  CASE WHEN isfinite(x.ends_at) THEN loyalty.last_day(x.ends_at, p.timezone) END AS last_day
 FROM (
   SELECT u.*, sum(u.points) OVER (PARTITION BY u.member_id, u.program_id ORDER BY u.entry_no NULLS LAST, u.at, u.due_no, u.lot_entry_no
                                   ROWS UNBOUNDED PRECEDING) AS balance_after
   FROM (
     SELECT l.member_id, l.program_id, l.entry_no, l.at, l.entry_no AS lot_entry_no,
       CASE l.kind WHEN 'a' THEN 'earn' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind,
-      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
+      l.points, l.breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.lot l
     UNION ALL
     SELECT m.member_id, m.program_id, m.entry_no, m.at, m.lot_entry_no, m.kind, m.points, NULL::bytea AS breakdown, m.redemption_id, m.reason,
-      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at, NULL::bigint AS due_no
+      coalesce(o.source_id, l.source_id) AS source_id, coalesce(o.source_key, l.source_key) AS source_key, m.lot_expires_at AS expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.movement m
     LEFT JOIN loyalty.lot l ON l.member_id = m.member_id AND l.program_id = m.program_id AND l.expires_at = m.lot_expires_at AND l.entry_no = m.lot_entry_no
     LEFT JOIN loyalty.lot o ON o.member_id = m.member_id AND o.program_id = m.program_id AND o.entry_no = m.origin_entry_no
     UNION ALL
     SELECT i.member_id, i.program_id, i.entry_no, i.at, i.entry_no AS lot_entry_no, 'merge' AS kind, 0::bigint AS points, NULL::bytea AS breakdown,
-      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at, NULL::bigint AS due_no
+      NULL::bigint AS redemption_id, i.reason, NULL::integer AS source_id, NULL::text AS source_key, NULL::timestamptz AS expires_at, 0::smallint AS life, NULL::bigint AS due_no
     FROM loyalty.intervention i WHERE i.action = 'merge'
     UNION ALL
     SELECT l.member_id, l.program_id, NULL::bigint AS entry_no, l.expires_at AS at, l.entry_no AS lot_entry_no, 'expire' AS kind, -l.remaining AS points,
-      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, NULL::bigint AS due_no
+      NULL::bytea AS breakdown, NULL::bigint AS redemption_id, NULL::text AS reason, l.source_id, l.source_key, l.expires_at, l.life, NULL::bigint AS due_no
     FROM loyalty.lot l
     JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id
-    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= loyalty.instant() AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
     UNION ALL
     SELECT a.member_id, a.program_id, NULL::bigint AS entry_no, d.at, d.lot_entry_no, d.kind, d.points,
-      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, d.due_no
+      NULL::bytea AS breakdown, d.redemption_id, NULL::text AS reason, l.source_id, l.source_key, d.lot_expires_at AS expires_at, l.life, d.due_no
     FROM loyalty.account a
     CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
     LEFT JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id AND l.expires_at = d.lot_expires_at AND l.entry_no = d.lot_entry_no
-    WHERE a.debt > 0 OR a.held > 0) u) e
+    WHERE a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') u) e
 JOIN loyalty.program p ON p.id = e.program_id
+CROSS JOIN LATERAL (SELECT CASE WHEN e.life <> 0 THEN loyalty.lot_end(e.member_id, e.program_id, e.expires_at, e.lot_entry_no, e.life) ELSE e.expires_at END) x (ends_at)
 LEFT JOIN loyalty.source s ON s.id = e.source_id;
 
 CREATE OR REPLACE VIEW loyalty.award_share WITH (security_invoker = true) AS
@@ -148,22 +151,31 @@ JOIN loyalty.program p ON p.id = l.program_id
 LEFT JOIN loyalty.source s ON s.id = l.source_id
 LEFT JOIN loyalty.rule r ON r.id = b.rule
 LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-WHERE b.own AND b.points::numeric > 0;
+WHERE l.unit = 0 AND b.own AND b.points::numeric > 0;
 
 CREATE OR REPLACE VIEW loyalty.expiring WITH (security_invoker = true) AS
 SELECT l.member_id, p.name AS program, loyalty.last_day(l.expires_at, p.timezone) AS last_day, l.expires_at,
   trim_scale(sum(l.points) * 0.0001) AS points
 FROM (
-  SELECT l.member_id, l.program_id, l.expires_at, l.remaining AS points
+  SELECT l.member_id, l.program_id, d.ends_at AS expires_at, l.remaining AS points
   FROM loyalty.account a
+  LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.active_at = 'infinity' AND loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
   JOIN loyalty.lot l ON l.member_id = a.member_id AND l.program_id = a.program_id
     AND (l.expires_at, l.entry_no) >= (a.open_from_expires_at, a.open_from_entry_no)
-  WHERE l.remaining > 0 AND l.expires_at > greatest(loyalty.instant(), a.settled_at) AND l.expires_at < 'infinity'
+  CROSS JOIN LATERAL (SELECT CASE
+      WHEN l.life = 0 OR l.life < 0 AND -l.life < a.life THEN l.expires_at
+      WHEN l.life = a.life THEN least(l.expires_at, coalesce(s.inactive_at, a.inactive_at))
+      WHEN l.life = -a.life THEN greatest(l.expires_at, coalesce(s.inactive_at, a.inactive_at)) END) d (ends_at)
+  WHERE l.remaining > 0 AND d.ends_at > greatest(loyalty.instant(), a.settled_at) AND d.ends_at < 'infinity'
   UNION ALL
-  SELECT a.member_id, a.program_id, d.lot_expires_at AS expires_at, d.points
+  SELECT a.member_id, a.program_id, CASE WHEN o.life <> 0 THEN loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) ELSE d.lot_expires_at END AS expires_at, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d
-  WHERE (a.debt > 0 OR a.held > 0) AND d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity') l
+  LEFT JOIN loyalty.lot o ON o.member_id = a.member_id AND o.program_id = a.program_id AND o.expires_at = d.lot_expires_at AND o.entry_no = d.lot_entry_no AND o.life <> 0
+  WHERE (a.debt > 0 OR a.held > 0)
+    AND CASE WHEN o.life <> 0 THEN loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) > greatest(loyalty.instant(), a.settled_at)
+        AND loyalty.lot_end(a.member_id, a.program_id, o.expires_at, o.entry_no, o.life) < 'infinity'
+             ELSE d.lot_expires_at > greatest(loyalty.instant(), a.settled_at) AND d.lot_expires_at < 'infinity' END) l
 JOIN loyalty.program p ON p.id = l.program_id
 GROUP BY l.member_id, p.name, p.timezone, l.expires_at
 HAVING sum(l.points) > 0;
@@ -187,13 +199,13 @@ WITH entry AS (
     'expire' AS kind, -sum(l.remaining) AS points
   FROM loyalty.lot l
   JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0
+  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
   GROUP BY l.program_id, 2
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
   FROM loyalty.account a
   CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
-  WHERE (a.debt > 0 OR a.held > 0) AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE (a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') AND a.next_change_at <= (SELECT loyalty.instant())
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,
@@ -237,6 +249,30 @@ SELECT a.member_id, a.program, t.name AS tier,
 FROM loyalty.account_now a
 LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
 
+-- What a member has of each status unit in the running period.
+CREATE OR REPLACE VIEW loyalty.member_unit WITH (security_invoker = true) AS
+SELECT a.member_id, p.name AS program, n.name AS unit, trim_scale(u.value) AS value, greatest(loyalty.instant(), a.settled_at) AS as_of
+FROM loyalty.account a
+JOIN loyalty.program p ON p.id = a.program_id
+CROSS JOIN LATERAL loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
+JOIN loyalty.unit n ON n.id = u.unit_id
+WHERE a.status <> 'merged' AND EXISTS (SELECT FROM loyalty.unit k WHERE k.program = p.name);
+
+-- Which rule awarded how much of which status unit.
+CREATE OR REPLACE VIEW loyalty.unit_share WITH (security_invoker = true) AS
+SELECT l.member_id, p.name AS program, s.name AS source, l.source_key, coalesce(r.name, 'rule ' || b.rule) AS rule, u.name AS unit,
+  trim_scale(b.points::numeric) AS value, l.earned_at
+FROM loyalty.lot l
+CROSS JOIN LATERAL loyalty.breakdown_shares(
+  CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
+  CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
+JOIN loyalty.unit u ON u.id = l.unit
+JOIN loyalty.program p ON p.id = l.program_id
+LEFT JOIN loyalty.source s ON s.id = l.source_id
+LEFT JOIN loyalty.rule r ON r.id = b.rule
+WHERE b.points::numeric > 0;
+
 CREATE OR REPLACE VIEW loyalty.tier_movement WITH (security_invoker = true) AS
 SELECT p.name AS program, date_trunc('month', c.at AT TIME ZONE p.timezone)::date AS month,
   f.name AS from_tier, t.name AS to_tier, count(DISTINCT c.member_id) AS members
@@ -260,7 +296,7 @@ WITH paid AS (
     CASE WHEN l.kept_amount <> 0 OR l.kept_amount = l.amount THEN l.breakdown::loyalty.breakdown END,
     CASE WHEN l.kept_amount <> l.amount THEN l.kept_amount END,
     CASE WHEN l.kept_amount <> l.amount THEN l.amount END) b
-  WHERE b.own AND b.points::numeric > 0
+  WHERE l.unit = 0 AND b.own AND b.points::numeric > 0
   GROUP BY l.program_id, b.rule
 ), named AS (
   SELECT r.program, r.name AS rule, r.id::bigint AS id FROM loyalty.rule r
@@ -376,6 +412,23 @@ COMMENT ON COLUMN loyalty.tier_standing.value IS 'of it, in the running period';
 COMMENT ON COLUMN loyalty.tier_standing.next_tier IS 'the next tier above that figures can reach; NULL: none';
 COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period; NULL: the metric alone does not reach it';
 COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again; 0: reached; NULL: nothing is needed';
+
+COMMENT ON VIEW loyalty.member_unit IS 'what every member has of every status unit of the program in the running tier_period (rolling: in the window), now';
+COMMENT ON COLUMN loyalty.member_unit.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.member_unit.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.member_unit.unit IS 'loyalty.unit.name';
+COMMENT ON COLUMN loyalty.member_unit.value IS 'how much, net of returns';
+COMMENT ON COLUMN loyalty.member_unit.as_of IS 'the instant of these figures';
+
+COMMENT ON VIEW loyalty.unit_share IS 'which rule awarded how much of which status unit for which purchase, of what is kept of it';
+COMMENT ON COLUMN loyalty.unit_share.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.unit_share.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.unit_share.source IS 'loyalty.source.name';
+COMMENT ON COLUMN loyalty.unit_share.source_key IS 'key of the purchase, in canonical form';
+COMMENT ON COLUMN loyalty.unit_share.rule IS 'loyalty.rule.name as it is now';
+COMMENT ON COLUMN loyalty.unit_share.unit IS 'loyalty.unit.name';
+COMMENT ON COLUMN loyalty.unit_share.value IS 'its share';
+COMMENT ON COLUMN loyalty.unit_share.earned_at IS 'the purchases occurred_at';
 
 COMMENT ON VIEW loyalty.tier_movement IS 'how many members rose and fell between which tiers in which month';
 COMMENT ON COLUMN loyalty.tier_movement.program IS 'loyalty.program.name';

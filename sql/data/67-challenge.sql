@@ -81,6 +81,7 @@ CREATE TABLE loyalty.challenge_award (
   expires_at timestamptz,
   reward_id integer,
   redemption_id bigint,
+  reward_kept boolean NOT NULL DEFAULT false,
   badge text,
   at timestamptz NOT NULL,
   taken_at timestamptz,
@@ -157,6 +158,7 @@ COMMENT ON COLUMN loyalty.challenge_award.entry_no IS 'number of the entry that 
 COMMENT ON COLUMN loyalty.challenge_award.expires_at IS 'first instant at which they are dead';
 COMMENT ON COLUMN loyalty.challenge_award.reward_id IS 'loyalty.reward.id; NULL: none';
 COMMENT ON COLUMN loyalty.challenge_award.redemption_id IS 'loyalty.redemption.redemption_id by which the reward was given; NULL: not yet, see claim_challenge_rewards()';
+COMMENT ON COLUMN loyalty.challenge_award.reward_kept IS 'it was to be taken back and was used already: the next reward of the challenge is this one';
 COMMENT ON COLUMN loyalty.challenge_award.badge IS 'what it was called then; NULL: none';
 COMMENT ON COLUMN loyalty.challenge_award.at IS 'the instant of the account at which it was given';
 COMMENT ON COLUMN loyalty.challenge_award.taken_at IS 'the instant at which the last of it was taken back; NULL: nothing was';

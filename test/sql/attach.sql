@@ -72,7 +72,7 @@ SELECT loyalty.attach('purchase', program => 'p', member => 'who', amount => 'to
 SELECT loyalty.attach('purchase', program => 'p', member => 'who', amount => 'total', occurred_at => 'at', condition => 'state');
 SELECT loyalty.attach('purchase', program => 'p', member => 'who', amount => 'earn.amount', occurred_at => 'at');
 SELECT loyalty.attach('purchase', program => 'p', member => 'who', amount => 'total', occurred_at => 'at', on_error => 'ignore');
-SELECT loyalty.attach('purchase', program => 'p', member => 'who', amount => 'total', occurred_at => 'at', visit => 'no');
+SELECT loyalty.attach('purchase', program => 'p', member => 'who', amount => 'total', occurred_at => 'at', revenue => 'no');
 \echo :LAST_ERROR_SQLSTATE
 SELECT loyalty.attach('purchase', program => 'nix', member => 'who', amount => 'total', occurred_at => 'at');
 \echo :LAST_ERROR_SQLSTATE

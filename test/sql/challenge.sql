@@ -106,6 +106,39 @@ SELECT available(1), sum(left_over) AS stock FROM loyalty.reward_stock;
 SELECT * FROM loyalty.verify();
 ROLLBACK TO empty;
 
+-- ---- a voucher that was used before the purchase is returned: the return goes through, and the next reward is that one
+INSERT INTO loyalty.reward (program, name, kind, cost, value, value_unit) VALUES ('c', 'ten off', 'discount', 100, 10, 'percent');
+INSERT INTO loyalty.challenge (program, name, kind, source, target, reward, starts_at) VALUES ('c', 'discount', 'stamp', 'sale', 2, 'ten off', '2022-01-01');
+INSERT INTO sale SELECT n, 1, 7, '2022-01-05' FROM generate_series(1, 2) n;
+SELECT reward, state, value FROM loyalty.vouchers(1);
+SELECT u.state FROM loyalty.vouchers(1) v, LATERAL loyalty.use_voucher(1, voucher_id => v.voucher_id, reference => 'receipt 1') u;
+DELETE FROM sale WHERE id = 2;
+SELECT n - back AS stand, reward FROM given;
+INSERT INTO sale VALUES (3, 1, 7, '2022-01-06');
+SELECT n - back AS stand, reward FROM given;
+SELECT count(*) AS vouchers FROM loyalty.voucher;
+INSERT INTO sale SELECT n, 1, 7, '2022-01-07' FROM generate_series(4, 5) n;
+SELECT n - back AS stand, reward FROM given;
+SELECT count(*) AS vouchers FROM loyalty.voucher;
+SELECT available(1);
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
+-- ---- a condition on rows is a status unit that a rule awards: ten coffees
+INSERT INTO loyalty.rule (program, source, name, unit, points, condition) VALUES ('c', 'sale', 'a stamp a coffee', 'coffee stamp', '1', $$kind = 'coffee'$$);
+INSERT INTO loyalty.challenge (program, name, kind, metric, target, points, starts_at) VALUES ('c', 'coffees', 'stamp', 'coffee stamp', 2, 5, '2022-01-01');
+INSERT INTO sale VALUES (1, 1, 3, '2022-01-05', 'coffee'), (2, 1, 3, '2022-01-05', 'tea'), (3, 1, 3, '2022-01-05', 'coffee'), (4, 1, 3, '2022-01-05', 'coffee');
+SELECT * FROM standing;
+SELECT * FROM given;
+SELECT * FROM loyalty.verify();
+DELETE FROM sale WHERE id IN (1, 2, 3);
+SELECT * FROM standing;
+SELECT * FROM given;
+SELECT available(1);
+SELECT loyalty.recount_challenge('coffees', 'c');
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
 -- ---- a target: 100 in a calendar month of the program's zone, once each; a late row counts in its own month
 INSERT INTO loyalty.challenge (program, name, metric, target, period, points, badge, starts_at) VALUES ('c', 'hundred', 'spend', 100, 'calendar month', 50, 'spender', '2022-01-01');
 INSERT INTO sale VALUES (1, 1, 60, '2022-01-31 23:59:59'), (2, 1, 60, '2022-02-01 00:00'), (3, 1, 45, '2022-02-28 23:59:59.999999'), (4, 1, 500, '2022-02-15');

@@ -50,7 +50,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- a strict trigger function would not be a bug, a C function that takes NULL by surprise is
   SELECT 'C function not STRICT', name FROM f WHERE language = 'c' AND pronargs > 0 AND NOT proisstrict AND prokind = 'f'
-    AND NOT (proretset) AND NOT support AND prosrc <> 'loyalty_as_owner' AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges')
+    AND NOT (proretset) AND NOT support AND prosrc <> 'loyalty_as_owner' AND proname NOT IN ('balance', 'breakdown_points', 'member_id', 'set_status', 'add_alias', 'remove_alias', 'open_balance', 'backfill', 'backfill_ranges', 'in_segment')
   UNION ALL
   -- an entry function has its body beside it, which nobody is granted
   SELECT 'no body as owner', f.name FROM f WHERE prosrc = 'loyalty_as_owner' AND NOT EXISTS (SELECT FROM f b JOIN pg_language l ON l.oid = b.prolang
@@ -87,7 +87,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- a figure must survive DROP EXTENSION ... CASCADE
   SELECT 'type of ours in member data', name || '.' || a.attname FROM c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  WHERE relkind IN ('r', 'p') AND a.atttypid >= 16384 AND c.relname NOT IN ('program', 'rule', 'tier', 'reward')
+  WHERE relkind IN ('r', 'p') AND a.atttypid >= 16384 AND c.relname NOT IN ('program', 'rule', 'tier', 'reward', 'plan')
   UNION ALL
   -- security_invoker = true, or the view's readers read with its owner's rights
   SELECT 'view without security_invoker', name FROM c WHERE relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true, security_invoker=on, security_invoker=1}'

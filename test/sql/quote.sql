@@ -88,7 +88,7 @@ SELECT * FROM loyalty.quote('sale', '{"who": 1, "total": 60.9, "at": "2020-03-05
 SELECT * FROM loyalty.quote('sale', '{"who": 3, "total": 160, "at": "2020-07-05T10:00:00Z", "state": "paid"}');
 SELECT count(*) AS written FROM loyalty.account WHERE member_id = 3;
 SET loyalty.now = '2020-08-01 10:00+00';
-CREATE TABLE quoted (i int, rule text, points numeric, why_not text, tier text, program text);
+CREATE TABLE quoted (i int, rule text, points numeric, why_not text, tier text, program text, unit text);
 DO $$
 DECLARE
   s sale;
