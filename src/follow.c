@@ -24,6 +24,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "challenge.h"
 #include "errcodes.h"
 #include "follow.h"
 #include "lock.h"
@@ -33,21 +34,6 @@
 #define SALE_COLUMNS	11
 
 static bool telling;
-
-/* As the columns of type loyalty.sale. */
-struct Sale
-{
-	int32		source_id;
-	char	   *source_key;
-	int32		unit;			/* 0: points */
-	TimestampTz occurred_at;
-	TimestampTz at;
-	Numeric		amount;
-	Numeric		kept;			/* NULL: nothing of a purchase of amount 0 */
-	Numeric		spend;			/* changes */
-	Points		points;
-	bool		first;
-};
 
 /* Is an earlier award of the same purchase among these? */
 static bool
@@ -122,7 +108,7 @@ sale_datum(TupleDesc desc, int64 member, const Sale *sale)
 	return heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
 }
 
-/* What was noted, in the order of accounts and of what happened to each; it is told once. */
+/* What was noted, in the order of accounts and of what happened to each. */
 static ArrayType *
 sales_array(Account **accounts, int n)
 {
@@ -138,12 +124,8 @@ sales_array(Account **accounts, int n)
 		room += accounts[i] ? accounts[i]->nsales : 0;
 	sales = palloc(mul_size(Max(room, 1), sizeof(Datum)));
 	for (int i = 0; i < n; i++)
-	{
 		for (int j = 0; accounts[i] && j < accounts[i]->nsales; j++)
 			sales[nsales++] = sale_datum(desc, accounts[i]->member_id, &accounts[i]->sales[j]);
-		if (accounts[i])
-			accounts[i]->nsales = 0;
-	}
 	return nsales == 0 ? NULL : construct_array(sales, nsales, type, -1, false, TYPALIGN_DOUBLE);
 }
 
@@ -186,23 +168,34 @@ ask(Asking *asking, Oid *types, Datum *values)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
-void
-follow_tell(const Program *program, Account **accounts, int n)
+/* Rooms that are written in SQL. */
+static void
+tell_rooms(const Program *program, Account **accounts, int n)
 {
 	ArrayType  *sales = sales_array(accounts, n);
 	Oid			types[2] = {INT4OID};
 	Datum		values[2] = {Int32GetDatum(program->id), PointerGetDatum(sales)};
-	OwnerSwitch former;
 
 	if (sales == NULL)
 		return;
 	types[1] = get_array_type(ARR_ELEMTYPE(sales));
+	ask(&sales_asking, types, values);
+	SPI_finish();
+}
+
+void
+follow_tell(const Program *program, Account **accounts, int n)
+{
+	OwnerSwitch former;
+
 	owner_become(&former);
 	PG_TRY();
 	{
 		telling = true;
-		ask(&sales_asking, types, values);
-		SPI_finish();
+		if (program->nchallenges > 0)
+			challenge_follow(program, accounts, n);
+		if (program->follows_sql)
+			tell_rooms(program, accounts, n);
 	}
 	PG_FINALLY();
 	{
@@ -210,6 +203,9 @@ follow_tell(const Program *program, Account **accounts, int n)
 	}
 	PG_END_TRY();
 	owner_restore(&former);
+	for (int i = 0; i < n; i++)
+		if (accounts[i])
+			accounts[i]->nsales = 0;
 }
 
 bool

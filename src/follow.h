@@ -7,6 +7,21 @@
 
 #include "ledger.h"
 
+/* As the columns of type loyalty.sale. */
+struct Sale
+{
+	int32		source_id;
+	char	   *source_key;
+	int32		unit;			/* 0: points */
+	TimestampTz occurred_at;
+	TimestampTz at;
+	Numeric		amount;
+	Numeric		kept;			/* NULL: nothing of a purchase of amount 0 */
+	Numeric		spend;			/* changes */
+	Points		points;
+	bool		first;
+};
+
 /* Note for the account that an award was made or that what is kept of it changed.  Only where program->follows. */
 extern void follow_note(Account *account, const Lot *first, Numeric spend, Points points);
 

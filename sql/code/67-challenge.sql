@@ -1,11 +1,11 @@
--- Challenges: progress follows sales, inside of the sale; what is completed is given, and taken back when it is undone.
+-- Challenges: progress follows sales, inside of the sale (src/challenge.c; visits here); what is completed is given, and taken back when it is undone.
 -- Rules:
 -- * value is a sum over kept awards by occurred_at, so it ends the same whatever path led there: progress_of_ledger() adds
 --   it up again, verify() compares.
 -- * What is due follows from progress alone; what was given is challenge_award.  settle_challenges() makes the one the other,
 --   under the account's lock.  What a return should take and does not find is owed, and held against what the challenge gives next:
 --   buying and returning gains nothing.
--- * A sale pays one statement a batch, whatever the number of challenges.
+-- * A sale pays one statement a batch, whatever the number of challenges, and another one for visits.
 
 CREATE OR REPLACE FUNCTION loyalty.config_challenge() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -78,83 +78,15 @@ REVOKE ALL ON FUNCTION loyalty.config_challenge() FROM PUBLIC;
 
 -- ---- inside of the sale
 
--- Sales go on with the tables of one version before.
-CREATE OR REPLACE FUNCTION loyalty.has_challenges(program_id integer) RETURNS boolean
+CREATE OR REPLACE FUNCTION loyalty.has_visit_challenges(program_id integer) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN to_regclass('loyalty.challenge') IS NOT NULL
-    AND EXISTS (SELECT FROM loyalty.program p JOIN loyalty.challenge c ON c.program = p.name WHERE p.id = has_challenges.program_id AND c.enabled);
+  RETURN EXISTS (SELECT FROM loyalty.program p JOIN loyalty.challenge c ON c.program = p.name
+                 WHERE p.id = has_visit_challenges.program_id AND c.enabled AND c.metric = 'visits');
 END $$;
-COMMENT ON FUNCTION loyalty.has_challenges(integer) IS 'has a program challenges that are running';
-REVOKE ALL ON FUNCTION loyalty.has_challenges(integer) FROM PUBLIC;
-
--- One statement: what the sales of a batch change, by challenge and period, added to progress.  Only where that completes
--- something, or undoes it, is more to be done.  Visits take a statement of their own.
-CREATE OR REPLACE FUNCTION loyalty.follow_challenge(program_id integer, sales loyalty.sale[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  members bigint[];
-  challenges integer[];
-  periods timestamptz[];
-BEGIN
-    WITH running AS MATERIALIZED (
-      SELECT c.id, c.kind, c.metric, c.unit, c.target, c.times, s.id AS source_id, c.period::loyalty.period AS period, p.timezone,
-        c.starts_at, c.ends_at, c.deadline, c.opt_in,
-        c.period = 'membership year' OR c.deadline IS NOT NULL AND NOT c.opt_in AS asks_account
-      FROM loyalty.program p
-      JOIN loyalty.challenge c ON c.program = p.name AND c.enabled
-      LEFT JOIN loyalty.source s ON s.program = c.program AND s.name = c.source
-      WHERE p.id = follow_challenge.program_id AND c.metric <> 'visits'
-    ), hit AS (
-      SELECT s.member_id, c.id, loyalty.period_start(c.period, s.occurred_at, c.timezone, w.enrolled_at) AS period_start,
-        min(s.occurred_at) AS occurred_at, min(w.enrolled_at) AS enrolled_at,
-        sum(CASE c.metric
-            WHEN 'spend' THEN s.spend
-            WHEN 'purchases' THEN CASE WHEN NOT s.first THEN 0
-              WHEN s.amount = 0 THEN CASE WHEN s.kept IS NULL THEN -1 ELSE 1 END
-              ELSE (s.kept <> 0)::integer - (s.kept <> s.spend)::integer END
-            ELSE s.points * 0.0001 END) AS delta
-      FROM unnest(follow_challenge.sales) s
-      JOIN running c ON c.unit = s.unit AND (c.source_id IS NULL OR c.source_id = s.source_id) AND s.occurred_at >= c.starts_at AND s.occurred_at < c.ends_at
-      CROSS JOIN LATERAL (
-        SELECT CASE WHEN c.asks_account THEN (
-            SELECT a.enrolled_at FROM loyalty.account a WHERE a.member_id = s.member_id AND a.program_id = follow_challenge.program_id)
-          ELSE '-infinity' END AS enrolled_at,
-          CASE WHEN c.opt_in THEN (
-            SELECT j.joined_at FROM loyalty.challenge_join j
-            WHERE j.member_id = s.member_id AND j.program_id = follow_challenge.program_id AND j.challenge_id = c.id) END AS joined_at) w
-      WHERE (NOT c.opt_in OR s.occurred_at >= w.joined_at)
-        AND (c.deadline IS NULL
-             OR s.occurred_at < ((CASE WHEN c.opt_in THEN w.joined_at ELSE w.enrolled_at END AT TIME ZONE c.timezone) + c.deadline) AT TIME ZONE c.timezone)
-      GROUP BY 1, 2, 3
-    ), moved AS (
-      INSERT INTO loyalty.progress AS t (member_id, program_id, challenge_id, period_start, period_end, value)
-      SELECT h.member_id, follow_challenge.program_id, h.id, h.period_start,
-        loyalty.period_end(c.period, h.occurred_at, c.timezone, h.enrolled_at), h.delta
-      FROM hit h JOIN running c ON c.id = h.id
-      WHERE h.delta <> 0
-      ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE SET value = t.value + excluded.value
-      RETURNING t.member_id, t.challenge_id, t.period_start, t.value, t.times, t.completed_at IS NOT NULL AS reached
-    )
-    SELECT array_agg(m.member_id), array_agg(m.challenge_id), array_agg(m.period_start) INTO members, challenges, periods
-    FROM moved m
-    JOIN running c ON c.id = m.challenge_id
-    WHERE CASE c.kind
-        WHEN 'stamp' THEN least(div(greatest(m.value, 0), c.target), c.times, 2147483647) <> m.times
-        ELSE (m.value >= c.target) <> m.reached
-      END;
-  IF members IS NOT NULL THEN
-    PERFORM loyalty.settle_challenges(follow_challenge.program_id, members, challenges, periods, '-infinity');
-  END IF;
-  IF EXISTS (SELECT FROM loyalty.program p JOIN loyalty.challenge c ON c.program = p.name AND c.enabled
-             WHERE p.id = follow_challenge.program_id AND c.metric = 'visits') THEN
-    PERFORM loyalty.follow_visits(follow_challenge.program_id, follow_challenge.sales);
-  END IF;
-END $$;
-COMMENT ON FUNCTION loyalty.follow_challenge(integer, loyalty.sale[]) IS 'what sales mean for challenges: called by the sale';
-REVOKE ALL ON FUNCTION loyalty.follow_challenge(integer, loyalty.sale[]) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.has_visit_challenges(integer) IS 'has a program challenges that count visits';
+REVOKE ALL ON FUNCTION loyalty.has_visit_challenges(integer) FROM PUBLIC;
 
 -- A day on which something is kept is a visit: one is added with the first purchase of a day, and taken with the last return.
 CREATE OR REPLACE FUNCTION loyalty.follow_visits(program_id integer, sales loyalty.sale[]) RETURNS void
@@ -222,7 +154,7 @@ BEGIN
     PERFORM loyalty.settle_challenges(follow_visits.program_id, members, challenges, periods, '-infinity');
   END IF;
 END $$;
-COMMENT ON FUNCTION loyalty.follow_visits(integer, loyalty.sale[]) IS 'part of follow_challenge(): challenges that count visits';
+COMMENT ON FUNCTION loyalty.follow_visits(integer, loyalty.sale[]) IS 'what sales mean for challenges that count visits: called by the sale';
 REVOKE ALL ON FUNCTION loyalty.follow_visits(integer, loyalty.sale[]) FROM PUBLIC;
 
 -- Give what is due and was not given, take what was given and is not due, of these rows of progress.  The accounts are locked;
