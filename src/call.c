@@ -16,6 +16,7 @@
 #include "call.h"
 #include "errcodes.h"
 #include "fixed.h"
+#include "follow.h"
 #include "instant.h"
 
 /* ---- arguments ---- */
@@ -160,7 +161,7 @@ call_begin_redemption(Call *call, const char *name, int64 member, int64 redempti
 void
 call_settle(Call *call)
 {
-	call->at = instant_for_writing(call->program);
+	call->at = follow_is_telling() ? call->account->settled_at : instant_for_writing(call->program);
 	if (call->other)
 		call->at = ledger_settle(call->other, Max(call->at, call->account->settled_at));
 	call->at = ledger_settle(call->account, call->at);

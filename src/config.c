@@ -118,6 +118,7 @@ static void load_requirements(Config *config);
 static void load_ladders(Config *config);
 static void load_sources(Config *config);
 static void load_limits(Config *config);
+static void load_challenges(Config *config);
 static void load_rules(Config *config);
 static void load_segments(Config *config);
 static void load_rewards(Config *config);
@@ -127,7 +128,7 @@ static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
 static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "partner", "source", "rule", "segment", "reward",
-"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program"};
+"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program", "challenge"};
 
 /* ---- invalidation ---- */
 
@@ -213,6 +214,7 @@ config_build(void)
 	load_ladders(config);
 	load_sources(config);
 	load_limits(config);
+	load_challenges(config);
 	load_rules(config);
 	load_segments(config);
 	load_rewards(config);
@@ -378,7 +380,7 @@ load_programs(Config *config)
 		p->earn_on_points_paid = DatumGetBool(next_datum(&r));
 		p->point_value = next_numeric(&r);
 		p->counts_visits = DatumGetBool(next_datum(&r));
-		p->follows = DatumGetBool(next_datum(&r));
+		p->follows = p->follows_sql = DatumGetBool(next_datum(&r));
 		p->involves = DatumGetBool(next_datum(&r));
 		p->tells = event_mask(next_text(&r));
 		unit = next_text(&r);
@@ -745,6 +747,43 @@ load_limits(Config *config)
 		limit->uses_period = limit_period(&r);
 		(void) limit_units(&r, &limit->has_budget);
 		limit->cooldown = limit_interval(&r, &limit->has_cooldown);
+	}
+}
+
+static void
+load_challenges(Config *config)
+{
+	static const char *const kinds[] = {"target", "stamp", "streak", NULL};
+	uint64		n = query("SELECT program, id, kind, metric, unit, source, target, times, period::loyalty.period, starts_at, ends_at, deadline,"
+						  " opt_in FROM loyalty.challenge WHERE enabled AND metric OPERATOR(pg_catalog.<>) 'visits' ORDER BY id");
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		Program    *p = program_named(config, next_text(&r));
+		Challenge  *c;
+		char	   *text;
+
+		if (p == NULL)
+			continue;
+		p->challenges = p->challenges ? repalloc(p->challenges, (p->nchallenges + 1) * sizeof(Challenge))
+			: MemoryContextAlloc(config->context, sizeof(Challenge));
+		c = &p->challenges[p->nchallenges++];
+		p->follows = true;
+		c->id = DatumGetInt32(next_datum(&r));
+		c->kind = choice(next_text(&r), kinds, "challenge.kind");
+		text = next_text(&r);
+		c->metric = strcmp(text, "spend") == 0 ? CHALLENGE_SPEND : strcmp(text, "purchases") == 0 ? CHALLENGE_PURCHASES : CHALLENGE_POINTS;
+		c->unit = DatumGetInt32(next_datum(&r));
+		text = next_text(&r);
+		c->source_id = text ? source_id_named(config, p, text) : 0;
+		c->target = next_numeric(&r);
+		c->times = DatumGetInt32(next_datum(&r));	/* NULL is 0 */
+		c->period = *(Period *) next_bytes(&r, sizeof(Period));
+		c->starts_at = DatumGetTimestampTz(next_datum(&r));
+		c->ends_at = DatumGetTimestampTz(next_datum(&r));
+		c->deadline = limit_interval(&r, &c->has_deadline);
+		c->opt_in = DatumGetBool(next_datum(&r));
 	}
 }
 

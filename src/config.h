@@ -92,6 +92,38 @@ typedef struct RuleLimit
 	Interval	cooldown;
 } RuleLimit;
 
+typedef enum ChallengeKind
+{
+	CHALLENGE_TARGET,
+	CHALLENGE_STAMP,
+	CHALLENGE_STREAK
+} ChallengeKind;
+
+typedef enum ChallengeMetric
+{
+	CHALLENGE_SPEND,
+	CHALLENGE_PURCHASES,
+	CHALLENGE_POINTS			/* or a status unit */
+} ChallengeMetric;
+
+/* Enabled ones, but for those that count visits. */
+typedef struct Challenge
+{
+	int32		id;
+	ChallengeKind kind;
+	ChallengeMetric metric;
+	int32		unit;			/* 0: none */
+	int32		source_id;		/* 0: all */
+	Numeric		target;
+	int32		times;			/* 0: without end */
+	Period		period;
+	TimestampTz starts_at;
+	TimestampTz ends_at;
+	bool		has_deadline;
+	Interval	deadline;
+	bool		opt_in;
+} Challenge;
+
 typedef struct Program
 {
 	int32		id;
@@ -141,6 +173,9 @@ typedef struct Program
 
 	uint32		tells;			/* kinds of events that are told; see event.h */
 	bool		follows;		/* some room follows its sales; see follow.h */
+	bool		follows_sql;	/* one that is told by loyalty.follow_sales() */
+	int			nchallenges;
+	Challenge  *challenges;
 	bool		involves;		/* and changes accounts of others than the members who buy */
 } Program;
 

@@ -101,6 +101,9 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		" UNION ALL SELECT FROM loyalty.intervention WHERE unit_id OPERATOR(pg_catalog.=) $1"},
 		{"benefit", "SELECT FROM loyalty.benefit_use WHERE benefit_id OPERATOR(pg_catalog.=) $1"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
+		{"challenge", "SELECT FROM loyalty.progress WHERE challenge_id OPERATOR(pg_catalog.=) $1"
+		" UNION ALL SELECT FROM loyalty.challenge_join WHERE challenge_id OPERATOR(pg_catalog.=) $1"},
+		{"recognition", "SELECT FROM loyalty.recognition_given WHERE recognition_id OPERATOR(pg_catalog.=) $1"},
 		{"plan", "SELECT FROM loyalty.subscription WHERE plan_id OPERATOR(pg_catalog.=) $1"},
 		{"cause", "SELECT FROM loyalty.donation WHERE cause_id OPERATOR(pg_catalog.=) $1"
 			" UNION ALL SELECT FROM loyalty.cause_choice WHERE cause_id OPERATOR(pg_catalog.=) $1"},

@@ -8,6 +8,7 @@
  *	 they do stands or falls with the sale.
  * - They change points by the entry functions alone, and other members' accounts only as sales_involve() said before: so
  *	 these are locked with the accounts of the sale, in the order of all locks.
+ * - They work at the instant of each account: a sale of last year that is loaded today gives what it gave then.
  */
 #include "postgres.h"
 
@@ -23,6 +24,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "challenge.h"
 #include "errcodes.h"
 #include "follow.h"
 #include "lock.h"
@@ -31,20 +33,31 @@
 
 #define SALE_COLUMNS	11
 
-/* As the columns of type loyalty.sale. */
-struct Sale
+static bool telling;
+
+/* Is an earlier award of the same purchase among these? */
+static bool
+any_before(Lot *const *lots, int n, const Lot *lot)
 {
-	int32		source_id;
-	char	   *source_key;
-	int32		unit;			/* 0: points */
-	TimestampTz occurred_at;
-	TimestampTz at;
-	Numeric		amount;
-	Numeric		kept;			/* NULL: nothing of a purchase of amount 0 */
-	Numeric		spend;			/* changes */
-	Points		points;
-	bool		first;
-};
+	for (int i = 0; i < n; i++)
+		if (lots[i]->source_id == lot->source_id && lots[i]->part / LOTS_AN_AWARD < lot->part / LOTS_AN_AWARD &&
+			!(lots[i]->available_at == DT_NOEND && lots[i]->kept_amount == NULL) &&
+			strcmp(lots[i]->source_key, lot->source_key) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Is it the member's first award of the purchase?  Not what the purchase grew by; an award that went on in another one,
+ * when the event came for which it waited, does not count.
+ */
+static bool
+is_first(const Account *account, const Lot *lot)
+{
+	return lot->part < LOTS_AN_AWARD ||
+		(!any_before(account->named, account->nnamed, lot) && !any_before(account->fresh, account->nfresh, lot) &&
+		 !any_before(account->lots, account->nlots, lot));
+}
 
 void
 follow_note(Account *account, const Lot *first, Numeric spend, Points points)
@@ -62,7 +75,7 @@ follow_note(Account *account, const Lot *first, Numeric spend, Points points)
 	*sale = (Sale) {
 		.source_id = first->source_id, .source_key = first->source_key, .unit = first->unit, .occurred_at = first->earned_at,
 		.at = account->settled_at, .amount = first->amount, .kept = first->kept_amount, .spend = money_copy(spend),
-		.points = points, .first = first->part / LOTS_AN_AWARD == 0
+		.points = points, .first = is_first(account, first)
 	};
 	MemoryContextSwitchTo(old);
 }
@@ -95,7 +108,7 @@ sale_datum(TupleDesc desc, int64 member, const Sale *sale)
 	return heap_copy_tuple_as_datum(heap_form_tuple(desc, values, nulls), desc);
 }
 
-/* What was noted, in the order of accounts and of what happened to each; it is told once. */
+/* What was noted, in the order of accounts and of what happened to each. */
 static ArrayType *
 sales_array(Account **accounts, int n)
 {
@@ -111,43 +124,94 @@ sales_array(Account **accounts, int n)
 		room += accounts[i] ? accounts[i]->nsales : 0;
 	sales = palloc(mul_size(Max(room, 1), sizeof(Datum)));
 	for (int i = 0; i < n; i++)
-	{
 		for (int j = 0; accounts[i] && j < accounts[i]->nsales; j++)
 			sales[nsales++] = sale_datum(desc, accounts[i]->member_id, &accounts[i]->sales[j]);
-		if (accounts[i])
-			accounts[i]->nsales = 0;
-	}
 	return nsales == 0 ? NULL : construct_array(sales, nsales, type, -1, false, TYPALIGN_DOUBLE);
 }
 
+/* A plan that is kept: of a call of a function of ours, no relation in it. */
+typedef struct Asking
+{
+	const char *sql;
+	Oid			type;			/* of the second argument, when it was planned */
+	SPIPlanPtr	plan;
+} Asking;
+
+static Asking sales_asking = {.sql = "SELECT loyalty.follow_sales($1, $2)"};
+static Asking involve_asking = {.sql = "SELECT loyalty.sales_involve($1, $2)"};
+
 /* Ask a function of ours, whose search_path is pinned; the caller reads its answer before SPI_finish(). */
 static void
-ask(const char *sql, Oid *types, Datum *values)
+ask(Asking *asking, Oid *types, Datum *values)
 {
+	const char *sql = asking->sql;
 	int			result;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	result = SPI_execute_with_args(sql, 2, types, values, NULL, false, 0);
+	if (asking->plan && asking->type != types[1])
+	{
+		SPI_freeplan(asking->plan);
+		asking->plan = NULL;
+	}
+	if (asking->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(sql, 2, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not plan \"%s\"", sql);
+		asking->plan = plan;
+		asking->type = types[1];
+	}
+	result = SPI_execute_plan(asking->plan, values, NULL, false, 0);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+/* Rooms that are written in SQL. */
+static void
+tell_rooms(const Program *program, Account **accounts, int n)
+{
+	ArrayType  *sales = sales_array(accounts, n);
+	Oid			types[2] = {INT4OID};
+	Datum		values[2] = {Int32GetDatum(program->id), PointerGetDatum(sales)};
+
+	if (sales == NULL)
+		return;
+	types[1] = get_array_type(ARR_ELEMTYPE(sales));
+	ask(&sales_asking, types, values);
+	SPI_finish();
 }
 
 void
 follow_tell(const Program *program, Account **accounts, int n)
 {
-	ArrayType  *sales = sales_array(accounts, n);
-	Oid			types[2] = {INT4OID};
-	Datum		values[2] = {Int32GetDatum(program->id), PointerGetDatum(sales)};
 	OwnerSwitch former;
 
-	if (sales == NULL)
-		return;
-	types[1] = get_array_type(ARR_ELEMTYPE(sales));
 	owner_become(&former);
-	ask("SELECT loyalty.follow_sales($1, $2)", types, values);
-	SPI_finish();
+	PG_TRY();
+	{
+		telling = true;
+		if (program->nchallenges > 0)
+			challenge_follow(program, accounts, n);
+		if (program->follows_sql)
+			tell_rooms(program, accounts, n);
+	}
+	PG_FINALLY();
+	{
+		telling = false;
+	}
+	PG_END_TRY();
 	owner_restore(&former);
+	for (int i = 0; i < n; i++)
+		if (accounts[i])
+			accounts[i]->nsales = 0;
+}
+
+bool
+follow_is_telling(void)
+{
+	return telling;
 }
 
 int
@@ -167,7 +231,7 @@ follow_involved(const Program *program, const int64 *members, int n, int64 **inv
 		datums[i] = Int64GetDatum(members[i]);
 	values[1] = PointerGetDatum(construct_array(datums, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 	owner_become(&former);
-	ask("SELECT loyalty.sales_involve($1, $2)", types, values);
+	ask(&involve_asking, types, values);
 	answer = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	old = MemoryContextSwitchTo(context);
 	if (!isnull)

@@ -7,6 +7,21 @@
 
 #include "ledger.h"
 
+/* As the columns of type loyalty.sale. */
+struct Sale
+{
+	int32		source_id;
+	char	   *source_key;
+	int32		unit;			/* 0: points */
+	TimestampTz occurred_at;
+	TimestampTz at;
+	Numeric		amount;
+	Numeric		kept;			/* NULL: nothing of a purchase of amount 0 */
+	Numeric		spend;			/* changes */
+	Points		points;
+	bool		first;
+};
+
 /* Note for the account that an award was made or that what is kept of it changed.  Only where program->follows. */
 extern void follow_note(Account *account, const Lot *first, Numeric spend, Points points);
 
@@ -15,6 +30,9 @@ extern void follow_note(Account *account, const Lot *first, Numeric spend, Point
  * may change any account: none of these is good any more.
  */
 extern void follow_tell(const Program *program, Account **accounts, int n);
+
+/* Are rooms being told?  Then a call works at its account's own instant, to which the sale has brought it. */
+extern bool follow_is_telling(void);
 
 /*
  * Whose accounts the rooms will change, beyond `members` themselves.  Only where program->involves.  Returns how many, in

@@ -29,6 +29,8 @@ PG_FUNCTION_INFO_V1(period_cmp);
 PG_FUNCTION_INFO_V1(period_hash);
 PG_FUNCTION_INFO_V1(period_hash_extended);
 PG_FUNCTION_INFO_V1(period_bounds_of);
+PG_FUNCTION_INFO_V1(period_start_of);
+PG_FUNCTION_INFO_V1(period_end_of);
 PG_FUNCTION_INFO_V1(period_bucket_of);
 
 #define PG_GETARG_PERIOD(n) ((const Period *) PG_GETARG_POINTER(n))
@@ -353,6 +355,31 @@ period_bounds_of(PG_FUNCTION_ARGS)
 	values[1] = TimestampTzGetDatum(end);
 	tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 	return (Datum) 0;
+}
+
+/* One of the bounds, for those who ask for many rows: period_start(period, at, timezone, enrolled_at) and period_end(). */
+Datum
+period_start_of(PG_FUNCTION_ARGS)
+{
+	TimestampTz start = DT_NOBEGIN;
+	TimestampTz end = DT_NOEND;
+
+	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
+		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
+					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
+	PG_RETURN_TIMESTAMPTZ(start);
+}
+
+Datum
+period_end_of(PG_FUNCTION_ARGS)
+{
+	TimestampTz start = DT_NOBEGIN;
+	TimestampTz end = DT_NOEND;
+
+	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
+		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
+					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
+	PG_RETURN_TIMESTAMPTZ(end);
 }
 
 /* period_bucket(period, at, timezone, enrolled_at) */

@@ -21,6 +21,14 @@ CREATE TYPE loyalty.period (
 );
 COMMENT ON TYPE loyalty.period IS 'what a counter runs over: day; week (from Monday); calendar month, quarter, year; year from 1 march; membership year; rolling 12 months; rolling 30 days; lifetime; at most 1200 months and 36600 days; LY017 otherwise';
 
+CREATE OR REPLACE FUNCTION loyalty.period_start(period loyalty.period, at timestamptz, timezone text, enrolled_at timestamptz)
+RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'period_start_of';
+COMMENT ON FUNCTION loyalty.period_start(loyalty.period, timestamptz, text, timestamptz) IS 'the first instant of the period that holds an instant, as period_bounds()';
+CREATE OR REPLACE FUNCTION loyalty.period_end(period loyalty.period, at timestamptz, timezone text, enrolled_at timestamptz)
+RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'period_end_of';
+COMMENT ON FUNCTION loyalty.period_end(loyalty.period, timestamptz, text, timestamptz) IS 'the first instant after the period that holds an instant, as period_bounds()';
 CREATE OR REPLACE FUNCTION loyalty.period_bounds(period loyalty.period, at timestamptz, timezone text, enrolled_at timestamptz DEFAULT NULL)
 RETURNS TABLE (starts_at timestamptz, ends_at timestamptz)
 LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'period_bounds_of';

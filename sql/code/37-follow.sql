@@ -22,7 +22,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN loyalty.program_refers(program_id)
-    OR EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id);
+    OR EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
+    OR loyalty.has_visit_challenges(program_follows.program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
@@ -56,6 +57,9 @@ BEGIN
   END IF;
   IF EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = follow_sales.program_id) THEN
     PERFORM loyalty.follow_charity(program_id, sales);
+  END IF;
+  IF loyalty.has_visit_challenges(follow_sales.program_id) THEN
+    PERFORM loyalty.follow_visits(program_id, sales);
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) IS 'tells the rooms in use what happened to awards; called by the sale';

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,benefit_use,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,benefit_use,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -153,6 +153,8 @@ BEGIN
   UPDATE loyalty.cause_choice c SET member_id = to_member WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
   UPDATE loyalty.donation d SET member_id = to_member WHERE d.member_id = from_member AND d.program_id = merge_entries.program_id;
   PERFORM loyalty.merge_usage(from_member, to_member, merge_entries.program_id);
+  PERFORM loyalty.merge_challenges(from_member, to_member, merge_entries.program_id, behind);
+  PERFORM loyalty.merge_recognition(from_member, to_member, merge_entries.program_id, behind);
   PERFORM loyalty.merge_parts(to_member, merge_entries.program_id, behind);
 
   UPDATE loyalty.account a

@@ -516,7 +516,9 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
         UNION ALL SELECT * FROM loyalty.verify_counters(most)
         UNION ALL SELECT * FROM loyalty.verify_vouchers(most)
-        UNION ALL SELECT * FROM loyalty.verify_referrals(most)) v
+        UNION ALL SELECT * FROM loyalty.verify_referrals(most)
+        UNION ALL SELECT * FROM loyalty.verify_challenges(most)
+        UNION ALL SELECT * FROM loyalty.verify_recognition(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
   RETURN QUERY
   SELECT c.invariant, c.program, NULL::bigint, NULL::bigint, c.detail FROM loyalty.verify_configuration() c;

@@ -101,3 +101,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.check_money(text, numeric, integer) IS 'raise LY017 unless this is an amount of money with so many decimals';
 REVOKE ALL ON FUNCTION loyalty.check_money(text, numeric, integer) FROM PUBLIC;
+
+-- The instant of a call, as C has it: call_settle().
+CREATE OR REPLACE FUNCTION loyalty.account_instant(member_id bigint, program_id integer) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT greatest(loyalty.writing_instant(account_instant.program_id),
+    (SELECT a.settled_at FROM loyalty.account a WHERE a.member_id = account_instant.member_id AND a.program_id = account_instant.program_id))
+$$;
+COMMENT ON FUNCTION loyalty.account_instant(bigint, integer) IS 'what time it is for a call that writes to this account';
+REVOKE ALL ON FUNCTION loyalty.account_instant(bigint, integer) FROM PUBLIC;
+
+-- LY002 and LY009, as the calls in C have them.
+CREATE OR REPLACE FUNCTION loyalty.check_active(member_id bigint, program_id integer) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  standing text;
+BEGIN
+  IF member_id IS NULL THEN
+    RAISE EXCEPTION 'member_id is null' USING ERRCODE = 'LY017';
+  END IF;
+  SELECT coalesce((SELECT m.status FROM loyalty.member m WHERE m.member_id = a.member_id AND m.status <> 'active'), a.status) INTO standing
+  FROM loyalty.account a WHERE a.member_id = check_active.member_id AND a.program_id = check_active.program_id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'member % has no account in program "%"', member_id, (SELECT p.name FROM loyalty.program p WHERE p.id = check_active.program_id)
+      USING ERRCODE = 'LY002', HINT = 'The first purchase enrolls a member, or loyalty.enroll().';
+  ELSIF standing <> 'active' THEN
+    RAISE EXCEPTION 'the account of member % is %', member_id, standing USING ERRCODE = 'LY009';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_active(bigint, integer) IS 'raise LY002 without an account, LY009 unless it is active';
+REVOKE ALL ON FUNCTION loyalty.check_active(bigint, integer) FROM PUBLIC;

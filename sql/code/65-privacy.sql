@@ -52,6 +52,11 @@ AS $$ VALUES
   ('response', 'member_id', 'points', 'comment', 'survey_id period_start slot response_id program_id score category touchpoint source source_key entry_no at posted_at by set_role'),
   ('follow_up', 'member_id', '', 'outcome', 'response_id owner due opened_at closed_at'),
   ('follow_up_change', 'member_id', '', 'note', 'response_id change_no action owner due at posted_at by set_role'),
+  ('challenge_join', 'member_id', '', '', 'program_id challenge_id joined_at posted_at by set_role'),
+  ('progress', 'member_id', '', '', 'period_start period_end completed_at program_id challenge_id times value'),
+  ('challenge_day', 'member_id', '', '', 'program_id challenge_id day purchases added occurred_at enrolled_at'),
+  ('challenge_award', 'member_id', 'points_each points points_taken owed', '', 'program_id challenge_id period_start award_no completions taken_back entry_no expires_at reward_id redemption_id reward_kept badge at taken_at posted_at'),
+  ('recognition_given', 'member_id to_member', 'points withdrawn_points', 'message withdrawn_reason', 'program_id given_no recognition_id choice entry_no expires_at at posted_at by set_role withdrawn_at withdrawn_by'),
   -- no person's (configuration need not be listed); job: a place in a walk over all accounts
   ('job', '', '', '', 'member_id'),
   ('installed', '', '', '', ''), ('config_history', '', '', '', ''), ('rule_budget', '', '', '', ''), ('reward_stock', '', '', '', '')
