@@ -161,7 +161,7 @@ call_begin_redemption(Call *call, const char *name, int64 member, int64 redempti
 void
 call_settle(Call *call)
 {
-	call->at = follow_is_telling() ? call->account->settled_at : instant_for_writing(call->program);
+	call->at = follow_instant(call->account, instant_for_writing(call->program));
 	if (call->other)
 		call->at = ledger_settle(call->other, Max(call->at, call->account->settled_at));
 	call->at = ledger_settle(call->account, call->at);
