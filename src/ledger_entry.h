@@ -31,9 +31,6 @@ extern void ledger_write_debts(Account *account);
 /* A live lot gains or loses points, and the balance (available or pending) with it. */
 extern void ledger_change_lot(Account *account, Lot *lot, Points points, TimestampTz at);
 
-/* A lot by its name, read unless the account has it. */
-extern Lot *ledger_lot(Account *account, TimestampTz expires_at, int64 entry_no);
-
 /*
  * ledger_life.c: the account's first life begins; the number of that which points of now share (0: it is over); it ends;
  * a purchase of this instant is kept no more; one comes back, and with it its lots from which all was taken.

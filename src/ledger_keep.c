@@ -204,7 +204,7 @@ add_moved(Account *account, Due **dues, int n)
 	Points		missing = 0;
 
 	for (int i = 0; i < n; i++)
-		missing += (*dues)[i].points - Min((*dues)[i].lot->remaining, (*dues)[i].points);
+		missing = points_add(missing, (*dues)[i].points - Min((*dues)[i].lot->remaining, (*dues)[i].points));
 	for (int i = 0; i < n && missing > 0; i++)
 	{
 		LotPlace   *places;
