@@ -15,6 +15,8 @@
 #include "mapping.h"
 
 PG_FUNCTION_INFO_V1(loyalty_adjust);
+PG_FUNCTION_INFO_V1(loyalty_keep_adjust);
+PG_FUNCTION_INFO_V1(loyalty_close_account);
 
 typedef struct Adjust
 {
@@ -27,6 +29,8 @@ typedef struct Adjust
 	TimestampTz expires_at;
 	TimestampTz available_at;
 	bool		counts_for_tier;
+	bool		has_at;			/* adjust_at() */
+	TimestampTz at;
 } Adjust;
 
 static void
@@ -57,6 +61,8 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Adjust *adjust)
 	adjust->has_available_at = !PG_ARGISNULL(6);
 	adjust->available_at = adjust->has_available_at ? PG_GETARG_TIMESTAMPTZ(6) : 0;
 	adjust->counts_for_tier = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
+	adjust->has_at = PG_NARGS() > 8 && !PG_ARGISNULL(8);
+	adjust->at = adjust->has_at ? PG_GETARG_TIMESTAMPTZ(8) : 0;
 	if (adjust->has_available_at && TIMESTAMP_NOT_FINITE(adjust->available_at))
 		refuse("available_at is infinite", "Give a time, or leave it out for now.");
 	if (adjust->points < 0 && (adjust->has_expires_at || adjust->has_available_at))
@@ -134,7 +140,10 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 		call_intervened(&call, request.entry_no, &intervention);
 	else
 	{
-		call_settle(&call);
+		if (adjust.has_at)
+			call_settle_at(&call, adjust.at);
+		else
+			call_settle(&call);
 		if (adjust.points > 0)
 			give(&call, &adjust, &intervention);
 		else
@@ -151,4 +160,57 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	values[3] = TimestampTzGetDatum(intervention.expires_at);
 	nulls[2] = nulls[3] = !intervention.is_lot;
 	return call_result(fcinfo, values, nulls);
+}
+
+/* What a room has given is taken back by the rules of a return, or is kept again; false when it is so already. */
+Datum
+loyalty_keep_adjust(PG_FUNCTION_ARGS)
+{
+	bool		kept = PG_GETARG_BOOL(3);
+	Intervention given = {0};
+	Lot		   *lot;
+	Call		call;
+	bool		changes;
+
+	call_begin(&call, "keep_adjust", config_program(call_text(fcinfo, 1)), call_member(fcinfo, 0));
+	call_intervened(&call, PG_GETARG_INT64(2), &given);
+	if (!given.is_lot)
+		elog(ERROR, "intervention " INT64_FORMAT " gave no points", given.entry_no);
+	call_settle_at(&call, PG_GETARG_TIMESTAMPTZ(5));
+	lot = ledger_lot(call.account, given.expires_at, given.entry_no);
+	changes = (lot->kept_amount == NULL) != kept;
+	if (changes)
+	{
+		Intervention intervention = {.action = kept ? "redo" : "undo", .points = kept ? given.points : -given.points,
+		.reason = call_text(fcinfo, 4), .counts_for_tier = given.counts_for_tier};
+
+		intervention.entry_no = ledger_keep_grant(call.account, lot, kept, intervention.reason, call.at);
+		if (given.counts_for_tier)
+			ledger_count(call.account, intervention.points, call.at);
+		call_intervene(&call, &intervention);
+	}
+	call_end(&call);
+	PG_RETURN_BOOL(changes);
+}
+
+/* The account of a member who is erased: nothing is in it and nothing owed any more, for ever.  Returns what was forfeited. */
+Datum
+loyalty_close_account(PG_FUNCTION_ARGS)
+{
+	Intervention intervention = {.action = "erase"};
+	Points		points;
+	Call		call;
+
+	intervention.reason = call_text(fcinfo, 2);
+	call_begin(&call, "close_account", config_program(call_text(fcinfo, 1)), call_member(fcinfo, 0));
+	call_settle(&call);
+	points = points_add(call.account->available, call.account->pending);
+	intervention.points = points_subtract(call.account->debt, points);
+	intervention.entry_no = ledger_forfeit(call.account, intervention.reason, call.at);
+	if (call.account->held > 0)
+		elog(ERROR, "member " INT64_FORMAT " still holds points", call.account->member_id);
+	ledger_set_status(call.account, "erased");
+	call_intervene(&call, &intervention);
+	call_end(&call);
+	PG_RETURN_DATUM(NumericGetDatum(points_to_numeric(points)));
 }

@@ -23,6 +23,7 @@
 #include "voucher.h"
 
 PG_FUNCTION_INFO_V1(loyalty_redeem);
+PG_FUNCTION_INFO_V1(loyalty_redeem_share);
 
 /* The arguments of one call. */
 typedef struct Redeem
@@ -30,6 +31,7 @@ typedef struct Redeem
 	int64		member;
 	char	   *reward;
 	Points		points;			/* 0: by the pieces of the reward */
+	bool		share;			/* of what the reward costs: others pay the rest */
 	int32		quantity;
 	char	   *key;
 	char	   *reason;
@@ -103,12 +105,12 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
 	redeem->reason = call_text(fcinfo, 7);
 	redeem->hold = PG_ARGISNULL(6) ? NULL : read_hold(PG_GETARG_INTERVAL_P(6));
 	reward = redeem->reward && points ? config_reward(program, redeem->reward) : NULL;
-	if ((redeem->reward == NULL) == (points == NULL) && !(reward && reward->by_points))
+	if (redeem->share ? points == NULL : (redeem->reward == NULL) == (points == NULL) && !(reward && reward->by_points))
 		refuse_argument(points ? "both reward and points are given" : "neither reward nor points is given",
 						"Name a reward, or say how many points.");
 	if (redeem->quantity < 1)
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), "It is 1 or more.");
-	if (points && redeem->quantity != 1)
+	if (points && redeem->quantity != 1 && !(redeem->share && redeem->reward))
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), redeem->reward ? "Leave it out, or leave points out." : "Only rewards have a quantity.");
 	redeem->points = points ? call_points(program, points) : 0;
 	if (redeem->points < 0)
@@ -142,7 +144,7 @@ find_reward(const Account *account, const Redeem *redeem, TimestampTz at, Terms 
 	if (at >= reward->ends_at)
 		refuse_reward(program, redeem->reward, psprintf("It ended at %s.", timestamptz_to_str(reward->ends_at)));
 	if (reward->special)
-		voucher_terms(account, reward, redeem->points, redeem->quantity, at, terms);
+		voucher_terms(account, reward, redeem->share ? 0 : redeem->points, redeem->quantity, at, terms);
 	else if (pg_mul_s64_overflow(reward->cost, redeem->quantity, &terms->points))
 		refuse_argument(psprintf("quantity is %d", redeem->quantity), "So many pieces cost more points than there can be.");
 	return reward;
@@ -171,6 +173,8 @@ burn(Call *call, const Redeem *redeem)
 	call_check_active(account);
 	if (redeem->reward)
 		reward = find_reward(account, redeem, call->at, &terms);
+	if (redeem->share)
+		terms.points = redeem->points;
 	call_check_available(account, terms.points);
 	if (reward && reward->has_stock)
 		stock_take(reward, terms.pieces);
@@ -192,12 +196,12 @@ burn(Call *call, const Redeem *redeem)
 	return redemption;
 }
 
-Datum
-loyalty_redeem(PG_FUNCTION_ARGS)
+static Datum
+redeem_points(FunctionCallInfo fcinfo, bool share)
 {
 	char	   *name = call_text(fcinfo, 4);
 	const Program *program = config_program(name);
-	Redeem		redeem;
+	Redeem		redeem = {.share = share};
 	Redemption *redemption;
 	Request		request;
 	Call		call;
@@ -232,4 +236,17 @@ loyalty_redeem(PG_FUNCTION_ARGS)
 	values[2] = CStringGetTextDatum(redemption_state_names[redemption->state]);
 	voucher_answer(redeem.member, redemption, values + 3, nulls + 3);
 	return call_result(fcinfo, values, nulls);
+}
+
+Datum
+loyalty_redeem(PG_FUNCTION_ARGS)
+{
+	return redeem_points(fcinfo, false);
+}
+
+/* The same for one of several who pay for a reward: it names the reward, and points is what this one pays. */
+Datum
+loyalty_redeem_share(PG_FUNCTION_ARGS)
+{
+	return redeem_points(fcinfo, true);
 }

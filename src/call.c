@@ -67,6 +67,15 @@ call_points(const Program *program, Numeric value)
 
 /* ---- the account ---- */
 
+void
+call_refuse_erased(int64 member)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_WRONG_STATE),
+			 errmsg("member " INT64_FORMAT " was erased", member),
+			 errhint("That cannot be undone: the person joins again under another number.")));
+}
+
 static void
 open_call(Call *call, const char *name)
 {
@@ -85,11 +94,15 @@ lock_accounts(Call *call, const Program *program, int n, const int64 *members, c
 	store_post_at(call->store, instant_for_writing(program));
 	store_lock_accounts(call->store, program, n, members, enrolled_at, CurrentMemoryContext, accounts);
 	for (int i = 0; i < n; i++)
+	{
 		if (accounts[i] == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_LY_UNKNOWN_MEMBER),
 					 errmsg("member " INT64_FORMAT " has no account in program \"%s\"", members[i], program->name),
 					 errhint("The first purchase enrolls a member, or loyalty.enroll().")));
+		if (strcmp(accounts[i]->status, "erased") == 0)
+			call_refuse_erased(members[i]);
+	}
 }
 
 void
@@ -107,6 +120,8 @@ call_begin_enrolling(Call *call, const char *name, const Program *program, int64
 {
 	Account    *account;
 
+	if (config_member_erased(member))
+		call_refuse_erased(member);
 	open_call(call, name);
 	lock_accounts(call, program, 1, &member, program->automatic ? &at : NULL, &account);
 	call->account = account;
@@ -146,10 +161,17 @@ call_begin_redemption(Call *call, const char *name, int64 member, int64 redempti
 void
 call_settle(Call *call)
 {
-	call->at = follow_is_telling() ? call->account->settled_at : instant_for_writing(call->program);
+	call->at = follow_instant(call->account, instant_for_writing(call->program));
 	if (call->other)
 		call->at = ledger_settle(call->other, Max(call->at, call->account->settled_at));
 	call->at = ledger_settle(call->account, call->at);
+}
+
+void
+call_settle_at(Call *call, TimestampTz at)
+{
+	Assert(call->other == NULL);
+	call->at = ledger_settle(call->account, Min(at, instant_for_writing(call->program)));
 }
 
 void
@@ -240,7 +262,7 @@ call_intervened(Call *call, int64 entry_no, Intervention *i)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT i.points, i.available_at, i.expires_at FROM loyalty.intervention i"
+	if (SPI_execute_with_args("SELECT i.points, i.available_at, i.expires_at, i.counts_for_tier FROM loyalty.intervention i"
 							  " WHERE i.member_id OPERATOR(pg_catalog.=) $1 AND i.program_id OPERATOR(pg_catalog.=) $2"
 							  " AND i.entry_no OPERATOR(pg_catalog.=) $3",
 							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
@@ -251,6 +273,7 @@ call_intervened(Call *call, int64 entry_no, Intervention *i)
 	i->available_at = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
 	i->is_lot = !isnull;
 	i->expires_at = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+	i->counts_for_tier = DatumGetBool(SPI_getbinval(row, SPI_tuptable->tupdesc, 4, &isnull));
 	SPI_finish();
 }
 

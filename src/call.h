@@ -25,7 +25,7 @@ typedef struct Call
 /* What people did to an account by hand, as the columns of loyalty.intervention. */
 typedef struct Intervention
 {
-	const char *action;			/* adjust, unit, opening, transfer, expiry, block, unblock */
+	const char *action;			/* adjust, unit, undo, redo, opening, transfer, expiry, block, unblock, erase */
 	int64		entry_no;
 	int64		last_entry;		/* 0: none */
 	Points		points;			/* 0: none */
@@ -63,11 +63,17 @@ extern void call_begin_two(Call *call, const char *name, const Program *program,
 
 /* Bring the account, or both to one instant, forward to now. */
 extern void call_settle(Call *call);
+
+/* The same to an instant of the past: what follows from a sale happens at the sale's. */
+extern void call_settle_at(Call *call, TimestampTz at);
 extern void call_end(Call *call);
 
 /* Note what is done by hand, with the names of who does it; read it back by its entry. */
 extern void call_intervene(Call *call, const Intervention *intervention);
 extern void call_intervened(Call *call, int64 entry_no, Intervention *intervention);
+
+/* LY006: nothing is ever done again to the accounts of a member who was erased. */
+extern void call_refuse_erased(int64 member);
 
 /* LY009 unless the account is active */
 extern void call_check_active(const Account *account);

@@ -98,6 +98,7 @@ typedef struct Config
 	Reward	   *rewards;		/* by program, name */
 	int			nexcluded;
 	int64	   *excluded;		/* ascending */
+	bool	   *erased;			/* is each of them erased? */
 	int			nmerged;
 	MergedMember *merged;		/* ascending */
 	List	   *attached;		/* of Attached */
@@ -125,8 +126,8 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "source", "rule", "segment", "reward",
-"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "challenge"};
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "partner", "source", "rule", "segment", "reward",
+"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program", "challenge"};
 
 /* ---- invalidation ---- */
 
@@ -514,12 +515,16 @@ link_returns(Config *config)
 	}
 }
 
+/* What belongs to a partner (row t) is there as long as the partner is enabled. */
+#define PARTNER_TAKES_PART " AND NOT EXISTS (SELECT FROM loyalty.partner k WHERE k.program OPERATOR(pg_catalog.=) t.program" \
+	" AND k.name OPERATOR(pg_catalog.=) t.partner AND NOT k.enabled)"
+
 static void
 load_sources(Config *config)
 {
 	uint64		n = query("SELECT program, id, name, relation, attached, member, amount, occurred_at, key, condition, refund_of,"
-						  " refund_source, release, release_within, on_delete, on_error, enabled, author, points_spent, spend_step,"
-						  " spend_minimum, spend_maximum_share, visit FROM loyalty.source");
+						  " refund_source, release, release_within, on_delete, on_error, enabled" PARTNER_TAKES_PART
+						  ", author, points_spent, spend_step, spend_minimum, spend_maximum_share, visit FROM loyalty.source t");
 
 	config->nsources = 0;
 	config->sources = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(SourceRow));
@@ -683,7 +688,7 @@ static void
 load_rules(Config *config)
 {
 	uint64		n = query("SELECT program, source, id, name, kind, points, condition, starts_at, ends_at, priority,"
-						  " exclusive_group, expiry, pending, segment, offer, author, unit FROM loyalty.rule WHERE enabled");
+						  " exclusive_group, expiry, pending, segment, offer, author, unit FROM loyalty.rule t WHERE enabled" PARTNER_TAKES_PART);
 
 	config->nrules = n;
 	config->rules = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(RuleRow));
@@ -751,14 +756,14 @@ compare_rewards(const void *a, const void *b)
 static void
 load_rewards(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled, value IS NOT NULL OR s.stepped,"
+	uint64		n = query("SELECT program, id, name, cost, stock, starts_at, ends_at, enabled" PARTNER_TAKES_PART ", value IS NOT NULL OR s.stepped,"
 						  " value IS NOT NULL OR s.stepped OR p.priced OR pool IS NOT NULL OR validity IS NOT NULL OR"
 						  " min_quantity OPERATOR(pg_catalog.>) 1 OR max_quantity IS NOT NULL OR max_per_member IS NOT NULL OR"
-						  " min_tier IS NOT NULL OR segment IS NOT NULL FROM loyalty.reward w"
+						  " min_tier IS NOT NULL OR segment IS NOT NULL FROM loyalty.reward t"
 						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_step x"
-						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS stepped) s"
+						  " WHERE x.program OPERATOR(pg_catalog.=) t.program AND x.reward OPERATOR(pg_catalog.=) t.name) AS stepped) s"
 						  " CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM loyalty.reward_price x"
-						  " WHERE x.program OPERATOR(pg_catalog.=) w.program AND x.reward OPERATOR(pg_catalog.=) w.name) AS priced) p");
+						  " WHERE x.program OPERATOR(pg_catalog.=) t.program AND x.reward OPERATOR(pg_catalog.=) t.name) AS priced) p");
 
 	config->rewards = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), sizeof(Reward)));
 	for (uint64 i = 0; i < n; i++)
@@ -790,16 +795,19 @@ load_rewards(Config *config)
 static void
 load_excluded(Config *config)
 {
-	uint64		n = query("SELECT member_id FROM loyalty.member WHERE status OPERATOR(pg_catalog.<>) 'active'"
+	uint64		n = query("SELECT member_id, status OPERATOR(pg_catalog.=) 'erased' FROM loyalty.member"
+						  " WHERE status OPERATOR(pg_catalog.<>) 'active'"
 						  " AND status OPERATOR(pg_catalog.<>) 'merged' ORDER BY member_id");
 
 	config->nexcluded = n;
 	config->excluded = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(int64)));
+	config->erased = MemoryContextAlloc(config->context, mul_size(Max(n, 1), sizeof(bool)));
 	for (uint64 i = 0; i < n; i++)
 	{
 		RowReader	r = row_reader(config, i);
 
 		config->excluded[i] = DatumGetInt64(next_datum(&r));
+		config->erased[i] = DatumGetBool(next_datum(&r));
 	}
 }
 
@@ -955,6 +963,19 @@ compile_audience(Config *config, const Source *source, const RuleRow *row, Rule 
 											 psprintf("offer of rule \"%s\" of program \"%s\"", rule->name, row->program));
 }
 
+/* What a rule awards: a unit that is not there must not become points. */
+static void
+compile_unit(Source *source, const RuleRow *row, Rule *rule)
+{
+	rule->unit = row->unit ? config_unit(source->program, row->unit) : NULL;
+	if (row->unit && rule->unit == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LY_INVALID_EXPRESSION),
+				 errmsg("rule \"%s\" of program \"%s\" awards \"%s\", which is no status unit", rule->name, row->program, row->unit),
+				 errhint("INSERT INTO loyalty.unit (program, name) makes one.")));
+	source->awards_units |= rule->unit != NULL;
+}
+
 static void
 compile_source(Config *config, SourceRow *row, Relation relation)
 {
@@ -989,13 +1010,7 @@ compile_source(Config *config, SourceRow *row, Relation relation)
 			continue;
 		rule = &s->rules[s->nrules++];
 		*rule = r->rule;
-		rule->unit = r->unit ? config_unit(s->program, r->unit) : NULL;
-		if (r->unit && rule->unit == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_LY_INVALID_EXPRESSION),
-					 errmsg("rule \"%s\" of program \"%s\" awards \"%s\", which is no status unit", rule->name, r->program, r->unit),
-					 errhint("INSERT INTO loyalty.unit (program, name) makes one.")));
-		s->awards_units |= rule->unit != NULL;
+		compile_unit(s, r, rule);
 		rule->group = group_number(config, row, &groups, r->group && rule->unit
 								   ? psprintf("%d\n%s", rule->unit->id, r->group) : r->group);
 		rule->limit = config_limit(s->program, rule->id);
@@ -1122,10 +1137,10 @@ config_reward(const Program *program, const char *name)
 	return bsearch(&wanted, config->rewards, config->nrewards, sizeof(Reward), compare_rewards);
 }
 
-bool
-config_member_excluded(int64 member_id)
+/* Its place among those who are excluded, -1: it is not. */
+static int
+find_excluded(const Config *config, int64 member_id)
 {
-	Config	   *config = config_get();
 	int			low = 0;
 	int			high = config->nexcluded;
 
@@ -1138,7 +1153,22 @@ config_member_excluded(int64 member_id)
 		else
 			high = middle;
 	}
-	return low < config->nexcluded && config->excluded[low] == member_id;
+	return low < config->nexcluded && config->excluded[low] == member_id ? low : -1;
+}
+
+bool
+config_member_excluded(int64 member_id)
+{
+	return find_excluded(config_get(), member_id) >= 0;
+}
+
+bool
+config_member_erased(int64 member_id)
+{
+	Config	   *config = config_get();
+	int			place = find_excluded(config, member_id);
+
+	return place >= 0 && config->erased[place];
 }
 
 static const MergedMember *

@@ -290,6 +290,9 @@ extern const Reward *config_reward(const Program *program, const char *name);	/*
 /* members that earn nothing: excluded or erased (member.status) */
 extern bool config_member_excluded(int64 member_id);
 
+/* is it erased? */
+extern bool config_member_erased(int64 member_id);
+
 /* has anybody been merged into this member: then entries are not numbered in the order of time */
 extern bool config_member_absorbed(int64 member_id);
 

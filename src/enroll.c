@@ -93,6 +93,8 @@ loyalty_enroll(PG_FUNCTION_ARGS)
 	bool		nulls[4] = {false};
 
 	PreventCommandIfReadOnly("loyalty.enroll()");
+	if (config_member_erased(member))
+		call_refuse_erased(member);
 	owner_become(&caller);
 	store = store_open(instant_for_writing(program));
 	store_lock_accounts(store, program, 1, &member, &at, CurrentMemoryContext, &account);

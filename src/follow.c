@@ -8,7 +8,7 @@
  *	 they do stands or falls with the sale.
  * - They change points by the entry functions alone, and other members' accounts only as sales_involve() said before: so
  *	 these are locked with the accounts of the sale, in the order of all locks.
- * - They work at the instant of each account: a sale of last year that is loaded today gives what it gave then.
+ * - They work at the instant of the sale: one of last year that is loaded today gives what it gave then.
  */
 #include "postgres.h"
 
@@ -33,7 +33,9 @@
 
 #define SALE_COLUMNS	11
 
-static bool telling;
+/* The accounts that rooms are being told of. */
+static Account **told;
+static int	ntold;
 
 /* Is an earlier award of the same purchase among these? */
 static bool
@@ -191,7 +193,8 @@ follow_tell(const Program *program, Account **accounts, int n)
 	owner_become(&former);
 	PG_TRY();
 	{
-		telling = true;
+		told = accounts;
+		ntold = n;
 		if (program->nchallenges > 0)
 			challenge_follow(program, accounts, n);
 		if (program->follows_sql)
@@ -199,7 +202,7 @@ follow_tell(const Program *program, Account **accounts, int n)
 	}
 	PG_FINALLY();
 	{
-		telling = false;
+		told = NULL;
 	}
 	PG_END_TRY();
 	owner_restore(&former);
@@ -208,10 +211,21 @@ follow_tell(const Program *program, Account **accounts, int n)
 			accounts[i]->nsales = 0;
 }
 
-bool
-follow_is_telling(void)
+TimestampTz
+follow_instant(const Account *account, TimestampTz now)
 {
-	return telling;
+	TimestampTz at = DT_NOBEGIN;
+
+	if (told == NULL)
+		return now;
+	for (int i = 0; i < ntold; i++)
+		if (told[i] && told[i]->nsales > 0)
+		{
+			if (told[i]->member_id == account->member_id)
+				return account->settled_at;
+			at = Max(at, told[i]->settled_at);
+		}
+	return Min(at, now);
 }
 
 int

@@ -31,8 +31,11 @@ extern void follow_note(Account *account, const Lot *first, Numeric spend, Point
  */
 extern void follow_tell(const Program *program, Account **accounts, int n);
 
-/* Are rooms being told?  Then a call works at its account's own instant, to which the sale has brought it. */
-extern bool follow_is_telling(void);
+/*
+ * The instant of a call: `now`, but for what rooms do while they are told.  That happens at the instant of the sale: for
+ * its own accounts the one to which it has brought them.
+ */
+extern TimestampTz follow_instant(const Account *account, TimestampTz now);
 
 /*
  * Whose accounts the rooms will change, beyond `members` themselves.  Only where program->involves.  Returns how many, in

@@ -510,13 +510,11 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 			 Numeric amount, TimestampTz occurred_at, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
-	Lot		   *first = NULL;
 	Count		count = {.spend = amount, .earned = award->points, .purchases = 1};
 
 	if (account->program->suspends && !ledger_is_suspended(account))
 		ledger_follow_tier(account, at);
-	if (money_sign(amount) > 0)
-		ledger_active(account, Min(occurred_at, at));
+	ledger_active(account, Min(occurred_at, at));
 	for (int i = 0; i < award->nlots; i++)
 	{
 		const AwardLot *share = &award->lots[i];
@@ -533,7 +531,8 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		lot->amount = lot->kept_amount = amount;
 		lot->breakdown = share->breakdown;
 		lot->unit = share->unit;
-		first = first ? first : lot;
+		if (i == 0 && account->program->follows)
+			follow_note(account, lot, amount, award->points);
 		/* the lots of points each hold the same list */
 		if (account->program->nlimits > 0 && (i == 0 || share->unit))
 			limit_award(account, source_id, share->breakdown, occurred_at);
@@ -549,8 +548,6 @@ ledger_award(Account *account, int32 source_id, char *source_key, int first_part
 		count.purchases = count.visit != NULL;
 	}
 	ledger_pay_debts(account, at);
-	if (account->program->follows)
-		follow_note(account, first, amount, award->points);
 	tier_count(account, Min(occurred_at, at), &count, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);

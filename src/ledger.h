@@ -431,6 +431,15 @@ extern Moved *ledger_transfer(Account *from, Account *to, Points points, const c
 extern Moved *ledger_change_expiry(Account *account, Lot **lots, int n, TimestampTz expires_at, const char *reason,
 								   TimestampTz at);
 
+/*
+ * A lot of points that were given by hand is taken back, by the rules of a return (program.clawback), or is kept again:
+ * then all of that is undone.  The caller knows that it is not so already.  Returns the number under which it happened.
+ */
+extern int64 ledger_keep_grant(Account *account, Lot *lot, bool kept, const char *reason, TimestampTz at);
+
+/* All that lives in the account's lots, pending or not, is taken, and nothing is owed any more.  Returns the number of it. */
+extern int64 ledger_forfeit(Account *account, const char *reason, TimestampTz at);
+
 /* Points given or taken by hand that count for the tier. */
 extern void ledger_count(Account *account, Points points, TimestampTz at);
 
@@ -446,7 +455,7 @@ extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until
 /* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
 extern int64 ledger_leave(Account *account, TimestampTz at);
 
-/* "active" or "blocked".  Returns the number under which it happened. */
+/* "active", "blocked" or "erased".  Returns the number under which it happened. */
 extern int64 ledger_set_status(Account *account, const char *status);
 
 /* Write everything noted since the account was read. */

@@ -12,6 +12,33 @@
 #include "ledger.h"
 #include "ledger_entry.h"
 
+int64
+ledger_forfeit(Account *account, const char *reason, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	LotCursor	cursor = {0};
+	int			first = account->nmovements;
+	Lot		   *lot;
+
+	if (account->debt > 0)
+		ledger_grant(account, account->debt, LOT_ADJUST, at, at, DT_NOEND, false, at);	/* pays all that is owed */
+	while ((account->available > 0 || account->pending > 0) && (lot = ledger_next_lot(account, &cursor)) != NULL)
+	{
+		Points		points = lot->remaining;
+
+		CHECK_FOR_INTERRUPTS();
+		if (points == 0 || !ledger_lives(account, lot, at))
+			continue;
+		ledger_change_lot(account, lot, -points, at);
+		ledger_move(account, lot, ENTRY_ADJUST, -points, at, 0, 0);
+	}
+	for (int i = first; i < account->nmovements; i++)
+		if (account->movements[i].kind == ENTRY_ADJUST)
+			account->movements[i].reason = reason;
+	MemoryContextSwitchTo(old);
+	return ledger_note(account);
+}
+
 void
 ledger_burn(Account *account, Points points, EntryKind kind, int64 redemption_id, TimestampTz at,
 			int64 *first_entry, int64 *last_entry)

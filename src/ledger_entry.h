@@ -57,4 +57,7 @@ extern void ledger_add_unit(Count *count, int room, int32 unit, Points value);
 /* The open hold that lapses first; NULL: none.  Costs nothing where nothing is held. */
 extern Redemption *ledger_first_lapse(Account *account);
 
+/* Is anything of a purchase kept?  All or nothing of one whose amount is 0. */
+extern bool ledger_keeps_something(const Lot *lot, Numeric kept);
+
 #endif

@@ -55,8 +55,8 @@ kept_points(const Lot *lot, const Breakdown *breakdown, Numeric kept)
 	return lot->unit ? 0 : kept_of(lot, breakdown, kept);
 }
 
-static bool
-keeps_something(const Lot *lot, Numeric kept)
+bool
+ledger_keeps_something(const Lot *lot, Numeric kept)
 {
 	return kept && (money_sign(kept) != 0 || money_sign(lot->amount) == 0);
 }
@@ -67,7 +67,7 @@ count_of(Account *account, Lot **lots, int nlots, Numeric from, Numeric to, Poin
 {
 	Count		count = {
 		.spend = money_subtract(to ? to : money_zero(), from ? from : money_zero()), .earned = earned,
-		.purchases = keeps_something(lots[0], to) - keeps_something(lots[0], from)
+		.purchases = ledger_keeps_something(lots[0], to) - ledger_keeps_something(lots[0], from)
 	};
 
 	if (account->program->names_visits && count.purchases != 0 &&
@@ -141,8 +141,8 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 	TimestampTz counted_at = Min(lots[0]->earned_at, lots[0]->at);
 	Numeric		former = lots[0]->kept_amount;
-	bool		was_kept = former && money_sign(former) > 0;
-	bool		is_kept_now = kept && money_sign(kept) > 0;
+	bool		was_kept = ledger_keeps_something(lots[0], former);
+	bool		is_kept_now = ledger_keeps_something(lots[0], kept);
 	Count		count = count_of(account, lots, nlots, former, kept, 0);
 
 	if (account->program->nlimits > 0)
@@ -160,6 +160,38 @@ ledger_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	if (was_kept && !is_kept_now)
 		ledger_passive(account, counted_at, at);
 	MemoryContextSwitchTo(old);
+}
+
+/* ---- grants by hand ---- */
+
+int64
+ledger_keep_grant(Account *account, Lot *lot, bool kept, const char *reason, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	int			first = account->nmovements;
+
+	if (kept)
+	{
+		give_back(account, lot, lot->points, at);
+		lot->kept_amount = NULL;
+	}
+	else
+	{
+		Due		   *dues = palloc(sizeof(Due));
+		int			n;
+
+		dues[0] = (Due) {lot, lot->points};
+		lot->kept_amount = money_zero();
+		n = add_moved(account, &dues, 1);
+		take_back(account, dues, n, at);
+	}
+	lot->changed = true;
+	ledger_pay_debts(account, at);
+	for (int i = first; i < account->nmovements; i++)
+		if (account->movements[i].kind == ENTRY_CLAWBACK)
+			account->movements[i].reason = reason;
+	MemoryContextSwitchTo(old);
+	return ledger_note(account);
 }
 
 /* ---- taking back ---- */
@@ -325,7 +357,7 @@ ledger_release(Account *account, Lot **lots, int nlots, int first_part, const Aw
 	for (int i = 0; i < nlots; i++)
 		remaining[i] = lots[i]->remaining;
 	taken = change_kept(account, lots, nlots, NULL, at);
-	if (money_sign(kept) > 0)
+	if (ledger_keeps_something(lots[0], kept))
 		ledger_active(account, Min(lots[0]->earned_at, at));
 	for (int i = 0; i < nlots; i++)
 	{
@@ -494,11 +526,13 @@ open_payments(Account *account, const Lot *lot, Payments *payments)
 		qsort(payments->list, n, sizeof(Payment), compare_entries);
 }
 
-/* Has nothing of the purchase been returned?  Then nobody has paid for this lot. */
+/* Has nothing of the purchase been returned, or nobody taken the grant back?  Then nobody has paid for this lot. */
 static bool
 is_kept(const Lot *lot)
 {
-	return lot->amount == NULL || (lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0);
+	if (lot->amount == NULL)
+		return lot->kept_amount == NULL;
+	return lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0;
 }
 
 /* The latest payment that is not undone; own: or one of the lot itself, to its debt.  false when there is none. */

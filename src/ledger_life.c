@@ -152,7 +152,7 @@ static TimestampTz
 activity_of(const Lot *lot)
 {
 	if (lot->kind == LOT_AWARD)
-		return lot->kept_amount && money_sign(lot->kept_amount) > 0 ? Min(lot->earned_at, lot->at) : DT_NOBEGIN;
+		return ledger_keeps_something(lot, lot->kept_amount) ? Min(lot->earned_at, lot->at) : DT_NOBEGIN;
 	return lot->kind == LOT_ADJUST && lot->earned_at < lot->at ? lot->earned_at : DT_NOBEGIN;
 }
 

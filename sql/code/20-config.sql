@@ -37,7 +37,8 @@ BEGIN
   IF (CASE setting
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'argument' THEN value = 'revenue'
-       WHEN 'access' THEN value IN ('support', 'partner', 'member')
+       WHEN 'tier of a plan' THEN to_regprocedure('loyalty.grant_tier(bigint,text,text,timestamptz,text,text,timestamptz)') IS NULL
+       WHEN 'access' THEN value = 'member'
        ELSE false
      END) THEN
     RAISE EXCEPTION '% "%" is not available in this version', setting, value
@@ -339,6 +340,7 @@ BEGIN
     RETURN OLD;
   END IF;
 
+  PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_spending(NEW.program, NEW.spend_step, NEW.spend_minimum, NEW.spend_maximum_share);
   PERFORM loyalty.check_interval('release_within', NEW.release_within);
   IF NEW.release IS NULL AND NEW.release_within IS NOT NULL THEN
@@ -431,6 +433,7 @@ BEGIN
     RAISE EXCEPTION 'program "%" has no source "%"', NEW.program, NEW.source
       USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.source lists the sources; loyalty.attach() makes one.';
   END IF;
+  PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.check_life('rule', NEW.expiry);
   PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);

@@ -214,7 +214,7 @@ CREATE OR REPLACE FUNCTION loyalty.attach(
   occurred_at text DEFAULT NULL, key text DEFAULT NULL, condition text DEFAULT NULL, name text DEFAULT NULL,
   refund_of text DEFAULT NULL, points_spent text DEFAULT NULL, revenue text DEFAULT NULL, visit text DEFAULT NULL,
   on_delete text DEFAULT 'clawback', on_error text DEFAULT 'fail', backfill boolean DEFAULT false, replicated boolean DEFAULT false,
-  refund_source text DEFAULT NULL, release text DEFAULT NULL, release_within interval DEFAULT NULL)
+  refund_source text DEFAULT NULL, release text DEFAULT NULL, release_within interval DEFAULT NULL, partner text DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -251,16 +251,16 @@ BEGIN
   END IF;
 
   INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source,
-                                   release, release_within, points_spent, visit, on_delete, on_error, replicated)
+                                   release, release_within, points_spent, visit, on_delete, on_error, replicated, partner)
   VALUES (in_program, source_name, attach.relation, true, attach.member, attach.amount, attach.occurred_at, keys, attach.condition,
           loyalty.split_expressions(attach.refund_of), attach.refund_source, attach.release, attach.release_within, attach.points_spent,
-          attach.visit, attach.on_delete, attach.on_error, attach.replicated)
+          attach.visit, attach.on_delete, attach.on_error, attach.replicated, attach.partner)
   ON CONFLICT (program, name) DO UPDATE
   SET (relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source, release, release_within, points_spent, visit, on_delete,
-       on_error, replicated, enabled) =
+       on_error, replicated, enabled, partner) =
       (excluded.relation, true, excluded.member, excluded.amount, excluded.occurred_at, excluded.key, excluded.condition,
        excluded.refund_of, excluded.refund_source, excluded.release, excluded.release_within, excluded.points_spent, excluded.visit, excluded.on_delete,
-       excluded.on_error, excluded.replicated, true)
+       excluded.on_error, excluded.replicated, true, excluded.partner)
   RETURNING s.id INTO source_id;
   PERFORM loyalty.check_rules(in_program, source_name, attach.relation);
   PERFORM loyalty.attach_triggers(attach.relation);
@@ -270,9 +270,9 @@ BEGIN
   END IF;
   RETURN source_id;
 END $$;
-COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, text, interval) IS
+COMMENT ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, text, interval, text) IS
   'make a table a source of a program: from now on its rows earn. member, amount, occurred_at, key, condition, refund_of, points_spent, visit and release are SQL expressions over the row; returns the source''s id';
-REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION loyalty.attach(regclass, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, boolean, text, text, interval, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.detach(relation regclass, program text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

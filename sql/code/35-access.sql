@@ -17,14 +17,52 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'recount_challenge withdraw_recognition'),
   ('app', 'function', 'EXECUTE', 'in_segment purchases spent last_purchase_at has_offer offers_for activate_offer'),
   ('app', 'function', 'EXECUTE', 'enroll member_id add_alias balance award why_not explain redeem capture release reverse transfer quote'),
+  ('app', 'function', 'EXECUTE', 'answer'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'survey'),
+  ('admin', 'table', 'SELECT', 'response follow_up follow_up_change'),
+  ('admin', 'view', 'SELECT', 'nps survey_result detractor'),
+  ('admin', 'function', 'EXECUTE', 'close_follow_up reassign_follow_up'),
+  ('report', 'table', 'SELECT', 'survey response follow_up follow_up_change'),
+  ('report', 'view', 'SELECT', 'nps survey_result detractor'),
   ('app', 'function', 'EXECUTE', 'instant settled units_at due_movements lot_end'),
   ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing member_unit unit_share'),
   ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward unit'),
+  -- a service desk: what an application can, and corrections with a reason
+  ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
+  -- pools, exchange
+  ('app', 'function', 'EXECUTE', 'exchange create_pool join_pool leave_pool pool_role redeem_pool capture_pool release_pool reverse_pool'),
+  ('app', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
+  ('app', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
+  ('report', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
+  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement exchange_monthly'),
+  ('admin', 'view', 'SELECT', 'exchange_monthly'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'exchange_rate partner'),
+  ('admin', 'function', 'EXECUTE', 'check_partner exchanged_at'),
+  -- partners of a coalition: for a partner its own rows, by functions that look who calls; no table, no view, no member
+  ('partner', 'function', 'EXECUTE', 'my_settlement my_flow my_awards my_redemptions'),
+  ('report', 'table', 'SELECT', 'partner config_history'),
+  ('report', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
+  ('admin', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
   ('app', 'function', 'EXECUTE', 'has_plan holds_plan subscribe renew cancel_subscription change_plan subscription_state'),
   ('app', 'function', 'EXECUTE', 'choose_cause giving_for donate return_donation donation_receipt cause_report'),
   ('app', 'table', 'SELECT', 'cause giving cause_choice'),
   ('app', 'table', 'SELECT', 'plan subscription plan_payment'),
   ('app', 'view', 'SELECT', 'subscription_status'),
+  -- referrals: applications are told no reasons
+  ('app', 'function', 'EXECUTE', 'referral_code refer referrals'),
+  ('app', 'table', 'SELECT', 'referral_program'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'referral_program'),
+  ('admin', 'table', 'SELECT', 'referral referral_code referral_change referral_count'),
+  ('report', 'table', 'SELECT', 'referral_program referral referral_code referral_change referral_count'),
+  ('admin', 'view', 'SELECT', 'referral_status referral_performance'),
+  ('report', 'view', 'SELECT', 'referral_status referral_performance'),
+  -- consents: a person's; export_member() and erase_member() are the administrator's
+  ('app', 'function', 'EXECUTE', 'give_consent withdraw_consent has_consent'),
+  ('app', 'view', 'SELECT', 'consent_status'),
+  ('app', 'table', 'SELECT', 'consent'),
+  ('report', 'view', 'SELECT', 'consent_status'),
+  ('report', 'table', 'SELECT', 'consent erasure'),
+  ('admin', 'table', 'SELECT', 'erasure'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward unit'),
@@ -79,7 +117,7 @@ $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;
 
--- The commands that give a role (or take from it) a kind of access.  admin holds what app does.
+-- The commands that give a role (or take from it) a kind of access.  admin and support hold what app does.
 CREATE OR REPLACE FUNCTION loyalty.access_commands(kind text, verb text, preposition text, role_name name) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -89,14 +127,14 @@ AS $$
   FROM loyalty.access_list() l
   JOIN pg_class c ON c.relnamespace = 'loyalty'::regnamespace AND c.relname = ANY (string_to_array(l.names, ' '))
     AND CASE l.object WHEN 'table' THEN c.relkind IN ('r', 'p') WHEN 'view' THEN c.relkind IN ('v', 'm') END
-  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  WHERE l.kind = access_commands.kind OR access_commands.kind IN ('admin', 'support') AND l.kind = 'app'
   UNION ALL
   SELECT format('%s %s ON ROUTINE %s %s %I', verb, l.privileges, p.oid::regprocedure, preposition, role_name)
   FROM loyalty.access_list() l
   JOIN pg_proc p ON l.object = 'function' AND p.pronamespace = 'loyalty'::regnamespace
     AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.prokind IN ('f', 'p')
     AND p.proacl IS NOT NULL  -- else it is PUBLIC's already
-  WHERE l.kind = access_commands.kind OR access_commands.kind = 'admin' AND l.kind = 'app'
+  WHERE l.kind = access_commands.kind OR access_commands.kind IN ('admin', 'support') AND l.kind = 'app'
 $$;
 COMMENT ON FUNCTION loyalty.access_commands(text, text, text, name) IS 'the commands behind grant_access() and revoke_access()';
 REVOKE ALL ON FUNCTION loyalty.access_commands(text, text, text, name) FROM PUBLIC;
@@ -106,9 +144,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM loyalty.refuse_unavailable('access', kind);
-  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'report') THEN
+  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'support', 'report', 'partner') THEN
     RAISE EXCEPTION 'access "%" is not known', kind
-      USING ERRCODE = 'LY017', HINT = 'It is admin, app or report.';
+      USING ERRCODE = 'LY017', HINT = 'It is admin, app, support, report or partner.';
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.check_access(text) IS 'raise LY017 unless grant_access() knows this kind';
@@ -128,7 +166,7 @@ BEGIN
   END LOOP;
 END $$;
 COMMENT ON FUNCTION loyalty.grant_access(regrole, text) IS
-  'give a role what it needs: admin configures, app calls the entry functions and reads views, report reads views; again after an upgrade';
+  'give a role what it needs: admin configures, app calls the entry functions and reads views, support also corrects, report reads views, partner sees its own rows (loyalty.partner.role); again after an upgrade';
 REVOKE ALL ON FUNCTION loyalty.grant_access(regrole, text) FROM PUBLIC;
 
 -- Kinds overlap: what this one takes, another may have given too.

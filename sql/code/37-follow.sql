@@ -21,8 +21,9 @@ CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS b
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
-    OR loyalty.has_visit_challenges(program_follows.program_id);
+  RETURN loyalty.program_refers(program_id)
+    OR EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
+    OR loyalty.has_visit_challenges(program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
@@ -32,7 +33,7 @@ CREATE OR REPLACE FUNCTION loyalty.program_involves(program_id integer) RETURNS 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN false;
+  RETURN loyalty.program_refers(program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_involves(integer) IS 'is any room in use that changes accounts of others than the members who buy; they are asked for by sales_involve()';
 REVOKE ALL ON FUNCTION loyalty.program_involves(integer) FROM PUBLIC;
@@ -41,7 +42,7 @@ CREATE OR REPLACE FUNCTION loyalty.sales_involve(program_id integer, members big
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN '{}';
+  RETURN loyalty.referral_involves(program_id, members);
 END $$;
 COMMENT ON FUNCTION loyalty.sales_involve(integer, bigint[]) IS 'whose accounts sales to these members may change beside their own: locked with them';
 REVOKE ALL ON FUNCTION loyalty.sales_involve(integer, bigint[]) FROM PUBLIC;
@@ -51,6 +52,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- one line a room: PERFORM loyalty.follow_ROOM(program_id, sales);
+  IF loyalty.program_refers(program_id) THEN
+    PERFORM loyalty.follow_referral(program_id, sales);
+  END IF;
   IF EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = follow_sales.program_id) THEN
     PERFORM loyalty.follow_charity(program_id, sales);
   END IF;

@@ -39,3 +39,19 @@ LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_adjust';
 COMMENT ON FUNCTION loyalty.adjust(bigint, numeric, text, text, text, timestamptz, timestamptz, boolean) IS
   'give points for no purchase, or take available ones away; the same key and arguments again give the same answer and no second effect';
 REVOKE ALL ON FUNCTION loyalty.adjust(bigint, numeric, text, text, text, timestamptz, timestamptz, boolean) FROM PUBLIC;
+
+-- For rooms that follow sales: what they give happens at the sale's instant, and goes when its reason goes.
+CREATE OR REPLACE FUNCTION loyalty.adjust_at(
+  member_id bigint, points numeric, reason text, program text, key text,
+  expires_at timestamptz, available_at timestamptz, counts_for_tier boolean, at timestamptz)
+RETURNS TABLE (entry_no bigint, points numeric, available_at timestamptz, expires_at timestamptz)
+LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_adjust';
+COMMENT ON FUNCTION loyalty.adjust_at(bigint, numeric, text, text, text, timestamptz, timestamptz, boolean, timestamptz) IS
+  'adjust() at the later of an instant of the past and the account''s, for what follows from a sale; NULL: now';
+REVOKE ALL ON FUNCTION loyalty.adjust_at(bigint, numeric, text, text, text, timestamptz, timestamptz, boolean, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.keep_adjust(member_id bigint, program text, entry_no bigint, kept boolean, reason text, at timestamptz) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_keep_adjust';
+COMMENT ON FUNCTION loyalty.keep_adjust(bigint, text, bigint, boolean, text, timestamptz) IS
+  'take the lot that adjust() gave back as a return would (program.clawback), or undo that when its reason has come back; false when it is so already';
+REVOKE ALL ON FUNCTION loyalty.keep_adjust(bigint, text, bigint, boolean, text, timestamptz) FROM PUBLIC;

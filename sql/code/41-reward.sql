@@ -47,6 +47,7 @@ BEGIN
   END IF;
   PERFORM loyalty.check_name('reward', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_cost(NEW.program, 'cost', NEW.cost);
   PERFORM loyalty.check_value(NEW.value, NEW.value_unit);
   IF NEW.kind NOT IN ('product', 'discount', 'cashback', 'code', 'donation', 'experience', 'partner_voucher', 'voucher') THEN

@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,intervention,job,subscription,subscription_event,plan_payment,cause_choice,donation,offer_member,event,event_ahead,voucher,voucher_change,counter,visit,visit_of,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -44,6 +44,9 @@ BEGIN
       RAISE EXCEPTION 'member % is %', person.member_id, person.status USING ERRCODE = 'LY006';
     END IF;
   END LOOP;
+  -- pools before accounts, as those who burn
+  PERFORM FROM loyalty.pool p WHERE p.pool_id IN (
+    SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id IN (merge_check.from_member, merge_check.to_member) AND m.left_at IS NULL) ORDER BY p.pool_id FOR UPDATE;
 END $$;
 COMMENT ON FUNCTION loyalty.merge_check(bigint, bigint) IS 'part of merge_members(): can these two be merged; locks both';
 REVOKE ALL ON FUNCTION loyalty.merge_check(bigint, bigint) FROM PUBLIC;
@@ -142,6 +145,8 @@ BEGIN
   WHERE q.member_id = from_member AND q.program_id = merge_entries.program_id
     AND NOT EXISTS (SELECT FROM loyalty.request k WHERE k.member_id = to_member AND k.program_id = merge_entries.program_id AND k.key = q.key);
   UPDATE loyalty.refund r SET member_id = to_member WHERE r.member_id = from_member AND r.program_id = merge_entries.program_id;
+  UPDATE loyalty.exchange e SET from_entry = e.from_entry + behind WHERE e.member_id = from_member AND e.from_program_id = merge_entries.program_id;
+  UPDATE loyalty.exchange e SET to_entry = e.to_entry + behind WHERE e.member_id = from_member AND e.to_program_id = merge_entries.program_id;
   UPDATE loyalty.subscription s SET member_id = to_member WHERE s.member_id = from_member AND s.program_id = merge_entries.program_id;
   UPDATE loyalty.subscription_event v SET member_id = to_member WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;
   UPDATE loyalty.plan_payment y SET member_id = to_member WHERE y.member_id = from_member AND y.program_id = merge_entries.program_id;
@@ -191,6 +196,25 @@ BEGIN
   UPDATE loyalty.voucher v SET member_id = to_member WHERE v.member_id = from_member;
   UPDATE loyalty.voucher_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.exchange e SET member_id = to_member WHERE e.member_id = from_member;
+  PERFORM loyalty.merge_pools(from_member, to_member);
+  UPDATE loyalty.referral_code c SET member_id = to_member WHERE c.member_id = from_member;
+  UPDATE loyalty.referral_change c SET member_id = to_member WHERE c.member_id = from_member;
+  UPDATE loyalty.referral r SET member_id = to_member,
+    key = CASE WHEN EXISTS (SELECT FROM loyalty.referral o WHERE o.member_id = to_member AND o.program_id = r.program_id AND o.key = r.key) THEN NULL ELSE r.key END
+  WHERE r.member_id = from_member;
+  UPDATE loyalty.referral r SET referrer_member_id = to_member WHERE r.referrer_member_id = from_member;
+  UPDATE loyalty.referral r SET state = 'refused', refused_at = statement_timestamp(), reason = 'same member'
+  WHERE r.member_id = to_member AND r.referrer_member_id = to_member AND r.state = 'registered';
+  UPDATE loyalty.consent c SET member_id = to_member, consent_no = c.consent_no + (SELECT coalesce(max(o.consent_no), 0) FROM loyalty.consent o WHERE o.member_id = to_member),
+    key = CASE WHEN EXISTS (SELECT FROM loyalty.consent o WHERE o.member_id = to_member AND o.key = c.key) THEN NULL ELSE c.key END
+  WHERE c.member_id = from_member;
+  -- what both have answered in one period stays answered twice
+  UPDATE loyalty.response r SET member_id = to_member,
+    slot = r.slot + coalesce((SELECT max(k.slot) + 1 FROM loyalty.response k WHERE k.member_id = to_member AND k.survey_id = r.survey_id AND k.period_start = r.period_start), 0)
+  WHERE r.member_id = from_member;
+  UPDATE loyalty.follow_up f SET member_id = to_member WHERE f.member_id = from_member;
+  UPDATE loyalty.follow_up_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.event e SET member_id = to_member WHERE e.member_id = from_member AND e.position IS NULL;
   DELETE FROM loyalty.event_ahead a WHERE a.member_id = from_member;
   INSERT INTO loyalty.offer_member SELECT to_member, o.program_id, o.offer_id, o.given_at, o.until, o.activated_at, o.withdrawn_at, o.by, o.set_role, o.posted_at

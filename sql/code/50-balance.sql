@@ -74,7 +74,7 @@ BEGIN
       loyalty.inactive_at(greatest(c.enrolled_at, (
         SELECT max(least(l.earned_at, l.at)) FROM loyalty.lot l
         WHERE l.member_id = c.member_id AND l.program_id = c.program_id AND l.at <= balance_before.at
-          AND CASE l.kind WHEN 'a' THEN l.kept_amount > 0 OR EXISTS (
+          AND CASE l.kind WHEN 'a' THEN l.kept_amount <> 0 OR l.kept_amount = l.amount OR EXISTS (
               SELECT FROM loyalty.movement m WHERE m.member_id = c.member_id AND m.program_id = c.program_id AND m.kind = 'clawback'
                 AND coalesce(m.origin_entry_no, m.lot_entry_no) = l.entry_no AND m.points < 0 AND m.at > balance_before.at)
             WHEN 'j' THEN l.earned_at < l.at ELSE false END)), p.expiry, p.timezone) END AS inactive_at

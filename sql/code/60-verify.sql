@@ -187,6 +187,19 @@ BEGIN
             ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
   LIMIT most;
 
+  RETURN QUERY
+  WITH clawed AS (
+    SELECT c.member_id, c.program_id, coalesce(c.origin_entry_no, c.lot_entry_no) AS entry_no, sum(c.points) AS points
+    FROM loyalty.movement c WHERE c.kind = 'clawback' GROUP BY 1, 2, 3
+  )
+  SELECT 'grant_kept', l.program_id, l.member_id, l.entry_no,
+    format('%s points were given and %s; taken back are %s and owed %s', trim_scale(l.points * 0.0001),
+           CASE WHEN l.kept_amount IS NULL THEN 'are kept' ELSE 'are not kept' END, trim_scale(coalesce(-c.points, 0) * 0.0001), trim_scale(l.owed * 0.0001))
+  FROM loyalty.lot l
+  LEFT JOIN clawed c ON c.member_id = l.member_id AND c.program_id = l.program_id AND c.entry_no = l.entry_no
+  WHERE l.kind = 'j' AND CASE WHEN l.kept_amount IS NULL THEN l.points ELSE 0 END <> l.points + coalesce(c.points, 0) - l.owed
+  LIMIT most;
+
   -- a damaged breakdown ends the query: say which by looking at each
   BEGIN
     RETURN QUERY
@@ -298,8 +311,8 @@ BEGIN
   RETURN QUERY
   WITH kept AS (
     SELECT l.member_id, l.program_id, max(l.life) AS life,
-      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 AND l.life > 0) AS active_at,
-      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND l.kept_amount > 0 OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND (l.kept_amount <> 0 OR l.kept_amount = l.amount) AND l.life > 0) AS active_at,
+      max(least(l.earned_at, l.at)) FILTER (WHERE l.kind = 'a' AND (l.kept_amount <> 0 OR l.kept_amount = l.amount) OR l.kind = 'j' AND l.earned_at < l.at) AS shown_at
     FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id WHERE p.expiry::text LIKE '% inactive' GROUP BY 1, 2
   )
   SELECT i.invariant, a.program_id, a.member_id, NULL::bigint, i.detail
@@ -499,9 +512,11 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_accounts(most)
         UNION ALL SELECT * FROM loyalty.verify_debts(most)
         UNION ALL SELECT * FROM loyalty.verify_redemptions(most)
+        UNION ALL SELECT * FROM loyalty.verify_pools(most)
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
         UNION ALL SELECT * FROM loyalty.verify_counters(most)
         UNION ALL SELECT * FROM loyalty.verify_vouchers(most)
+        UNION ALL SELECT * FROM loyalty.verify_referrals(most)
         UNION ALL SELECT * FROM loyalty.verify_challenges(most)
         UNION ALL SELECT * FROM loyalty.verify_recognition(most)) v
   LEFT JOIN loyalty.program p ON p.id = v.program_id;
@@ -552,6 +567,11 @@ BEGIN
   SELECT 'review', format('%s purchases', count(*)),
     CASE WHEN count(*) > 0 THEN 'Their rules failed: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
   FROM loyalty.review r WHERE r.settled_at IS NULL;
+  IF to_regclass('loyalty.code_pool_level') IS NOT NULL THEN
+    RETURN QUERY
+    SELECT format('pool %s of %s', l.pool, l.program), format('%s codes left', l.left_over), 'Load more: COPY loyalty.code (program, pool, code).'
+    FROM loyalty.code_pool_level l WHERE l.low ORDER BY l.program, l.pool;
+  END IF;
   RETURN QUERY
   SELECT 'job ' || j.name, format('%s, %s of %s changed', CASE WHEN j.finished_at IS NOT NULL THEN format('finished %s', j.finished_at)
       WHEN j.stopped_at IS NOT NULL THEN format('stopped %s', j.stopped_at) ELSE format('runs, or was broken off after %s', j.updated_at) END, j.done, j.seen),

@@ -24,7 +24,9 @@ BEGIN
   PERFORM loyalty.check_interval('trial', NEW.trial);
   PERFORM loyalty.check_interval('grace', NEW.grace);
   PERFORM loyalty.check_life('plan', NEW.points_expiry);
-  PERFORM loyalty.refuse_unavailable('tier of a plan', NEW.tier);
+  IF NEW.tier IS NOT NULL THEN
+    PERFORM loyalty.refuse_unavailable('tier of a plan', NEW.tier);
+  END IF;
   IF NEW.period <= interval '0' OR NEW.period > interval '100 years' OR extract(epoch FROM NEW.period - date_trunc('day', NEW.period)) <> 0
      OR (extract(year FROM NEW.period) * 12 + extract(month FROM NEW.period) <> 0 AND extract(day FROM NEW.period) <> 0) THEN
     RAISE EXCEPTION 'period is %', NEW.period
@@ -309,6 +311,14 @@ BEGIN
     RAISE EXCEPTION 'member % has plan "%" already', check_subscribe.member_id, n.name
       USING ERRCODE = 'LY006', DETAIL = format('Subscription %s ends at %s.', r.subscription_id, r.ends_at),
             HINT = 'loyalty.renew() pays for the next period.';
+  END IF;
+  -- one granted tier an account
+  SELECT s.subscription_id, o.name INTO r FROM loyalty.subscription s JOIN loyalty.plan o ON o.id = s.plan_id
+  WHERE n.tier IS NOT NULL AND o.tier IS NOT NULL AND o.program = n.program AND s.member_id = check_subscribe.member_id AND s.ends_at > at
+    AND s.subscription_id IS DISTINCT FROM not_this;
+  IF FOUND THEN
+    RAISE EXCEPTION 'member % has plan "%", which gives a tier, too', check_subscribe.member_id, r.name
+      USING ERRCODE = 'LY006', HINT = format('loyalty.change_plan() lets "%s" take the place of subscription %s.', n.name, r.subscription_id);
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.check_subscribe(bigint, integer, timestamptz, bigint) IS 'raise unless the member can subscribe to the plan';
@@ -729,11 +739,39 @@ END $$;
 COMMENT ON FUNCTION loyalty.change_plan_as_owner(bigint, bigint, text, text, timestamptz, text) IS 'the body of change_plan()';
 REVOKE ALL ON FUNCTION loyalty.change_plan_as_owner(bigint, bigint, text, text, timestamptz, text) FROM PUBLIC;
 
--- Between two payments nothing is stored: subscriptions of a member at an instant stand in their rows.
+-- The tier of a plan is one that was granted (grant_tier) until the subscription ends: it ends at that instant by itself.  Whoever was
+-- granted a higher one by hand keeps it.
 CREATE OR REPLACE FUNCTION loyalty.hold_plan_tier(member_id bigint, program_id integer, now timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  want record;
+  held record;
+  program_name text := (SELECT p.name FROM loyalty.program p WHERE p.id = hold_plan_tier.program_id);
 BEGIN
+  IF NOT EXISTS (SELECT FROM loyalty.plan n WHERE n.program = program_name AND n.tier IS NOT NULL) THEN
+    RETURN;
+  END IF;
+  SELECT s.subscription_id, s.ends_at, n.name AS plan, t.name AS tier, t.rank INTO want
+  FROM loyalty.subscription s JOIN loyalty.plan n ON n.id = s.plan_id JOIN loyalty.tier t ON t.program = n.program AND t.name = n.tier
+  WHERE s.member_id = hold_plan_tier.member_id AND s.program_id = hold_plan_tier.program_id AND s.started_at <= now AND s.ends_at > now;
+  SELECT i.tier_id, i.held_until, coalesce(i.key LIKE 'subscription % tier %', false) AS by_plan, t.name AS tier, t.rank INTO held
+  FROM (SELECT v.* FROM loyalty.intervention v
+        WHERE v.member_id = hold_plan_tier.member_id AND v.program_id = hold_plan_tier.program_id AND v.action IN ('grant tier', 'revoke tier')
+        ORDER BY v.entry_no DESC LIMIT 1) i
+  JOIN loyalty.tier t ON t.id = i.tier_id
+  WHERE i.action = 'grant tier' AND i.held_until > now;
+  IF held.by_plan AND (want.tier IS NULL OR held.rank > want.rank) THEN
+    PERFORM loyalty.revoke_tier(hold_plan_tier.member_id, program_name, 'plan ended');
+  ELSIF want.tier IS NULL OR (held.tier = want.tier AND held.held_until = want.ends_at)
+     OR (NOT held.by_plan AND (held.rank > want.rank OR (held.rank = want.rank AND held.held_until >= want.ends_at))) THEN
+    RETURN;
+  END IF;
+  IF want.tier IS NOT NULL THEN
+    PERFORM loyalty.grant_tier(hold_plan_tier.member_id, want.tier, program_name, want.ends_at, format('plan %s', want.plan),
+      format('subscription %s tier %s', want.subscription_id, a.next_entry))
+    FROM loyalty.account a WHERE a.member_id = hold_plan_tier.member_id AND a.program_id = hold_plan_tier.program_id;
+  END IF;
 END $$;
-COMMENT ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) IS 'the tier that a member''s plans give is held as long as they last';
+COMMENT ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) IS 'the tier that a member''s plan gives is held until the subscription ends';
 REVOKE ALL ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) FROM PUBLIC;

@@ -26,9 +26,11 @@ CREATE TABLE loyalty.source (
   spend_step numeric CHECK (spend_step > 0),
   spend_minimum numeric CHECK (spend_minimum > 0),
   spend_maximum_share numeric CHECK (spend_maximum_share BETWEEN 0 AND 1),
+  partner text,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
-  FOREIGN KEY (program, refund_source) REFERENCES loyalty.source ON UPDATE CASCADE
+  FOREIGN KEY (program, refund_source) REFERENCES loyalty.source ON UPDATE CASCADE,
+  FOREIGN KEY (program, partner) REFERENCES loyalty.partner ON UPDATE CASCADE
 );
 CREATE UNIQUE INDEX source_relation ON loyalty.source (relation, program) WHERE attached;
 
@@ -57,6 +59,7 @@ COMMENT ON COLUMN loyalty.source.visit IS 'SQL expression over the row: rows of 
 COMMENT ON COLUMN loyalty.source.spend_step IS 'points are spent in multiples of this; NULL: any';
 COMMENT ON COLUMN loyalty.source.spend_minimum IS 'the fewest points that a purchase can be paid with; NULL: any';
 COMMENT ON COLUMN loyalty.source.spend_maximum_share IS 'the greatest part of the amount that points can pay, 0 to 1; needs program.point_value; NULL: all';
+COMMENT ON COLUMN loyalty.source.partner IS 'loyalty.partner.name: whose source it is, who funds what its rules give and gets what points pay here; NULL: the operators';
 COMMENT ON COLUMN loyalty.source.valid_from IS 'since when the row is what it is now; former states are in config_history';
 
 -- replay

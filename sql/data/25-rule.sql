@@ -21,6 +21,7 @@ CREATE TABLE loyalty.rule (
   cooldown interval CHECK (cooldown > interval '0'),
   expiry loyalty.expiry,
   pending interval,
+  partner text,
   segment text,
   offer text,
   enabled boolean NOT NULL DEFAULT true,
@@ -28,6 +29,7 @@ CREATE TABLE loyalty.rule (
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
   FOREIGN KEY (program, source) REFERENCES loyalty.source ON UPDATE CASCADE,
+  FOREIGN KEY (program, partner) REFERENCES loyalty.partner ON UPDATE CASCADE,
   FOREIGN KEY (program, segment) REFERENCES loyalty.segment ON UPDATE CASCADE,
   FOREIGN KEY (program, offer) REFERENCES loyalty.offer ON UPDATE CASCADE,
   CHECK (starts_at < ends_at)
@@ -54,6 +56,7 @@ COMMENT ON COLUMN loyalty.rule.budget IS 'points that it gives in all, before ro
 COMMENT ON COLUMN loyalty.rule.cooldown IS 'how long it does not pay a member again after a purchase on which it paid, by occurred_at; NULL: at once';
 COMMENT ON COLUMN loyalty.rule.expiry IS 'how long its points live; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.pending IS 'how long its points wait; NULL: as the program says';
+COMMENT ON COLUMN loyalty.rule.partner IS 'loyalty.partner.name: who funds its points; NULL: the partner of the source, else the operator';
 COMMENT ON COLUMN loyalty.rule.segment IS 'loyalty.segment.name: it pays to members who are in it just before the row; NULL: to all';
 COMMENT ON COLUMN loyalty.rule.offer IS 'loyalty.offer.name: it pays to members who have that offer, once unless max_uses says otherwise; NULL: to all';
 COMMENT ON COLUMN loyalty.rule.enabled IS 'false: it earns nothing';

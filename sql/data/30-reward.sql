@@ -19,6 +19,7 @@ CREATE TABLE loyalty.reward (
   stock bigint CHECK (stock >= 0),
   starts_at timestamptz NOT NULL DEFAULT '-infinity',
   ends_at timestamptz NOT NULL DEFAULT 'infinity',
+  partner text,
   enabled boolean NOT NULL DEFAULT true,
   value numeric CHECK (value > 0),
   value_unit text NOT NULL DEFAULT 'money' CHECK (value_unit IN ('money', 'percent')),
@@ -33,6 +34,7 @@ CREATE TABLE loyalty.reward (
   argument text,
   valid_from timestamptz NOT NULL DEFAULT pg_catalog.now(),
   PRIMARY KEY (program, name),
+  FOREIGN KEY (program, partner) REFERENCES loyalty.partner ON UPDATE CASCADE,
   FOREIGN KEY (program, pool) REFERENCES loyalty.code_pool ON UPDATE CASCADE,
   FOREIGN KEY (program, min_tier) REFERENCES loyalty.tier ON UPDATE CASCADE,
   FOREIGN KEY (program, segment) REFERENCES loyalty.segment ON UPDATE CASCADE,
@@ -88,6 +90,7 @@ COMMENT ON COLUMN loyalty.reward.cost IS 'points of a piece, above 0, at most 4 
 COMMENT ON COLUMN loyalty.reward.stock IS 'pieces put up in all; NULL: without end; what is left is in reward_stock, and follows when this is changed';
 COMMENT ON COLUMN loyalty.reward.starts_at IS 'first instant at which it can be had; default -infinity';
 COMMENT ON COLUMN loyalty.reward.ends_at IS 'first instant after; default infinity';
+COMMENT ON COLUMN loyalty.reward.partner IS 'loyalty.partner.name: who gives it, and gets its burn_price for the points; NULL: the operator';
 COMMENT ON COLUMN loyalty.reward.enabled IS 'false: it cannot be had';
 COMMENT ON COLUMN loyalty.reward.value IS 'what a piece is worth; with it a redemption gives vouchers; NULL: not said';
 COMMENT ON COLUMN loyalty.reward.value_unit IS 'money (default) of the program, or percent';

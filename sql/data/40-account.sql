@@ -88,7 +88,7 @@ COMMENT ON COLUMN loyalty.account.inactive_at IS 'then its points that live as l
 COMMENT ON COLUMN loyalty.account.life IS 'number of the present life: points of former ones have died of inactivity';
 COMMENT ON COLUMN loyalty.account.spend IS 'amount of this periods purchases, net of returns, in the applications money';
 COMMENT ON COLUMN loyalty.account.spend_previous IS 'the same, period before';
-COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; merged: all is the accounts of member.merged_into';
+COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; erased: so for ever; merged: all is the accounts of member.merged_into';
 
 -- replay
 -- Who is excluded is cached, too.  Ordinary members cost nothing here.

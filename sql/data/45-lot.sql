@@ -120,7 +120,7 @@ COMMENT ON COLUMN loyalty.lot.life IS 'the points die with this life of the acco
 COMMENT ON COLUMN loyalty.lot.kind IS 'a award, j adjustment, t transfer';
 COMMENT ON COLUMN loyalty.lot.source_key IS 'key of the purchase, in canonical form';
 COMMENT ON COLUMN loyalty.lot.amount IS 'of the purchase when it was awarded';
-COMMENT ON COLUMN loyalty.lot.kept_amount IS 'of it, what was not returned';
+COMMENT ON COLUMN loyalty.lot.kept_amount IS 'of it, what was not returned; of points given by hand: 0 when they were taken back, NULL when not';
 COMMENT ON COLUMN loyalty.lot.breakdown IS 'which rule gave how much; see the view award_share';
 
 COMMENT ON TABLE loyalty.movement IS 'what happened to a lot after it was granted; append-only';

@@ -5,7 +5,7 @@ CREATE TABLE loyalty.intervention (
   program_id integer NOT NULL,
   entry_no bigint NOT NULL,
   last_entry bigint,
-  action text NOT NULL CHECK (action IN ('adjust', 'unit', 'opening', 'transfer', 'expiry', 'merge', 'block', 'unblock')),
+  action text NOT NULL CHECK (action IN ('adjust', 'unit', 'undo', 'redo', 'opening', 'transfer', 'expiry', 'merge', 'block', 'unblock', 'erase')),
   points bigint,
   available_at timestamptz,
   expires_at timestamptz,
@@ -30,7 +30,7 @@ COMMENT ON COLUMN loyalty.intervention.member_id IS 'loyalty.member.member_id';
 COMMENT ON COLUMN loyalty.intervention.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.intervention.entry_no IS 'number of the entry in its account; of several the first';
 COMMENT ON COLUMN loyalty.intervention.last_entry IS 'number of the last one; NULL: no entry changed points';
-COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, unit (a status unit), opening (of a balance), transfer, expiry (points got another life), merge, block, unblock';
+COMMENT ON COLUMN loyalty.intervention.action IS 'adjust, unit (a status unit), undo and redo (of an adjust, when its reason went or came back), opening (of a balance), transfer, expiry (points got another life), merge, block, unblock, erase';
 COMMENT ON COLUMN loyalty.intervention.points IS 'count of 1/10,000 point, signed; NULL: none';
 COMMENT ON COLUMN loyalty.intervention.available_at IS 'of points that were given';
 COMMENT ON COLUMN loyalty.intervention.expires_at IS 'of points that were given';

@@ -74,12 +74,12 @@ SELECT e.member_id, p.name AS program, e.entry_no, e.at, e.kind,
   trim_scale(e.points * 0.0001) AS points,
   trim_scale(e.balance_after * 0.0001) AS balance_after,
   CASE
-    WHEN e.kind IN ('earn', 'clawback', 'expire') THEN nullif(concat_ws(', ', (
+    WHEN e.kind IN ('earn', 'clawback', 'expire') THEN coalesce(e.reason, nullif(concat_ws(', ', (
       SELECT string_agg(concat(coalesce(r.name, 'tier ' || t.name, 'rule ' || b.rule), ' +', b.points, ' ' || r.unit), ', ' ORDER BY b.place)
       FROM loyalty.breakdown_shares(e.breakdown::loyalty.breakdown) WITH ORDINALITY b (rule, own, units, points, place)
       LEFT JOIN loyalty.rule r ON r.id = b.rule
       LEFT JOIN loyalty.tier t ON t.id = b.rule - 4294967296
-      WHERE b.own AND b.points::numeric > 0), s.name || ' ' || e.source_key), '')
+      WHERE b.own AND b.points::numeric > 0), s.name || ' ' || e.source_key), ''))
     WHEN e.kind = 'transfer' THEN (
       SELECT concat(CASE WHEN o.origin_member_id = o.member_id THEN 'another life'
                          WHEN e.entry_no = e.lot_entry_no THEN format('given by member %s', o.origin_member_id)

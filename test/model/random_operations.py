@@ -197,7 +197,7 @@ DROP TABLE IF EXISTS world.sale;
 DO $$
 BEGIN
   EXECUTE (SELECT 'TRUNCATE ' || string_agg('loyalty.' || relname, ', ') FROM pg_class
-    WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r' AND relname NOT IN ('installed', 'program', 'source', 'rule', 'tier', 'tier_requirement', 'reward'));
+    WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r' AND relname NOT IN ('installed', 'program', 'source', 'rule', 'tier', 'tier_requirement', 'reward')) || ' CASCADE';
   DELETE FROM loyalty.tier_requirement;
   DELETE FROM loyalty.tier;
   DELETE FROM loyalty.rule;

@@ -87,7 +87,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   -- a figure must survive DROP EXTENSION ... CASCADE
   SELECT 'type of ours in member data', name || '.' || a.attname FROM c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  WHERE relkind IN ('r', 'p') AND a.atttypid >= 16384 AND c.relname NOT IN ('program', 'rule', 'tier', 'reward', 'plan')
+  WHERE relkind IN ('r', 'p') AND a.atttypid >= 16384 AND c.relname NOT IN ('program', 'rule', 'survey', 'tier', 'reward', 'plan', 'referral_program')
   UNION ALL
   -- security_invoker = true, or the view's readers read with its owner's rights
   SELECT 'view without security_invoker', name FROM c WHERE relkind = 'v' AND NOT coalesce(reloptions, '{}') && '{security_invoker=true, security_invoker=on, security_invoker=1}'

@@ -68,4 +68,12 @@ CREATE TABLE follow_shop.others (LIKE follow_shop.orders INCLUDING ALL);
 SELECT loyalty.attach('follow_shop.others', 'follow not', member => 'customer', amount => 'total', occurred_at => 'at') > 0 AS attached;
 INSERT INTO follow_shop.others VALUES (1, 1, 1);
 SELECT count(*) FROM follow_shop.told WHERE amount = 1;
+-- a status unit is told as an award of its own, without money
+TRUNCATE follow_shop.told;
+INSERT INTO loyalty.rule (program, source, name, unit, points) VALUES ('follow', 'follow orders', 'a stay', 'follow stays', '2');
+INSERT INTO follow_shop.orders VALUES (9001, 7, 100);
+UPDATE follow_shop.orders SET total = 50 WHERE id = 9001;
+DELETE FROM follow_shop.orders WHERE id = 9001;
+SELECT member_id, source_key, u.name AS unit, amount, kept, spend, points / 10000 AS points, first
+FROM follow_shop.told t LEFT JOIN loyalty.unit u ON u.id = t.unit ORDER BY no;
 ROLLBACK;

@@ -19,7 +19,7 @@ WHERE p.pronamespace = 'loyalty'::regnamespace AND l.lanname IN ('sql', 'plpgsql
 -- member data has built-in types only
 SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'loyalty'::regnamespace AND a.atttypid >= 16384 AND NOT a.attisdropped
-  AND c.relname NOT IN ('program', 'rule', 'plan', 'tier', 'reward') AND c.relkind = 'r';
+  AND c.relname NOT IN ('program', 'rule', 'survey', 'plan', 'tier', 'reward', 'referral_program') AND c.relkind = 'r';
 
 \set ON_ERROR_ROLLBACK on
 BEGIN;

@@ -143,6 +143,7 @@ SELECT voucher, value, valid_until FROM loyalty.redeem(2, 'book', program => 'v'
 SELECT state, voucher, value, valid_until FROM loyalty.redeem(2, 'book', program => 'v', key => 'b2', hold => '1 hour');
 SELECT state, code, value, valid_until FROM loyalty.vouchers(2, 'v');
 SELECT * FROM loyalty.code_pool_level WHERE program = 'v';
+SELECT * FROM loyalty.status() WHERE item LIKE 'pool %';
 SELECT state FROM loyalty.use_voucher(2, voucher_id => (SELECT voucher_id FROM loyalty.vouchers(2, 'v') WHERE state = 'held'));
 SELECT voucher FROM loyalty.redeem(3, 'book', program => 'v', quantity => 2);
 \echo :LAST_ERROR_SQLSTATE

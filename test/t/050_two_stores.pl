@@ -41,12 +41,19 @@ INSERT INTO loyalty.program (name, expiry, enrollment, clawback, tier_metric, ti
   ('b', '3 months, end of month', 'explicit', 'pending_only', 'points', 'week', '20 days', true);
 INSERT INTO loyalty.program (name, expiry, pending, clawback, on_return, tier_metric, tier_period, sandbox) VALUES
   ('c', '40 days', '5 days', 'debt', 'grace', 'points', 'calendar month', true);
+INSERT INTO loyalty.program (name, timezone, decimals, expiry, tier_metric, tier_period, tier_validity, sandbox) VALUES
+  ('r', 'America/Los_Angeles', 1, '40 days', 'visits', 'rolling 1 month 3 days', '6 days', true), ('f', 'Pacific/Auckland', 0, 'never', 'stays', 'rolling 20 days', '0', true);
 INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES
-  ('a', 'low', 0, 0, 0), ('a', 'mid', 1, 300, 0.25), ('a', 'top', 2, 2000, 1), ('b', 'in', 0, 0, 0), ('b', 'up', 1, 500, 0.5), ('c', 'one', 0, 0, 0), ('c', 'two', 1, 200, 0.5);
+  ('a', 'low', 0, 0, 0), ('a', 'mid', 1, 300, 0.25), ('a', 'top', 2, 2000, 1), ('b', 'in', 0, 0, 0), ('b', 'up', 1, 500, 0.5), ('c', 'one', 0, 0, 0), ('c', 'two', 1, 200, 0.5),
+  ('r', 'one', 0, 0, 0), ('r', 'two', 1, 4, 0.5), ('f', 'one', 0, 0, 0), ('f', 'two', 1, 3, 0.5), ('f', 'three', 2, 30, 1);
+INSERT INTO loyalty.tier_requirement (program, tier, option, metric, threshold) VALUES
+  ('a', 'mid', 1, 'nights', 20), ('a', 'mid', 1, 'spend', 50), ('b', 'up', 1, 'visits', 3), ('r', 'two', 1, 'spend', 900), ('r', 'two', 2, 'half', 12.5);
 INSERT INTO loyalty.reward (program, name, cost, stock) VALUES ('a', 'cup', 25, 4000), ('a', 'pen', 3.5, NULL), ('b', 'bag', 40, NULL);
 SELECT loyalty.attach('shop.sale', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok');
 SELECT loyalty.attach('shop.sale', program => 'b', member => 'who', amount => 'total', occurred_at => 'at');
 SELECT loyalty.attach('shop.sale', program => 'c', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok');
+SELECT loyalty.attach('shop.sale', program => 'r', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok');
+SELECT loyalty.attach('shop.part', program => 'f', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok', visit => 'kind');
 SELECT loyalty.attach('shop.part', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok', on_delete => 'keep');
 SELECT loyalty.attach('shop.back', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', refund_of => 'of', refund_source => 'sale');
 SELECT loyalty.attach('shop.line', program => 'a', member => 'who', amount => 'total', occurred_at => 'at', on_error => 'skip');
@@ -63,6 +70,14 @@ INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclus
   ('a', 'part', 'part base', 'base', 'earn.amount', NULL, NULL, NULL, NULL),
   ('a', 'paid', 'paid base', 'base', 'earn.amount / 3', NULL, NULL, '20 days', '0'),
   ('a', 'line', 'line base', 'base', 'earn.amount / (total - 13)', NULL, NULL, '30 days', NULL);
+UPDATE loyalty.unit SET decimals = 1 WHERE name = 'half';
+INSERT INTO loyalty.rule (program, source, name, kind, unit, points, condition, cap, cap_period) VALUES
+  ('a', 'sale', 'night', 'base', 'nights', 'earn.amount / 40', NULL, NULL, NULL),
+  ('a', 'sale', 'double night', 'bonus', 'nights', 'earn.base', $$kind = 'x'$$, 5, 'calendar month'),
+  ('r', 'sale', 'half', 'base', 'half', 'earn.amount / 30', $$kind <> 'z'$$, NULL, NULL),
+  ('r', 'sale', 'r base', 'base', NULL, 'earn.amount', NULL, NULL, NULL),
+  ('f', 'part', 'stay', 'base', 'stays', '1', NULL, NULL, NULL),
+  ('f', 'part', 'f base', 'base', NULL, $$case when (account.units ->> 'stays')::numeric > 2 then 2 else 1 end + account.visits$$, NULL, NULL, NULL);
 INSERT INTO loyalty.member (member_id, attributes) SELECT i, '{"vip": "yes"}' FROM generate_series(1, 60, 7) i;
 INSERT INTO loyalty.member (member_id, status) VALUES (13, 'excluded');
 };
@@ -342,7 +357,7 @@ sub ledger
 {
 	my ($database) = @_;
 	my %rows;
-	for my $table (qw(account lot movement refund debt tier_change redemption request review member member_alias lot_origin intervention))
+	for my $table (qw(account lot movement refund debt tier_change redemption request review member member_alias lot_origin intervention rule_usage counter visit visit_of))
 	{
 		$rows{$table} = $node->safe_psql($database, qq{
 			SET TimeZone = 'UTC';
@@ -401,7 +416,7 @@ cmp_ok($lines{lot}, '>', 5000, 'big statements were among them');
 my %errors;
 $errors{$1}++ while $heap_output =~ /ERROR:  (\w{5})\b/g;
 note('errors: ' . join(', ', map { "$_ $errors{$_}" } sort keys %errors));
-cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt refund tier_change redemption request review lot_origin intervention);
+cmp_ok($lines{$_}, '>', 9, "there are rows in loyalty.$_") for qw(account lot movement debt refund tier_change redemption request review lot_origin intervention rule_usage counter visit visit_of);
 is($node->safe_psql('by_choice', q{SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FROM shop.fired WHERE operation = 'INSERT'}),
 	'account debt lot movement redemption refund request tier_change', 'triggers on the tables fired: SQL was chosen');
 my ($code, undef, $complaint) = $node->psql('by_choice', "SET loyalty.store = heap; INSERT INTO shop.sale VALUES (-1, 1, 1, 'x', true, now())");
