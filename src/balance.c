@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -29,6 +30,7 @@ PG_FUNCTION_INFO_V1(loyalty_settled);
 PG_FUNCTION_INFO_V1(loyalty_units_at);
 PG_FUNCTION_INFO_V1(loyalty_due_tier_changes);
 PG_FUNCTION_INFO_V1(loyalty_due_movements);
+PG_FUNCTION_INFO_V1(loyalty_tier_if_applied);
 PG_FUNCTION_INFO_V1(loyalty_balance);
 PG_FUNCTION_INFO_V1(loyalty_award);
 PG_FUNCTION_INFO_V1(loyalty_explain);
@@ -243,6 +245,59 @@ loyalty_due_movements(PG_FUNCTION_ARGS)
 			values[7] = Int64GetDatum(m->entry_no);
 			tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		}
+	}
+	reading_end(&reading);
+	return (Datum) 0;
+}
+
+/* What waits for apply_tiers(), with other thresholds where names are given. */
+static Program
+ladder_to_try(const Program *program, ArrayType *names, ArrayType *thresholds, bool keep)
+{
+	Program		ladder = program->draft ? *program->draft : *program;
+	Tier	   *tiers = palloc(mul_size(Max(ladder.ntiers, 1), sizeof(Tier)));
+	Datum	   *name;
+	Datum	   *threshold;
+	bool	   *nulls;
+	int			n;
+	int			nthresholds;
+
+	for (int t = 0; t < ladder.ntiers; t++)
+		tiers[t] = ladder.tiers[t];
+	deconstruct_array_builtin(names, TEXTOID, &name, NULL, &n);
+	deconstruct_array(thresholds, NUMERICOID, -1, false, TYPALIGN_INT, &threshold, &nulls, &nthresholds);
+	for (int i = 0; i < Min(n, nthresholds); i++)
+		for (int t = 0; t < ladder.ntiers; t++)
+			if (strcmp(TextDatumGetCString(name[i]), tiers[t].name) == 0)
+				tiers[t].threshold = nulls[i] ? NULL : DatumGetNumeric(threshold[i]);
+	ladder.tiers = tiers;
+	ladder.lowest = tier_of_nothing(&ladder);
+	ladder.ladder_keeps = keep;
+	ladder.period = program->period;	/* of another one there are no figures yet */
+	return ladder;
+}
+
+/* loyalty.tier_if_applied(member_id, program_id, at, tiers, thresholds, keep): as it is, and as it would be */
+Datum
+loyalty_tier_if_applied(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	Reading		reading = begin_settled(fcinfo, PG_GETARG_TIMESTAMPTZ(2));
+	Account    *account = reading.account;
+
+	if (account)
+	{
+		Program		ladder = ladder_to_try(account->program, PG_GETARG_ARRAYTYPE_P(3), PG_GETARG_ARRAYTYPE_P(4), PG_GETARG_BOOL(5));
+		Datum		values[3] = {Int32GetDatum(account->tier_id)};
+		bool		nulls[3] = {account->tier_id == 0};
+		MemoryContext old = MemoryContextSwitchTo(reading.context);
+
+		tier_try_ladder(account, &ladder, account->settled_at);
+		values[1] = Int32GetDatum(account->tier_id);
+		nulls[1] = account->tier_id == 0;
+		values[2] = TimestampTzGetDatum(account->tier_until);
+		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
+		MemoryContextSwitchTo(old);
 	}
 	reading_end(&reading);
 	return (Datum) 0;

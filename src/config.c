@@ -115,6 +115,7 @@ static void load_programs(Config *config);
 static void load_units(Config *config);
 static void load_tiers(Config *config);
 static void load_requirements(Config *config);
+static void load_ladders(Config *config);
 static void load_sources(Config *config);
 static void load_limits(Config *config);
 static void load_challenges(Config *config);
@@ -126,7 +127,7 @@ static void load_merged(Config *config);
 static void watch(Config *config);
 static void compile_source(Config *config, SourceRow *row, Relation relation);
 
-static const char *const config_tables[] = {"program", "tier", "tier_requirement", "partner", "source", "rule", "segment", "reward",
+static const char *const config_tables[] = {"program", "tier", "tier_requirement", "ladder", "ladder_rung", "partner", "source", "rule", "segment", "reward",
 "reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program", "challenge"};
 
 /* ---- invalidation ---- */
@@ -210,6 +211,7 @@ config_build(void)
 	load_requirements(config);
 	for (int i = 0; i < config->nprograms; i++)
 		config->programs[i].lowest = tier_of_nothing(&config->programs[i]);
+	load_ladders(config);
 	load_sources(config);
 	load_limits(config);
 	load_challenges(config);
@@ -338,10 +340,12 @@ load_programs(Config *config)
 	static const char *const clawbacks[] = {"pending_only", "to_zero", "debt", NULL};
 	static const char *const on_returns[] = {"fall", "keep", "grace", NULL};
 	static const char *const downgrades[] = {"requalify", "one_level", "never", NULL};
+	static const char *const unit_names[] = {"day", "month", "quarter", "year", NULL};
+	static const CalendarUnit validity_units[] = {CALENDAR_DAY, CALENDAR_MONTH, CALENDAR_QUARTER, CALENDAR_YEAR};
 	uint64		n = query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 						  " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
 						  " earn_on_points_paid, point_value, counts_visits, loyalty.program_follows(id), loyalty.program_involves(id),"
-						  " loyalty.program_tells(name)"
+						  " loyalty.program_tells(name), tier_validity_to"
 						  " FROM loyalty.program");
 
 	config->nprograms = n;
@@ -350,6 +354,7 @@ load_programs(Config *config)
 	{
 		RowReader	r = row_reader(config, i);
 		Program    *p = &config->programs[i];
+		char	   *unit;
 
 		p->id = DatumGetInt32(next_datum(&r));
 		p->name = next_text(&r);
@@ -378,6 +383,8 @@ load_programs(Config *config)
 		p->follows = p->follows_sql = DatumGetBool(next_datum(&r));
 		p->involves = DatumGetBool(next_datum(&r));
 		p->tells = event_mask(next_text(&r));
+		unit = next_text(&r);
+		p->validity_to = unit ? validity_units[choice(unit, unit_names, "program.tier_validity_to")] : -1;
 	}
 }
 
@@ -418,7 +425,7 @@ load_units(Config *config)
 static void
 load_tiers(Config *config)
 {
-	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, expiry, suspends_expiry"
+	uint64		n = query("SELECT program, id, name, rank, threshold, earn_bonus, expiry, suspends_expiry, permanent"
 						  " FROM loyalty.tier WHERE enabled ORDER BY rank");
 
 	for (uint64 i = 0; i < n; i++)
@@ -442,6 +449,7 @@ load_tiers(Config *config)
 		tier->expiry = next_bytes(&r, sizeof(Expiry));
 		tier->suspends = DatumGetBool(next_datum(&r));
 		p->suspends |= tier->suspends;
+		tier->permanent = DatumGetBool(next_datum(&r)) || p->downgrade == DOWNGRADE_NEVER;
 	}
 }
 
@@ -474,6 +482,114 @@ load_requirements(Config *config)
 				? repalloc(tier->requirements, (tier->nrequirements + 1) * sizeof(Requirement))
 				: MemoryContextAlloc(config->context, sizeof(Requirement));
 			tier->requirements[tier->nrequirements++] = q;
+		}
+	}
+}
+
+/*
+ * The tiers of a ladder as they stood when it was changed: their thresholds and requirements, rung by rung.  A tier without
+ * a rung is newer, and stands on it as it is.
+ */
+static void
+load_rungs(Config *config, Program *ladder)
+{
+	Tier	   *tiers = MemoryContextAlloc(config->context, mul_size(Max(ladder->ntiers, 1), sizeof(Tier)));
+	uint64		n = query(psprintf("SELECT tier_id, option, metric, threshold FROM loyalty.ladder_rung"
+								   " WHERE program_id OPERATOR(pg_catalog.=) %d AND ladder_no OPERATOR(pg_catalog.=) %d"
+								   " ORDER BY tier_id, metric OPERATOR(pg_catalog.<>) '', option", ladder->id, ladder->ladder_no));
+	Tier	   *tier = NULL;
+
+	for (int i = 0; i < ladder->ntiers; i++)
+		tiers[i] = ladder->tiers[i];
+	ladder->tiers = tiers;
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		int32		id = DatumGetInt32(next_datum(&r));
+		Requirement q = {.option = DatumGetInt32(next_datum(&r))};
+		char	   *metric = next_text(&r);
+
+		q.threshold = next_numeric(&r);
+		tier = NULL;
+		for (int t = 0; t < ladder->ntiers; t++)
+			if (tiers[t].id == id)
+				tier = &tiers[t];
+		if (tier && *metric == '\0')
+		{
+			tier->threshold = q.threshold;
+			tier->nrequirements = 0;
+			tier->requirements = MemoryContextAlloc(config->context, mul_size(n, sizeof(Requirement)));
+		}
+		else if (tier)
+		{
+			q.metric = metric_named(ladder, metric, "ladder_rung.metric");
+			tier->requirements[tier->nrequirements++] = q;
+		}
+	}
+	ladder->lowest = tier_of_nothing(ladder);
+}
+
+/* Ladders that were, that is, and that waits: copies of the program, which itself is the one in force. */
+static void
+load_ladders(Config *config)
+{
+	uint64		n = query("SELECT program_id, ladder_no, since, keep, tier_metric, tier_period::loyalty.period FROM loyalty.ladder"
+						  " ORDER BY program_id, ladder_no");
+	Program    *ladders = MemoryContextAllocZero(config->context, mul_size(Max(n, 1), 2 * sizeof(Program)));
+	bool	   *frozen = palloc0(Max(n, 1));
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		RowReader	r = row_reader(config, i);
+		int32		id = DatumGetInt32(next_datum(&r));
+		char	   *metric;
+
+		for (int p = 0; p < config->nprograms; p++)
+			if (config->programs[p].id == id)
+				ladders[i] = config->programs[p];
+		if (ladders[i].id == 0)
+			continue;
+		ladders[i].ladder_no = DatumGetInt32(next_datum(&r));
+		ladders[i].ladder_since = DatumGetTimestampTz(next_datum(&r));
+		ladders[i].ladder_keeps = DatumGetBool(next_datum(&r));
+		metric = next_text(&r);
+		frozen[i] = metric != NULL;
+		if (frozen[i])
+		{
+			ladders[i].metric = metric_named(&ladders[i], metric, "ladder.tier_metric");
+			ladders[i].period = *(Period *) next_bytes(&r, sizeof(Period));
+		}
+	}
+	for (uint64 i = 0; i < n; i++)
+		if (frozen[i])
+			load_rungs(config, &ladders[i]);
+	for (uint64 i = 0, first = 0; i < n; i++)
+	{
+		if (ladders[i].id != ladders[first].id)
+			first = i;
+		if (ladders[i].id == 0 || (i + 1 < n && ladders[i + 1].id == ladders[i].id))
+			continue;
+		for (int p = 0; p < config->nprograms; p++)
+		{
+			Program    *program = &config->programs[p];
+
+			if (program->id != ladders[i].id)
+				continue;
+			if (frozen[i])
+			{
+				ladders[n + i] = *program;
+				program->draft = &ladders[n + i];
+			}
+			program->ladder_no = ladders[i].ladder_no;
+			program->ladder_since = ladders[i].ladder_since;
+			program->ladder_keeps = ladders[i].ladder_keeps;
+			program->metric = ladders[i].metric;
+			program->period = ladders[i].period;
+			program->tiers = ladders[i].tiers;
+			program->lowest = ladders[i].lowest;
+			program->former = &ladders[first];
+			for (uint64 j = first; j < i; j++)
+				ladders[j].period = program->period;	/* counters are those of one period: see apply_tiers() */
 		}
 	}
 }
@@ -1097,6 +1213,12 @@ config_tier(const Program *program, int32 id)
 		if (program->tiers[i].id == id)
 			return &program->tiers[i];
 	return NULL;
+}
+
+const Program *
+config_ladder(const Program *program, int32 ladder_no)
+{
+	return ladder_no >= program->ladder_no ? program : &program->former[ladder_no];
 }
 
 const RuleLimit *

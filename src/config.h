@@ -68,6 +68,7 @@ typedef struct Tier
 	int32		rank;
 	Numeric		threshold;		/* NULL: not reached by figures */
 	Units		earn_bonus;		/* share of earn.base, 1/10^8 */
+	bool		permanent;		/* never lost; all are where nothing is ever lost */
 	Expiry	   *expiry;			/* of points earned at it; NULL: the program's */
 	bool		suspends;		/* no points of whoever holds it expire */
 	int			nrequirements;
@@ -141,6 +142,7 @@ typedef struct Program
 	int32		metric;
 	Period		period;
 	Interval	validity;
+	int			validity_to;	/* CalendarUnit to whose end it goes on; -1: none */
 	Interval	grace;
 	Downgrade	downgrade;
 	bool		is_default;
@@ -161,6 +163,13 @@ typedef struct Program
 
 	/* the last answers of tier_held_until() and lot dates: the same for most purchases of a period */
 	struct HeldMemo *held;
+
+	/* ladders: all but thresholds, metric, period and lowest are those of the program */
+	int32		ladder_no;		/* of the one in force */
+	TimestampTz ladder_since;
+	bool		ladder_keeps;	/* nobody fell by the change to it */
+	struct Program *former;		/* those before, by number */
+	struct Program *draft;		/* what waits for apply_tiers(); NULL: nothing */
 
 	uint32		tells;			/* kinds of events that are told; see event.h */
 	bool		follows;		/* some room follows its sales; see follow.h */
@@ -282,6 +291,9 @@ extern const Unit *config_unit(const Program *program, const char *name);	/* NUL
 extern const RuleLimit *config_limit(const Program *program, int64 rule);	/* NULL: it has none */
 
 extern const Tier *config_tier(const Program *program, int32 id);	/* NULL for 0 and for tiers that are gone */
+
+/* the program on one of its ladders; on the one in force when there is none of this number yet */
+extern const Program *config_ladder(const Program *program, int32 ladder_no);
 
 extern const Segment *config_segment(const Program *program, const char *name);	/* NULL when unknown; compiles it */
 

@@ -94,10 +94,12 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		" OR of_source_id OPERATOR(pg_catalog.=) $1"},
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
-		" UNION ALL SELECT FROM loyalty.account WHERE tier_id OPERATOR(pg_catalog.=) $1"},
+		" UNION ALL SELECT FROM loyalty.account WHERE $1 OPERATOR(pg_catalog.=) ANY"
+		" (ARRAY[tier_id, granted_tier_id, own_tier_id, kept_tier_id])"},
 		{"unit", "SELECT FROM loyalty.counter WHERE metric OPERATOR(pg_catalog.=) $1"
 			" UNION ALL SELECT FROM loyalty.lot WHERE unit OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.intervention WHERE unit_id OPERATOR(pg_catalog.=) $1"},
+		{"benefit", "SELECT FROM loyalty.benefit_use WHERE benefit_id OPERATOR(pg_catalog.=) $1"},
 		{"reward", "SELECT FROM loyalty.redemption WHERE reward_id OPERATOR(pg_catalog.=) $1"},
 		{"challenge", "SELECT FROM loyalty.progress WHERE challenge_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.challenge_join WHERE challenge_id OPERATOR(pg_catalog.=) $1"},

@@ -198,8 +198,12 @@ TimestampTz
 ledger_settle(Account *account, TimestampTz at)
 {
 	if (at <= account->settled_at)
-		return account->settled_at;
-	if (at >= account->next_change_at)
+	{
+		if (account->ladder_no >= account->program->ladder_no)
+			return account->settled_at;
+		at = account->settled_at;	/* a ladder that was applied since is met there */
+	}
+	if (at >= account->next_change_at || account->ladder_no < account->program->ladder_no)
 	{
 		while (settle_to_stop(account, at))
 			CHECK_FOR_INTERRUPTS();
@@ -596,15 +600,37 @@ ledger_leave(Account *account, TimestampTz at)
 }
 
 int64
-ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at)
+ledger_join(Account *account, const Standing *other, TimestampTz at)
 {
 	MemoryContext old = MemoryContextSwitchTo(account->context);
 
-	tier_join(account, tier_id, tier_until, at);
+	tier_join(account, other, at);
 	if (account->program->suspends)
 		ledger_follow_tier(account, at);
 	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	account->changed = true;
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_grant_tier(Account *account, int32 tier_id, TimestampTz until, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_grant(account, tier_id, until, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	MemoryContextSwitchTo(old);
+	return next_entry(account);
+}
+
+int64
+ledger_revoke_tier(Account *account, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_revoke(account, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
 	MemoryContextSwitchTo(old);
 	return next_entry(account);
 }

@@ -139,6 +139,16 @@ typedef struct Debt
 	bool		changed;
 } Debt;
 
+/* What an account's tier is made of. */
+typedef struct Standing
+{
+	int32		own_tier_id;
+	TimestampTz own_until;
+	int32		granted_tier_id;
+	TimestampTz granted_until;
+	int32		kept_tier_id;
+} Standing;
+
 typedef struct TierChange
 {
 	TimestampTz at;
@@ -243,6 +253,12 @@ typedef struct Account
 	Numeric		spend;
 	Numeric		spend_previous;
 	char	   *status;
+	int32		own_tier_id;	/* what figures gave; tier_id is the better of this one and the granted one */
+	TimestampTz own_until;
+	int32		granted_tier_id;	/* by hand; 0: none */
+	TimestampTz granted_until;
+	int32		kept_tier_id;	/* never lost: reached by figures that are not kept any more; 0: none */
+	int32		ladder_no;		/* the program's ladder that the account has met */
 
 	/* of the member, read only where a rule asks for it */
 	void	   *attributes;		/* jsonb; NULL: nothing is known */
@@ -450,7 +466,11 @@ extern void ledger_count_unit(Account *account, int32 unit, Points value, Timest
 extern int64 ledger_note(Account *account);
 
 /* The tier of another account that has become part of this one.  Returns the number under which it happened. */
-extern int64 ledger_join(Account *account, int32 tier_id, TimestampTz tier_until, TimestampTz at);
+extern int64 ledger_join(Account *account, const Standing *other, TimestampTz at);
+
+/* A tier by hand, until then; and its end.  Return the number under which it happened. */
+extern int64 ledger_grant_tier(Account *account, int32 tier_id, TimestampTz until, TimestampTz at);
+extern int64 ledger_revoke_tier(Account *account, TimestampTz at);
 
 /* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
 extern int64 ledger_leave(Account *account, TimestampTz at);

@@ -144,8 +144,7 @@ merge_program(Store *store, const Program *program, const Merge *merge, Timestam
 	Account    *joined;
 	TimestampTz at = instant_for_writing(program);
 	int64		from_entry;
-	int32		tier_id;
-	TimestampTz tier_until;
+	Standing	standing;
 
 	lock_both(store, program, merge, &enrolled_at, accounts);
 	for (int i = 0; i < 2; i++)
@@ -157,8 +156,9 @@ merge_program(Store *store, const Program *program, const Merge *merge, Timestam
 	}
 	for (int i = 0; i < 2; i++)
 		ledger_settle(accounts[i], at);
-	tier_id = accounts[0]->tier_id;
-	tier_until = accounts[0]->tier_until;
+	standing = (Standing) {.own_tier_id = accounts[0]->own_tier_id, .own_until = accounts[0]->own_until,
+		.granted_tier_id = accounts[0]->granted_tier_id, .granted_until = accounts[0]->granted_until,
+	.kept_tier_id = accounts[0]->kept_tier_id};
 	from_entry = ledger_leave(accounts[0], at);
 	note(merge, accounts[0], from_entry, at);
 	for (int i = 0; i < 2; i++)
@@ -168,7 +168,7 @@ merge_program(Store *store, const Program *program, const Merge *merge, Timestam
 	run("SELECT loyalty.merge_entries($1, $2, $3, $4)", lengthof(types), types, values);
 	store_lock_accounts(store, program, 1, &merge->to, NULL, CurrentMemoryContext, &joined);
 	ledger_pay_debts(joined, at);
-	note(merge, joined, ledger_join(joined, tier_id, tier_until, at), at);
+	note(merge, joined, ledger_join(joined, &standing, at), at);
 	ledger_write(joined);
 	return joined;
 }

@@ -26,10 +26,10 @@ settle_one(Store *store, const AccountAt *place, MemoryContext context)
 	TimestampTz at = instant_for_writing(program);
 	Account    *account;
 
-	if (place->next_change_at > at)
+	if (place->next_change_at > at && place->ladder_no >= program->ladder_no)
 		return false;
 	account = store_try_account(store, program, place->member_id, context);
-	if (account == NULL || account->next_change_at > at)
+	if (account == NULL || (account->next_change_at > at && account->ladder_no >= program->ladder_no))
 		return false;
 	ledger_settle(account, at);
 	ledger_write(account);

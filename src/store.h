@@ -85,6 +85,7 @@ typedef struct AccountAt
 	int64		member_id;
 	int32		program_id;
 	TimestampTz next_change_at;
+	int32		ladder_no;
 } AccountAt;
 
 extern int	store_walk_accounts(Store *store, int64 after_member, int32 after_program, int n, AccountAt *accounts);

@@ -180,6 +180,9 @@ heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, 
 			.program_id = DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)),
 			.next_change_at = DatumGetTimestampTz(slot_getattr(table->slot, A_NEXT_CHANGE_AT + 1, &isnull))
 		};
+		accounts[found - 1].ladder_no = DatumGetInt32(slot_getattr(table->slot, A_LADDER_NO + 1, &isnull));
+		if (isnull)
+			accounts[found - 1].ladder_no = 0;
 	}
 	ExecClearTuple(table->slot);
 	index_endscan(scan);

@@ -49,6 +49,12 @@ static const StoreColumn account_columns[] = {
 	[A_SPEND] = {"spend", NUMERICOID},
 	[A_SPEND_PREVIOUS] = {"spend_previous", NUMERICOID},
 	[A_STATUS] = {"status", TEXTOID},
+	[A_OWN_TIER_ID] = {"own_tier_id", INT4OID},
+	[A_OWN_UNTIL] = {"own_until", TIMESTAMPTZOID},
+	[A_GRANTED_TIER_ID] = {"granted_tier_id", INT4OID},
+	[A_GRANTED_UNTIL] = {"granted_until", TIMESTAMPTZOID},
+	[A_KEPT_TIER_ID] = {"kept_tier_id", INT4OID},
+	[A_LADDER_NO] = {"ladder_no", INT4OID},
 };
 
 static const StoreColumn lot_columns[] = {
@@ -277,6 +283,37 @@ row_new_account(Store *store, const Program *program, int64 member, MemoryContex
 }
 
 
+/* Where nothing is granted, the account's tier is its own. */
+static void
+row_to_standing(const Datum *v, const bool *nulls, Account *account)
+{
+	bool		granted = !nulls[A_GRANTED_TIER_ID];
+
+	account->own_tier_id = !granted ? account->tier_id : nulls[A_OWN_TIER_ID] ? 0 : DatumGetInt32(v[A_OWN_TIER_ID]);
+	account->own_until = granted ? DatumGetTimestampTz(v[A_OWN_UNTIL]) : account->tier_until;
+	account->granted_tier_id = granted ? DatumGetInt32(v[A_GRANTED_TIER_ID]) : 0;
+	account->granted_until = granted ? DatumGetTimestampTz(v[A_GRANTED_UNTIL]) : DT_NOEND;
+	account->kept_tier_id = nulls[A_KEPT_TIER_ID] ? 0 : DatumGetInt32(v[A_KEPT_TIER_ID]);
+	account->ladder_no = nulls[A_LADDER_NO] ? 0 : DatumGetInt32(v[A_LADDER_NO]);
+}
+
+static void
+standing_to_row(const Account *account, Datum *v, bool *nulls)
+{
+	bool		granted = account->granted_tier_id != 0;
+
+	v[A_OWN_TIER_ID] = Int32GetDatum(account->own_tier_id);
+	nulls[A_OWN_TIER_ID] = !granted || account->own_tier_id == 0;
+	v[A_OWN_UNTIL] = TimestampTzGetDatum(account->own_until);
+	v[A_GRANTED_TIER_ID] = Int32GetDatum(account->granted_tier_id);
+	v[A_GRANTED_UNTIL] = TimestampTzGetDatum(account->granted_until);
+	nulls[A_OWN_UNTIL] = nulls[A_GRANTED_TIER_ID] = nulls[A_GRANTED_UNTIL] = !granted;
+	v[A_KEPT_TIER_ID] = Int32GetDatum(account->kept_tier_id);
+	nulls[A_KEPT_TIER_ID] = account->kept_tier_id == 0;
+	v[A_LADDER_NO] = Int32GetDatum(account->ladder_no);
+	nulls[A_LADDER_NO] = account->ladder_no == 0;
+}
+
 void
 row_to_account(const Datum *v, const bool *nulls, Account *account)
 {
@@ -309,6 +346,7 @@ row_to_account(const Datum *v, const bool *nulls, Account *account)
 	account->spend = DatumGetNumericCopy(v[A_SPEND]);
 	account->spend_previous = DatumGetNumericCopy(v[A_SPEND_PREVIOUS]);
 	account->status = TextDatumGetCString(v[A_STATUS]);
+	row_to_standing(v, nulls, account);
 	account->stored = true;
 	MemoryContextSwitchTo(old);
 }
@@ -345,6 +383,7 @@ account_to_row(const Account *account, Datum *v, bool *nulls)
 	v[A_SPEND] = NumericGetDatum(account->spend);
 	v[A_SPEND_PREVIOUS] = NumericGetDatum(account->spend_previous);
 	v[A_STATUS] = CStringGetTextDatum(account->status);
+	standing_to_row(account, v, nulls);
 }
 
 void

@@ -128,7 +128,8 @@ sql_walk_accounts(Store *store, int64 after_member, int32 after_program, int n, 
 		accounts[i] = (AccountAt) {
 			.member_id = DatumGetInt64(values[A_MEMBER_ID]),
 			.program_id = DatumGetInt32(values[A_PROGRAM_ID]),
-			.next_change_at = DatumGetTimestampTz(values[A_NEXT_CHANGE_AT])
+			.next_change_at = DatumGetTimestampTz(values[A_NEXT_CHANGE_AT]),
+			.ladder_no = nulls[A_LADDER_NO] ? 0 : DatumGetInt32(values[A_LADDER_NO])
 		};
 	}
 	sql_leave(&call);

@@ -13,7 +13,14 @@
  *	 the running period, so that a validity of 0 does not fall on every instant.
  * - A return takes a tier that the figures of its period gave: it is what the figures that are left give.  Figures
  *	 that are left prolong it no longer than they would have done alone.
- * - Nothing falls below what figures of 0 give.
+ * - Nothing falls below what figures of 0 give, nor below a permanent tier (where nothing is ever lost, all are) at or
+ *	 under the one held.  What gave it can still be returned while its period is one of the two that are kept;
+ *	 when a period goes, what it gave that is permanent is noted (kept_tier_id) and no return takes it.
+ * - A tier granted by hand lies over what the figures gave (own_tier_id), which goes on as if nothing were granted: the
+ *	 member's tier is the better of the two.  No return and no review touches a grant; when it is over, what lies
+ *	 under it shows.
+ * - An account meets a new ladder at the instant at which it was applied.  Until then it stands on the one before:
+ *	 account->program is that one while its events are worked.
  * - A rolling window holds what was counted less than its length before the instant: each value leaves it at an
  *	 instant of its own (counter.c), and until the next one, period_end, the figures are exact.  A tier is held until the
  *	 promotion + tier_validity + grace and reviewed by what the window holds then; where both are 0 it is reviewed whenever
@@ -31,9 +38,13 @@
 #include "money.h"
 #include "tier.h"
 
+static void end_period(Account *account, TimestampTz at);
 static void roll_period(Account *account, TimestampTz at);
 static void leave_window(Account *account, TimestampTz until);
 static void review_tier(Account *account, TimestampTz at);
+static void end_grant(Account *account);
+static void meet_ladder(Account *account, const Program *next, TimestampTz at);
+static void promote(Account *account, bool running, TimestampTz at, const char *reason);
 static void set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason);
 
 static int
@@ -148,6 +159,21 @@ tier_unit(Account *account, int32 unit)
 	return figure(&(Figures) {.account = account, .running = true}, unit);
 }
 
+/* The highest permanent tier at or under this one; -1: none. */
+static int
+permanent_under(const Program *program, int tier)
+{
+	while (tier >= 0 && !program->tiers[tier].permanent)
+		tier--;
+	return tier;
+}
+
+static int
+own_tier(const Account *account)
+{
+	return tier_index(account->program, account->own_tier_id);
+}
+
 static TimestampTz
 add_interval(TimestampTz at, const Interval *interval, pg_tz *zone)
 {
@@ -158,18 +184,29 @@ add_interval(TimestampTz at, const Interval *interval, pg_tz *zone)
 	return at + interval->time;
 }
 
+/* tier_validity after `from`, and on to the end of the unit that has begun then. */
+static TimestampTz
+valid_until(const Program *program, TimestampTz from)
+{
+	TimestampTz until = add_interval(from, &program->validity, program->zone);
+
+	if (program->validity_to < 0 || TIMESTAMP_NOT_FINITE(until) ||
+		calendar_floor(until, (CalendarUnit) program->validity_to, program->zone) == until)
+		return until;
+	return calendar_next(until, (CalendarUnit) program->validity_to, 1, program->zone);
+}
+
 /* Until when a tier holds that the figures of a period ending at `end` gave at instant `at`. */
 static TimestampTz
 held_until(const Program *program, int tier, TimestampTz end, TimestampTz at)
 {
 	TimestampTz from = TIMESTAMP_NOT_FINITE(end) ? at : end;
 
-	if (program->downgrade == DOWNGRADE_NEVER || tier <= program->lowest)
+	if (tier <= program->lowest || program->tiers[tier].permanent)
 		return DT_NOEND;
 	if (!program->held->set || program->held->end != from)
 	{
-		program->held->until = add_interval(add_interval(from, &program->validity, program->zone), &program->grace,
-											program->zone);
+		program->held->until = add_interval(valid_until(program, from), &program->grace, program->zone);
 		program->held->end = from;
 		program->held->set = true;
 	}
@@ -203,8 +240,10 @@ tier_begin(Account *account)
 	account->spend = account->spend_previous = money_zero();
 	account->earned = account->earned_previous = 0;
 	account->visits = account->visits_previous = 0;
-	account->tier_id = lowest < 0 ? 0 : program->tiers[lowest].id;
-	account->tier_until = DT_NOEND;
+	account->tier_id = account->own_tier_id = lowest < 0 ? 0 : program->tiers[lowest].id;
+	account->tier_until = account->own_until = account->granted_until = DT_NOEND;
+	account->granted_tier_id = account->kept_tier_id = 0;
+	account->ladder_no = program->ladder_no;
 	account->period_start = account->previous_start = DT_NOBEGIN;
 	account->period_end = DT_NOEND;
 	if (is_rolling(program))
@@ -217,10 +256,40 @@ tier_begin(Account *account)
 					  &account->previous_start, &before);
 }
 
+/* When does the account meet the next ladder?  Infinity: it has met the one in force. */
+static TimestampTz
+next_ladder(const Account *account, const Program *program)
+{
+	if (account->ladder_no >= program->ladder_no)
+		return DT_NOEND;
+	return Max(config_ladder(program, account->ladder_no + 1)->ladder_since, account->settled_at);
+}
+
 TimestampTz
 tier_next_change(const Account *account)
 {
-	return Min(account->period_end, account->tier_until);
+	TimestampTz at = Min(account->period_end, account->own_until);
+
+	if (account->granted_tier_id != 0)
+		at = Min(at, account->granted_until);
+	return Min(at, next_ladder(account, account->program));
+}
+
+/* The first thing that becomes true; of several at one instant the ladder is first, then the period. */
+static void
+settle_next(Account *account, const Program *program, TimestampTz at)
+{
+	TimestampTz ladder = next_ladder(account, program);
+	TimestampTz grant = account->granted_tier_id != 0 ? account->granted_until : DT_NOEND;
+
+	if (ladder <= Min(account->period_end, account->own_until) && ladder <= grant)
+		meet_ladder(account, config_ladder(program, account->ladder_no + 1), ladder);
+	else if (account->period_end <= account->own_until && account->period_end <= grant)
+		end_period(account, Min(at, Min(account->own_until, ladder)));
+	else if (account->own_until <= grant)
+		review_tier(account, account->own_until);
+	else
+		end_grant(account);
 }
 
 void
@@ -230,23 +299,23 @@ tier_settle(Account *account, TimestampTz at)
 
 	while (tier_next_change(account) <= at)
 	{
-		TimestampTz next = tier_next_change(account);
-
 		CHECK_FOR_INTERRUPTS();
-		if (account->period_end > account->tier_until)
-			review_tier(account, next);
-		else if (!is_rolling(program))
-			roll_period(account, Min(at, account->tier_until));
-		else if (!follows_window(program))
-			leave_window(account, Min(at, account->tier_until));
-		else
-		{
-			leave_window(account, next);
-			if (account->tier_until == next)
-				review_tier(account, next);
-		}
+		account->program = config_ladder(program, account->ladder_no);
+		settle_next(account, program, at);
+		account->program = program;
 		account->changed = true;
 	}
+}
+
+/* The figures of a period go, and what they gave that is never lost stays. */
+static void
+keep_permanent(Account *account, int tier)
+{
+	const Program *program = account->program;
+	int			permanent = permanent_under(program, tier);
+
+	if (permanent > Max(tier_index(program, account->kept_tier_id), program->lowest))
+		account->kept_tier_id = program->tiers[permanent].id;
 }
 
 /* Of what the account has of a metric now, the part that has left the window.  CounterTaker */
@@ -281,6 +350,30 @@ leave_window(Account *account, TimestampTz until)
 	account->period_end = counter_leave(account, account->period_end, until, take_left);
 }
 
+/* Up to `at` the tier stands still: the periods up to there, or what leaves the window; nothing at all stands still where the tier is the window. */
+static void
+end_period(Account *account, TimestampTz at)
+{
+	const Program *program = account->program;
+	TimestampTz end = account->period_end;
+
+	if (!is_rolling(program))
+	{
+		roll_period(account, at);
+		return;
+	}
+	if (program->ntiers > 0)
+		keep_permanent(account, tier_by_period(account));
+	if (!follows_window(program))
+	{
+		leave_window(account, at);
+		return;
+	}
+	leave_window(account, end);
+	if (account->own_until == end)
+		review_tier(account, end);
+}
+
 /* Move to the period that holds `at`: what ran becomes the last one, or nothing when more has passed. */
 static void
 roll_period(Account *account, TimestampTz at)
@@ -294,6 +387,12 @@ roll_period(Account *account, TimestampTz at)
 	period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
 				  &account->previous_start, &end);
 	adjacent = account->previous_start == former;
+	if (program->ntiers > 0)
+	{
+		keep_permanent(account, tier_by_previous(account));
+		if (!adjacent)
+			keep_permanent(account, tier_by_period(account));
+	}
 	account->spend_previous = adjacent ? account->spend : money_zero();
 	account->earned_previous = adjacent ? account->earned : 0;
 	account->visits_previous = adjacent ? account->visits : 0;
@@ -314,24 +413,41 @@ stand_at(Account *account, int tier, TimestampTz at, const char *reason)
 	set_tier(account, tier, until, at, reason);
 }
 
-/* The tier's time is over: what do the figures still give? */
+/* What the running and the last period give, and what is never lost. */
+static int
+tier_by_all(Account *account)
+{
+	int			kept = tier_index(account->program, account->kept_tier_id);
+
+	return Max(Max(tier_by_period(account), tier_by_previous(account)), kept);
+}
+
+/* The tier's time is over: what do the figures still give?  A permanent one has an end only where a return took it. */
 static void
 review_tier(Account *account, TimestampTz at)
 {
 	const Program *program = account->program;
-	int			held = tier_index(program, account->tier_id);
-	int			tier = Min(Max(tier_by_period(account), tier_by_previous(account)), held);
+	int			held = own_tier(account);
+	int			tier = tier_by_all(account);
 
+	if (held >= 0 && !program->tiers[held].permanent)
+		tier = Max(tier, permanent_under(program, held));
+	tier = Min(tier, held);
 	if (program->downgrade == DOWNGRADE_ONE_LEVEL)
 		tier = Max(tier, held - 1);
 	stand_at(account, tier, at, "downgrade");
 }
 
+/* The member's tier is the better one of their own and the granted one; note when it has become another. */
 static void
-set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason)
+show_tier(Account *account, TimestampTz at, const char *reason)
 {
-	int32		id = tier < 0 ? 0 : account->program->tiers[tier].id;
-	int32		former;
+	int			own = own_tier(account);
+	int			granted = tier_index(account->program, account->granted_tier_id);
+	bool		by_grant = granted >= 0 && (granted > own || (granted == own && account->granted_until > account->own_until));
+	int32		id = by_grant ? account->granted_tier_id : account->own_tier_id;
+	TimestampTz until = by_grant ? account->granted_until : account->own_until;
+	int32		former = account->tier_id;
 
 	if (id != account->tier_id)
 	{
@@ -348,7 +464,6 @@ set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const ch
 		*change = (TierChange) {.at = at, .change_no = account->next_entry++, .from_tier = account->tier_id,
 			.to_tier = id, .held_until = until, .reason = reason};
 	}
-	former = account->tier_id;
 	account->tier_id = id;
 	account->tier_until = until;
 	account->changed = true;
@@ -356,16 +471,63 @@ set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const ch
 		ledger_follow_tier(account, at);
 }
 
+/* The tier that figures give. */
+static void
+set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason)
+{
+	account->own_tier_id = tier < 0 ? 0 : account->program->tiers[tier].id;
+	account->own_until = until;
+	show_tier(account, at, reason);
+}
+
+static void
+end_grant(Account *account)
+{
+	TimestampTz at = account->granted_until;
+
+	account->granted_tier_id = 0;
+	account->granted_until = DT_NOEND;
+	show_tier(account, at, "grant over");
+}
+
+/*
+ * From `at` on another ladder is in force: up to what it gives; and, unless it keeps, down from a tier that the figures
+ * gave on the one before and do not give now.  What rests on older figures is held as long as it was.
+ */
+static void
+meet_ladder(Account *account, const Program *next, TimestampTz at)
+{
+	int			held = own_tier(account);
+	bool		rested = tier_by_all(account) >= held;
+	int			tier;
+
+	account->ladder_no = next->ladder_no;
+	account->program = next;
+	if (next->ntiers == 0)
+		return;
+	tier = tier_by_all(account);
+	if (tier > held)
+	{
+		promote(account, true, at, "ladder");
+		if (!TIMESTAMP_NOT_FINITE(account->period_start))
+			promote(account, false, at, "ladder");
+	}
+	else if (tier < held && rested && !next->ladder_keeps)
+		stand_at(account, Max(tier, permanent_under(next, held)), at, "ladder");
+	else if (held > next->lowest && account->own_until == DT_NOEND && !next->tiers[held].permanent)
+		stand_at(account, held, at, "ladder");
+}
+
 /* Up at once, by the running period or by a late row of the last one. */
 static void
-promote(Account *account, bool running, TimestampTz at)
+promote(Account *account, bool running, TimestampTz at, const char *reason)
 {
 	const Program *program = account->program;
-	int			held = tier_index(program, account->tier_id);
+	int			held = own_tier(account);
 	int			tier = running ? tier_by_period(account) : tier_by_previous(account);
 	TimestampTz until;
 
-	if (tier < held || tier < 0 || (tier == held && (account->tier_until == DT_NOEND || is_rolling(program))))
+	if (tier < held || tier < 0 || (tier == held && (account->own_until == DT_NOEND || is_rolling(program))))
 		return;
 	until = held_until(program, tier, running ? running_end(account) : account->period_start, at);
 	if (until <= at && is_rolling(program))
@@ -373,8 +535,8 @@ promote(Account *account, bool running, TimestampTz at)
 	if (until <= at)
 		return;
 	if (tier > held)
-		set_tier(account, tier, until, at, "promotion");
-	else if (until > account->tier_until)
+		set_tier(account, tier, until, at, reason);
+	else if (until > account->own_until)
 		set_tier(account, tier, until, at, "renewal");
 }
 
@@ -388,7 +550,7 @@ rests_on(const Account *account, int tier, bool running, TimestampTz at)
 	if (TIMESTAMP_NOT_FINITE(end))
 		return true;
 	until = held_until(account->program, tier, end, at);
-	return account->tier_until == until || (!running && until <= at && account->tier_until == account->period_end);
+	return account->own_until == until || (!running && until <= at && account->own_until == account->period_end);
 }
 
 /*
@@ -399,18 +561,19 @@ static void
 fall(Account *account, bool running, int former, TimestampTz at)
 {
 	const Program *program = account->program;
-	int			held = tier_index(program, account->tier_id);
+	int			held = own_tier(account);
 	int			by_running = tier_by_period(account);
 	int			by_last = tier_by_previous(account);
+	int			left = tier_by_all(account);
 
 	if (program->on_return == ON_RETURN_KEEP || held < 0 || former < held || (running ? by_running : by_last) >= held)
 		return;
 	if (!rests_on(account, held, running, at))
 		return;
-	if (program->on_return == ON_RETURN_GRACE && Max(by_running, by_last) < held)
-		account->tier_until = Min(account->tier_until, add_interval(at, &program->grace, program->zone));
+	if (program->on_return == ON_RETURN_GRACE && left < held)
+		set_tier(account, held, Min(account->own_until, add_interval(at, &program->grace, program->zone)), at, "return");
 	else
-		stand_at(account, Min(Max(by_running, by_last), held), at, "return");
+		stand_at(account, Min(left, held), at, "return");
 }
 
 /* ---- counting ---- */
@@ -422,8 +585,12 @@ add_to_window(Account *account, int32 metric, TimestampTz bucket, Numeric value)
 	counter_add(account, metric, bucket, value);
 	if (bucket >= account->period_end)
 		return;
-	if (account->tier_until == account->period_end && follows_window(account->program))
-		account->tier_until = bucket;
+	if (account->own_until == account->period_end && follows_window(account->program))
+	{
+		account->own_until = bucket;
+		if (account->granted_tier_id == 0)
+			account->tier_until = bucket;
+	}
 	account->period_end = bucket;
 }
 
@@ -539,28 +706,64 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 	if (program->ntiers == 0)
 		return;
 	if (up)
-		promote(account, running, at);
+		promote(account, running, at, "promotion");
 	else
 		fall(account, running, former, at);
 }
 
 void
+tier_grant(Account *account, int32 tier_id, TimestampTz until, TimestampTz at)
+{
+	account->granted_tier_id = tier_id;
+	account->granted_until = until;
+	show_tier(account, at, "granted");
+}
+
+void
+tier_revoke(Account *account, TimestampTz at)
+{
+	account->granted_tier_id = 0;
+	account->granted_until = DT_NOEND;
+	show_tier(account, at, "revoked");
+}
+
+void
+tier_try_ladder(Account *account, const Program *next, TimestampTz at)
+{
+	const Program *program = account->program;
+
+	meet_ladder(account, next, at);
+	account->program = program;
+}
+
+void
 tier_leave(Account *account, TimestampTz at)
 {
+	account->granted_tier_id = account->kept_tier_id = 0;
+	account->granted_until = DT_NOEND;
 	set_tier(account, -1, DT_NOEND, at, "merge");
 }
 
 void
-tier_join(Account *account, int32 tier_id, TimestampTz until, TimestampTz at)
+tier_join(Account *account, const Standing *other, TimestampTz at)
 {
-	int			held = tier_index(account->program, account->tier_id);
-	int			other = tier_index(account->program, tier_id);
+	const Program *program = account->program;
+	int			own = tier_index(program, other->own_tier_id);
+	int			granted = tier_index(program, other->granted_tier_id);
+	int			held = tier_index(program, account->granted_tier_id);
 
-	if (other > held || (other == held && until > account->tier_until))
-		set_tier(account, other, until, at, "merge");
-	if (account->program->ntiers == 0)
+	keep_permanent(account, tier_index(program, other->kept_tier_id));
+	if (granted > held || (granted >= 0 && granted == held && other->granted_until > account->granted_until))
+	{
+		account->granted_tier_id = other->granted_tier_id;
+		account->granted_until = other->granted_until;
+	}
+	if (own > own_tier(account) || (own == own_tier(account) && other->own_until > account->own_until))
+		set_tier(account, own, other->own_until, at, "merge");
+	show_tier(account, at, "merge");
+	if (program->ntiers == 0)
 		return;
-	promote(account, true, at);
+	promote(account, true, at, "promotion");
 	if (!TIMESTAMP_NOT_FINITE(account->period_start))
-		promote(account, false, at);
+		promote(account, false, at, "promotion");
 }

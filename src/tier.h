@@ -60,7 +60,14 @@ extern Numeric tier_unit(Account *account, int32 unit);
 /* The account goes: from `at` on it has no tier. */
 extern void tier_leave(Account *account, TimestampTz at);
 
-/* Another account's tier comes in: the better of the two is held, and what the figures of both give. */
-extern void tier_join(Account *account, int32 tier_id, TimestampTz until, TimestampTz at);
+/* What stood on another account comes in: the better of the two is held, and what the figures of both give. */
+extern void tier_join(Account *account, const Standing *other, TimestampTz at);
+
+/* By hand: at least this tier until then; and no more. */
+extern void tier_grant(Account *account, int32 tier_id, TimestampTz until, TimestampTz at);
+extern void tier_revoke(Account *account, TimestampTz at);
+
+/* As if this ladder were applied at `at`, to which the account is settled. */
+extern void tier_try_ladder(Account *account, const Program *next, TimestampTz at);
 
 #endif

@@ -37,7 +37,6 @@ BEGIN
   IF (CASE setting
        WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'argument' THEN value = 'revenue'
-       WHEN 'tier of a plan' THEN to_regprocedure('loyalty.grant_tier(bigint,text,text,timestamptz,text,text,timestamptz)') IS NULL
        WHEN 'access' THEN value = 'member'
        ELSE false
      END) THEN
@@ -239,6 +238,9 @@ BEGIN
   PERFORM loyalty.check_name('tier_metric', NEW.tier_metric);
   NEW.counts_visits := NEW.counts_visits OR NEW.tier_metric = 'visits' OR TG_OP = 'UPDATE' AND OLD.counts_visits;
 
+  IF TG_OP = 'UPDATE' AND (NEW.tier_metric <> OLD.tier_metric OR NEW.tier_period::text <> OLD.tier_period::text) THEN
+    PERFORM loyalty.freeze_ladder(OLD.id);
+  END IF;
   IF TG_OP = 'INSERT' THEN
     NEW.is_default := NEW.is_default OR NOT EXISTS (SELECT FROM loyalty.program p);
   ELSIF NEW.decimals < OLD.decimals AND loyalty.in_ledger('points of program', OLD.id) THEN
@@ -274,6 +276,9 @@ BEGIN
   PERFORM loyalty.check_name('tier', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
   PERFORM loyalty.check_finite('threshold', NEW.threshold);
+  IF TG_OP = 'UPDATE' AND NEW.threshold IS DISTINCT FROM OLD.threshold THEN
+    PERFORM loyalty.freeze_ladder(p.id) FROM loyalty.program p WHERE p.name = OLD.program;
+  END IF;
   PERFORM loyalty.check_life('tier', NEW.expiry);
   IF NEW.suspends_expiry AND EXISTS (SELECT FROM loyalty.program p WHERE p.name = NEW.program AND p.expiry::text LIKE '% inactive') THEN
     RAISE EXCEPTION 'tier "%" suspends expiry, and points of program "%" die of inactivity', NEW.name, NEW.program
@@ -287,9 +292,24 @@ REVOKE ALL ON FUNCTION loyalty.config_tier() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION loyalty.config_tier_requirement() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  asked loyalty.tier_requirement;
 BEGIN
-  IF loyalty.restoring() OR TG_OP = 'DELETE' THEN
+  IF loyalty.restoring() THEN
     RETURN coalesce(NEW, OLD);
+  END IF;
+  IF TG_OP <> 'INSERT' THEN
+    asked := OLD;
+  ELSE
+    asked := NEW;
+  END IF;
+  -- a tier that was renamed asks for the same
+  IF TG_OP <> 'UPDATE' OR (NEW.option, NEW.metric, NEW.threshold) IS DISTINCT FROM (OLD.option, OLD.metric, OLD.threshold) THEN
+    PERFORM loyalty.freeze_ladder(p.id) FROM loyalty.tier t JOIN loyalty.program p ON p.name = t.program
+    WHERE t.program = asked.program AND t.name = asked.tier AND loyalty.in_ledger('tier', t.id);
+  END IF;
+  IF TG_OP = 'DELETE' THEN
+    RETURN OLD;
   END IF;
   PERFORM loyalty.check_program(NEW.program);
   PERFORM loyalty.check_name('metric', NEW.metric);

@@ -25,8 +25,8 @@ AS $$ VALUES
   ('report', 'table', 'SELECT', 'survey response follow_up follow_up_change'),
   ('report', 'view', 'SELECT', 'nps survey_result detractor'),
   ('app', 'function', 'EXECUTE', 'instant settled units_at due_movements lot_end'),
-  ('app', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring tier_standing member_unit unit_share'),
-  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement source rule reward unit'),
+  ('app', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring tier_standing tier_progress member_unit unit_share'),
+  ('app', 'table', 'SELECT', 'account lot lot_origin movement redemption intervention member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
   -- a service desk: what an application can, and corrections with a reason
   ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
   -- pools, exchange
@@ -65,8 +65,8 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT', 'erasure'),
   -- reports: views, and what lies below them; nothing that writes
   ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end'),
-  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement source rule reward unit'),
-  ('report', 'view', 'SELECT', 'account_now tier_reach member_balance statement award_share expiring program_daily tier_standing member_unit unit_share tier_movement rule_performance reward_performance'),
+  ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
+  ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_progress member_unit unit_share tier_movement rule_performance reward_performance'),
   -- rewards and vouchers: a code is seen by its holder alone, through redeem(), capture(), vouchers()
   ('app', 'function', 'EXECUTE', 'vouchers use_voucher restore_voucher cancel_voucher rewards_for'),
   ('app', 'table', 'SELECT', 'reward_price reward_step'),
@@ -87,6 +87,12 @@ AS $$ VALUES
   -- whoever configures: the configuration tables with what their triggers call, attach(), operations
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'program tier tier_requirement source rule reward unit'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_stock rule_budget segment offer'),
+  ('app', 'function', 'EXECUTE', 'member_benefits has_benefit use_benefit cancel_use'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'benefit benefit_level'),
+  ('admin', 'table', 'SELECT', 'benefit_use'),
+  ('report', 'table', 'SELECT', 'benefit benefit_level benefit_use'),
+  ('report', 'view', 'SELECT', 'benefit_way benefit_performance'),
+  ('admin', 'view', 'SELECT', 'benefit_way benefit_performance'),
   ('admin', 'table', 'SELECT', 'offer_member'),
   ('report', 'table', 'SELECT', 'segment offer offer_member'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'event_kind event_consumer'),
@@ -99,6 +105,7 @@ AS $$ VALUES
   ('admin', 'view', 'SELECT', 'offer_performance'),
   ('admin', 'function', 'EXECUTE', 'segment_members give_offer withdraw_offer check_audience'),
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
+  ('admin', 'table', 'SELECT, INSERT, UPDATE', 'ladder ladder_rung'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
   ('admin', 'table', 'SELECT', 'installed review refund intervention tier_change rule_usage counter visit visit_of'),
   ('report', 'table', 'SELECT', 'rule_usage rule_budget counter visit visit_of'),
@@ -112,7 +119,7 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name current_author spread_budget recount_limits use_metric check_unit recount_counters'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
-  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers')
+  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
 $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;

@@ -97,13 +97,14 @@ BEGIN
   END IF;
   PERFORM loyalty.use_metric(NEW.name, NEW.tier_metric);
   IF TG_OP = 'UPDATE' THEN
-    IF (NEW.tier_period::text, NEW.timezone, NEW.counts_visits) IS DISTINCT FROM (OLD.tier_period::text, OLD.timezone, OLD.counts_visits) THEN
+    -- another tier_period is counted by apply_tiers()
+    IF (NEW.timezone, NEW.counts_visits) IS DISTINCT FROM (OLD.timezone, OLD.counts_visits) THEN
       PERFORM loyalty.recount_counters(NEW.name);
     END IF;
   END IF;
   RETURN NULL;
 END $$;
-COMMENT ON FUNCTION loyalty.program_counters_follow() IS 'trigger: makes the unit that tier_metric names; another tier_period or time zone, or visits that begin to count, are counted from the ledger';
+COMMENT ON FUNCTION loyalty.program_counters_follow() IS 'trigger: makes the unit that tier_metric names; another time zone, or visits that begin to count, are counted from the ledger';
 REVOKE ALL ON FUNCTION loyalty.program_counters_follow() FROM PUBLIC;
 
 -- ---- the ledger ----
@@ -133,8 +134,9 @@ CREATE OR REPLACE FUNCTION loyalty.visits_of_ledger(program_id integer, low bigi
 RETURNS TABLE (member_id bigint, visit text, bucket timestamptz, purchases integer)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT v.member_id, v.visit, loyalty.period_bucket(p.tier_period, v.counted_at, p.timezone, a.enrolled_at), count(*)::integer
+  SELECT v.member_id, v.visit, loyalty.period_bucket(n.tier_period::loyalty.period, v.counted_at, p.timezone, a.enrolled_at), count(*)::integer
   FROM loyalty.program p
+  JOIN loyalty.ladder_now n ON n.program_id = p.id
   CROSS JOIN LATERAL (
     SELECT l.member_id, least(l.earned_at, l.at) AS counted_at,
       CASE WHEN o.source_key IS NULL THEN to_char(d.starts_at AT TIME ZONE p.timezone, 'YYYY-MM-DD') ELSE o.visit END AS visit
@@ -156,7 +158,8 @@ RETURNS TABLE (member_id bigint, bucket timestamptz, metric integer, value numer
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH this AS (
-    SELECT p.*, p.tier_period::text LIKE 'rolling %' AS rolling FROM loyalty.program p WHERE p.id = counters_of_ledger.program_id
+    SELECT p.id, p.timezone, p.counts_visits, n.tier_period::loyalty.period AS tier_period, n.tier_period LIKE 'rolling %' AS rolling
+    FROM loyalty.program p JOIN loyalty.ladder_now n ON n.program_id = p.id WHERE p.id = counters_of_ledger.program_id
   ), counted AS (
     SELECT c.member_id, c.metric, c.value, p.rolling, a.settled_at,
       loyalty.period_bucket(p.tier_period, c.counted_at, p.timezone, a.enrolled_at) AS bucket
@@ -186,7 +189,8 @@ RETURNS TABLE (member_id bigint, spend numeric, spend_previous numeric, earned n
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH this AS (
-    SELECT p.*, p.tier_period::text LIKE 'rolling %' AS rolling FROM loyalty.program p WHERE p.id = figures_of_ledger.program_id
+    SELECT p.id, p.timezone, p.counts_visits, n.tier_period::loyalty.period AS tier_period, n.tier_period LIKE 'rolling %' AS rolling
+    FROM loyalty.program p JOIN loyalty.ladder_now n ON n.program_id = p.id WHERE p.id = figures_of_ledger.program_id
   ), counted AS (
     SELECT c.member_id, c.metric, c.value,
       CASE WHEN p.rolling THEN loyalty.period_bucket(p.tier_period, c.counted_at, p.timezone, a.enrolled_at) > a.settled_at ELSE c.counted_at >= a.period_start END AS running,
@@ -222,9 +226,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-  p loyalty.program;
+  p record;
 BEGIN
-  SELECT o.* INTO p FROM loyalty.program o WHERE o.id = recount_counters_of.program_id;
+  SELECT o.program_id AS id, o.timezone, o.tier_period::loyalty.period AS tier_period INTO p FROM loyalty.ladder_now o WHERE o.program_id = recount_counters_of.program_id;
   DELETE FROM loyalty.counter c WHERE c.program_id = p.id AND c.member_id BETWEEN low AND high;
   DELETE FROM loyalty.visit v WHERE v.program_id = p.id AND v.member_id BETWEEN low AND high;
   INSERT INTO loyalty.visit (member_id, program_id, visit, bucket, purchases)
@@ -267,8 +271,8 @@ AS $$
 DECLARE
   p record;
 BEGIN
-  FOR p IN SELECT o.id, o.tier_period::text LIKE 'rolling %' AS rolling FROM loyalty.program o
-           WHERE o.tier_period::text LIKE 'rolling %' OR o.counts_visits OR EXISTS (SELECT FROM loyalty.unit u WHERE u.program = o.name) LOOP
+  FOR p IN SELECT o.id, n.tier_period LIKE 'rolling %' AS rolling FROM loyalty.program o JOIN loyalty.ladder_now n ON n.program_id = o.id
+           WHERE n.tier_period LIKE 'rolling %' OR o.counts_visits OR EXISTS (SELECT FROM loyalty.unit u WHERE u.program = o.name) LOOP
     RETURN QUERY
     SELECT 'counter', p.id, coalesce(e.member_id, c.member_id), NULL::bigint,
       format('%s of %s: counted are %s, kept awards give %s', CASE coalesce(e.metric, c.metric) WHEN 0 THEN 'points' WHEN -1 THEN 'spend' WHEN -2 THEN 'visits'

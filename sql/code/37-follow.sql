@@ -23,7 +23,7 @@ AS $$
 BEGIN
   RETURN loyalty.program_refers(program_id)
     OR EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
-    OR loyalty.has_visit_challenges(program_id);
+    OR loyalty.has_visit_challenges(program_follows.program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;

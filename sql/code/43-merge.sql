@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
+      AND c.relname <> ALL ('{member,member_alias,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,benefit_use,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -172,7 +172,8 @@ BEGIN
   UPDATE loyalty.account a
   SET available = 0, pending = 0, held = 0, debt = 0, open_from_expires_at = 'infinity', open_from_entry_no = 9223372036854775807,
     next_change_at = 'infinity', active_at = '-infinity', inactive_at = 'infinity', life = 1, period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
-    spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged'
+    spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged',
+    own_tier_id = NULL, own_until = NULL, granted_tier_id = NULL, granted_until = NULL, kept_tier_id = NULL
   WHERE a.member_id = from_member AND a.program_id = merge_entries.program_id;
   DELETE FROM loyalty.counter c WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
   DELETE FROM loyalty.visit v WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;
@@ -196,6 +197,7 @@ BEGIN
   UPDATE loyalty.voucher v SET member_id = to_member WHERE v.member_id = from_member;
   UPDATE loyalty.voucher_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.benefit_use u SET member_id = to_member WHERE u.member_id = from_member;
   UPDATE loyalty.exchange e SET member_id = to_member WHERE e.member_id = from_member;
   PERFORM loyalty.merge_pools(from_member, to_member);
   UPDATE loyalty.referral_code c SET member_id = to_member WHERE c.member_id = from_member;

@@ -280,7 +280,7 @@ BEGIN
     SELECT r.member_id, r.program_id, sum(r.taken) AS held, min(r.held_until) AS first_lapse FROM loyalty.redemption r WHERE r.state = 'held' GROUP BY 1, 2
   ), accounts AS (
     SELECT a.*, coalesce(v.available, 0) AS lots_available, coalesce(v.pending, 0) AS lots_pending, v.passed_over,
-      least(v.next_change_at, a.period_end, a.tier_until, h.first_lapse, CASE WHEN a.inactive_at > a.settled_at THEN a.inactive_at END) AS first_change_at, h.first_lapse,
+      least(v.next_change_at, a.period_end, a.tier_until, a.own_until, a.granted_until, h.first_lapse, CASE WHEN a.inactive_at > a.settled_at THEN a.inactive_at END) AS first_change_at, h.first_lapse,
       coalesce(d.left_over, 0) AS debts, coalesce(d.grown, false) AS debt_grown, coalesce(h.held, 0) AS holds
     FROM loyalty.account a
     LEFT JOIN alive v ON v.member_id = a.member_id AND v.program_id = a.program_id
@@ -357,7 +357,7 @@ BEGIN
             ELSE loyalty.points_to_ledger(loyalty.breakdown_points(l.breakdown::loyalty.breakdown, l.kept_amount, l.amount)) END AS points) k
         WHERE l.member_id = a.member_id AND l.program_id = a.program_id AND l.kind = 'a' AND least(l.earned_at, l.at) >= a.previous_start) c ON true
       -- rolling windows: verify_counters()
-      WHERE NOT EXISTS (SELECT FROM loyalty.program p WHERE p.id = a.program_id AND p.tier_period::text LIKE 'rolling %')
+      WHERE NOT EXISTS (SELECT FROM loyalty.ladder_now p WHERE p.program_id = a.program_id AND p.tier_period LIKE 'rolling %')
     )
     SELECT i.invariant, c.program_id, c.member_id, NULL::bigint, i.detail
     FROM counted c

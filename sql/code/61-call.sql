@@ -102,6 +102,16 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_money(text, numeric, integer) IS 'raise LY017 unless this is an amount of money with so many decimals';
 REVOKE ALL ON FUNCTION loyalty.check_money(text, numeric, integer) FROM PUBLIC;
 
+-- The instant of a call, as C has it: call_settle().
+CREATE OR REPLACE FUNCTION loyalty.account_instant(member_id bigint, program_id integer) RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT greatest(loyalty.writing_instant(account_instant.program_id),
+    (SELECT a.settled_at FROM loyalty.account a WHERE a.member_id = account_instant.member_id AND a.program_id = account_instant.program_id))
+$$;
+COMMENT ON FUNCTION loyalty.account_instant(bigint, integer) IS 'what time it is for a call that writes to this account';
+REVOKE ALL ON FUNCTION loyalty.account_instant(bigint, integer) FROM PUBLIC;
+
 -- LY002 and LY009, as the calls in C have them.
 CREATE OR REPLACE FUNCTION loyalty.check_active(member_id bigint, program_id integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -24,9 +24,6 @@ BEGIN
   PERFORM loyalty.check_interval('trial', NEW.trial);
   PERFORM loyalty.check_interval('grace', NEW.grace);
   PERFORM loyalty.check_life('plan', NEW.points_expiry);
-  IF NEW.tier IS NOT NULL THEN
-    PERFORM loyalty.refuse_unavailable('tier of a plan', NEW.tier);
-  END IF;
   IF NEW.period <= interval '0' OR NEW.period > interval '100 years' OR extract(epoch FROM NEW.period - date_trunc('day', NEW.period)) <> 0
      OR (extract(year FROM NEW.period) * 12 + extract(month FROM NEW.period) <> 0 AND extract(day FROM NEW.period) <> 0) THEN
     RAISE EXCEPTION 'period is %', NEW.period

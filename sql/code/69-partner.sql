@@ -140,16 +140,6 @@ $$;
 COMMENT ON FUNCTION loyalty.keep_answer(bigint, integer, text, text, jsonb, timestamptz, jsonb) IS 'keep what a call with a key answered, for ever';
 REVOKE ALL ON FUNCTION loyalty.keep_answer(bigint, integer, text, text, jsonb, timestamptz, jsonb) FROM PUBLIC;
 
--- The instant of an account as calls that write have it.
-CREATE OR REPLACE FUNCTION loyalty.account_instant(member_id bigint, program_id integer) RETURNS timestamptz
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT greatest(loyalty.writing_instant(account_instant.program_id),
-    (SELECT a.settled_at FROM loyalty.account a WHERE a.member_id = account_instant.member_id AND a.program_id = account_instant.program_id))
-$$;
-COMMENT ON FUNCTION loyalty.account_instant(bigint, integer) IS 'the instant of a call that writes to this account, which is locked';
-REVOKE ALL ON FUNCTION loyalty.account_instant(bigint, integer) FROM PUBLIC;
-
 -- LY002 where there is no account, LY009 unless it is active.
 CREATE OR REPLACE FUNCTION loyalty.check_account(member_id bigint, program text, program_id integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

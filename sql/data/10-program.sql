@@ -20,6 +20,7 @@ CREATE TABLE loyalty.program (
   tier_metric text NOT NULL DEFAULT 'spend',
   tier_period loyalty.period NOT NULL DEFAULT 'calendar year',
   tier_validity interval NOT NULL DEFAULT '12 months',
+  tier_validity_to text CHECK (tier_validity_to IN ('day', 'month', 'quarter', 'year')),
   downgrade text NOT NULL DEFAULT 'requalify' CHECK (downgrade IN ('requalify', 'one_level', 'never')),
   grace interval NOT NULL DEFAULT '0',
   is_default boolean NOT NULL DEFAULT false,
@@ -50,6 +51,7 @@ COMMENT ON COLUMN loyalty.program.expected_redemption IS 'share of points that w
 COMMENT ON COLUMN loyalty.program.tier_metric IS 'what tier thresholds count: spend (default), points, visits, or a status unit such as nights';
 COMMENT ON COLUMN loyalty.program.tier_period IS 'over which period they count; default calendar year';
 COMMENT ON COLUMN loyalty.program.tier_validity IS 'how long a tier is kept after the period in which it was reached; default 12 months';
+COMMENT ON COLUMN loyalty.program.tier_validity_to IS 'day, month, quarter, year: the validity goes on to the end of the one in which it would end; NULL (default): it ends where it ends';
 COMMENT ON COLUMN loyalty.program.downgrade IS 'after that: requalify (default) to what the last full period gives, one_level down, never';
 COMMENT ON COLUMN loyalty.program.grace IS 'how much longer a tier is kept; default 0';
 COMMENT ON COLUMN loyalty.program.is_default IS 'is it meant when a call names no program; at most one is, and the first one is';

@@ -7,6 +7,7 @@ CREATE TABLE loyalty.tier (
   rank integer NOT NULL,
   threshold numeric CHECK (threshold >= 0),
   earn_bonus numeric NOT NULL DEFAULT 0 CHECK (earn_bonus BETWEEN 0 AND 1000),
+  permanent boolean NOT NULL DEFAULT false,
   expiry loyalty.expiry,
   suspends_expiry boolean NOT NULL DEFAULT false,
   enabled boolean NOT NULL DEFAULT true,
@@ -27,6 +28,51 @@ CREATE TABLE loyalty.tier_requirement (
   FOREIGN KEY (program, tier) REFERENCES loyalty.tier ON UPDATE CASCADE
 );
 
+-- What the tiers of a program asked for, ladder by ladder.  The last ladder of a program is in force: as it stands here
+-- once a change of it waits for apply_tiers() (tier_metric is not NULL), else as it stands in program, tier, tier_requirement.
+CREATE TABLE loyalty.ladder (
+  program_id integer NOT NULL,
+  ladder_no integer NOT NULL,
+  since timestamptz NOT NULL,
+  keep boolean NOT NULL DEFAULT false,
+  tier_metric text,
+  tier_period text,
+  applied_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+  applied_by text NOT NULL DEFAULT session_user,
+  set_role text NOT NULL DEFAULT current_user,
+  PRIMARY KEY (program_id, ladder_no),
+  CHECK ((tier_metric IS NULL) = (tier_period IS NULL))
+);
+
+CREATE TABLE loyalty.ladder_rung (
+  program_id integer NOT NULL,
+  ladder_no integer NOT NULL,
+  tier_id integer NOT NULL,
+  option integer NOT NULL,
+  metric text NOT NULL,
+  threshold numeric,
+  PRIMARY KEY (program_id, ladder_no, tier_id, option, metric)
+);
+
+COMMENT ON TABLE loyalty.ladder IS 'the ladders that a program has had, and since when each is in force; see apply_tiers()';
+COMMENT ON COLUMN loyalty.ladder.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.ladder.ladder_no IS '0 and up; the greatest is in force';
+COMMENT ON COLUMN loyalty.ladder.since IS 'the instant from which accounts stand on it';
+COMMENT ON COLUMN loyalty.ladder.keep IS 'true: nobody fell by the change itself';
+COMMENT ON COLUMN loyalty.ladder.tier_metric IS 'program.tier_metric of this ladder; NULL: as it is in program, nothing has been changed since';
+COMMENT ON COLUMN loyalty.ladder.tier_period IS 'program.tier_period of this ladder; NULL: as tier_metric';
+COMMENT ON COLUMN loyalty.ladder.applied_at IS 'when the row was written';
+COMMENT ON COLUMN loyalty.ladder.applied_by IS 'who applied it (session_user)';
+COMMENT ON COLUMN loyalty.ladder.set_role IS 'as which role (current_user)';
+
+COMMENT ON TABLE loyalty.ladder_rung IS 'what tiers asked for on a ladder that has been changed since';
+COMMENT ON COLUMN loyalty.ladder_rung.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.ladder_rung.ladder_no IS 'loyalty.ladder.ladder_no';
+COMMENT ON COLUMN loyalty.ladder_rung.tier_id IS 'loyalty.tier.id';
+COMMENT ON COLUMN loyalty.ladder_rung.option IS 'tier_requirement.option; of the row with an empty metric 0';
+COMMENT ON COLUMN loyalty.ladder_rung.metric IS 'tier_requirement.metric; empty: tier.threshold';
+COMMENT ON COLUMN loyalty.ladder_rung.threshold IS 'what it had to reach; NULL: not reached by the programs tier_metric alone';
+
 COMMENT ON TABLE loyalty.tier IS 'the rungs of a programs ladder';
 COMMENT ON COLUMN loyalty.tier.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.tier.name IS 'what people type';
@@ -34,6 +80,7 @@ COMMENT ON COLUMN loyalty.tier.id IS 'what the ledger stores; never changes';
 COMMENT ON COLUMN loyalty.tier.rank IS 'order on the ladder, lowest first; unique in the program';
 COMMENT ON COLUMN loyalty.tier.threshold IS 'what the programs tier_metric must reach in its tier_period: money for spend, points for points, days for visits, of the status unit else; NULL: not reached by figures';
 COMMENT ON COLUMN loyalty.tier.earn_bonus IS 'share of the base points that members of this tier get on top, 0.25 for 25 %; default 0';
+COMMENT ON COLUMN loyalty.tier.permanent IS 'true: whoever has reached it, or one above it, never falls below it; only the return of what had just given it takes it; default false';
 COMMENT ON COLUMN loyalty.tier.expiry IS 'how long points live that are earned at this tier, where their rule does not say it; NULL: as the program says';
 COMMENT ON COLUMN loyalty.tier.suspends_expiry IS 'true: while a member holds the tier none of the points expires, earned before or not; who leaves it has them as if they were earned then; default false';
 COMMENT ON COLUMN loyalty.tier.enabled IS 'false: nobody reaches it';
@@ -53,3 +100,5 @@ COMMENT ON COLUMN loyalty.tier_requirement.valid_from IS 'since when the row is 
 SELECT loyalty.restore_column('tier', 'expiry', 'loyalty.expiry');
 SELECT loyalty.watch_config('tier');
 SELECT loyalty.watch_config('tier_requirement');
+SELECT loyalty.watch_ladder('ladder');
+SELECT loyalty.watch_ladder('ladder_rung');

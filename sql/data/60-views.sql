@@ -4,10 +4,19 @@
 -- Views have the rights of who reads them: policies on the tables count, and readers need SELECT on what is read.
 
 -- replay
+-- Inside of the other views: the ladder of each program that is in force, which may not be the one that is written.
+CREATE OR REPLACE VIEW loyalty.ladder_now WITH (security_invoker = true) AS
+SELECT p.id AS program_id, p.name AS program, p.timezone, coalesce(l.ladder_no, 0) AS ladder_no, l.since,
+  coalesce(l.tier_metric, p.tier_metric) AS tier_metric, coalesce(l.tier_period, p.tier_period::text) AS tier_period,
+  l.tier_metric IS NOT NULL AS waiting
+FROM loyalty.program p
+LEFT JOIN loyalty.ladder l ON l.program_id = p.id
+  AND NOT EXISTS (SELECT FROM loyalty.ladder k WHERE k.program_id = l.program_id AND k.ladder_no > l.ladder_no);
+
 -- Inside of the other views: accounts as they are at the instant.  settled() is asked for those alone to which
 -- something has happened since they were written, or that die of inactivity (NULL for the others, and it is STRICT).
 CREATE OR REPLACE VIEW loyalty.account_now WITH (security_invoker = true) AS
-SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
+SELECT a.member_id, a.program_id, p.program, p.timezone, p.tier_metric,
   CASE WHEN s.as_of IS NULL THEN a.available ELSE s.available END AS available,
   CASE WHEN s.as_of IS NULL THEN a.pending ELSE s.pending END AS pending,
   CASE WHEN s.as_of IS NULL THEN a.held ELSE s.held END AS held,
@@ -19,27 +28,54 @@ SELECT a.member_id, a.program_id, p.name AS program, p.timezone, p.tier_metric,
     WHEN 'visits' THEN CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END
     WHEN 'spend' THEN CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END
     ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, loyalty.instant()) u
-          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = p.name AND n.name = p.tier_metric)
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = p.program AND n.name = p.tier_metric)
   END AS value,
   greatest(loyalty.instant(), a.settled_at) AS as_of,
   a.settled_at, a.open_from_expires_at, a.open_from_entry_no,
-  s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points
+  s.as_of IS NOT NULL AS due, s.next_expiry_at, s.next_expiry_points,
+  CASE WHEN s.as_of IS NULL THEN a.spend ELSE s.spend END AS spend,
+  trim_scale(0.0001 * CASE WHEN s.as_of IS NULL THEN a.earned ELSE s.earned END) AS earned,
+  CASE WHEN s.as_of IS NULL THEN a.visits ELSE s.visits END::numeric AS visits,
+  CASE WHEN s.as_of IS NULL THEN a.period_start ELSE s.period_start END AS period_start,
+  CASE WHEN s.as_of IS NULL THEN a.period_end ELSE s.period_end END AS period_end
 FROM loyalty.account a
-JOIN loyalty.program p ON p.id = a.program_id
-LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR a.inactive_at < 'infinity' OR a.active_at = 'infinity' THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
+JOIN loyalty.ladder_now p ON p.program_id = a.program_id
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < p.ladder_no
+  OR a.inactive_at < 'infinity' OR a.active_at = 'infinity' THEN a.member_id END, a.program_id, loyalty.instant()) s ON true
 WHERE a.status <> 'merged';
+
+-- Inside of the other views: what tiers ask for on the ladder in force, option by option.
+CREATE OR REPLACE VIEW loyalty.tier_asks WITH (security_invoker = true) AS
+SELECT t.program, t.id, t.name, t.rank, 'threshold' AS option, l.tier_metric AS metric,
+  CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END AS threshold
+FROM loyalty.tier t
+JOIN loyalty.ladder_now l ON l.program = t.program
+LEFT JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = ''
+WHERE t.enabled AND CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END IS NOT NULL
+UNION ALL
+SELECT t.program, t.id, t.name, t.rank, q.option::text AS option, q.metric, q.threshold
+FROM loyalty.tier t
+JOIN loyalty.ladder_now l ON l.program = t.program
+JOIN loyalty.tier_requirement q ON q.program = t.program AND q.tier = t.name
+WHERE t.enabled AND NOT EXISTS (SELECT FROM loyalty.ladder_rung r
+  WHERE r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = '')
+UNION ALL
+SELECT t.program, t.id, t.name, t.rank, r.option::text AS option, r.metric, r.threshold
+FROM loyalty.tier t
+JOIN loyalty.ladder_now l ON l.program = t.program
+JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.metric <> ''
+WHERE t.enabled;
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
 -- NULL where other metrics are asked for, too.
 CREATE OR REPLACE VIEW loyalty.tier_reach WITH (security_invoker = true) AS
-SELECT t.program, t.id, t.name, t.rank, least(t.threshold, o.threshold) AS needs
-FROM loyalty.tier t
-JOIN loyalty.program p ON p.name = t.program
-LEFT JOIN LATERAL (
-  SELECT count(*) AS options, min(r.threshold) FILTER (WHERE r.metric = p.tier_metric AND NOT EXISTS (
-      SELECT FROM loyalty.tier_requirement q WHERE q.program = r.program AND q.tier = r.tier AND q.option = r.option AND q.metric <> r.metric)) AS threshold
-  FROM loyalty.tier_requirement r WHERE r.program = t.program AND r.tier = t.name) o ON true
-WHERE t.enabled AND (t.threshold IS NOT NULL OR o.options > 0);
+SELECT o.program, o.id, o.name, o.rank, min(o.threshold) FILTER (WHERE o.alone) AS needs
+FROM (
+  SELECT k.program, k.id, k.name, k.rank, k.option, min(k.threshold) AS threshold,
+    bool_and(k.metric = l.tier_metric) AS alone
+  FROM loyalty.tier_asks k JOIN loyalty.ladder_now l ON l.program = k.program
+  GROUP BY k.program, k.id, k.name, k.rank, k.option) o
+GROUP BY o.program, o.id, o.name, o.rank;
 
 CREATE OR REPLACE VIEW loyalty.member_balance WITH (security_invoker = true) AS
 SELECT a.member_id,
@@ -235,19 +271,59 @@ SELECT c.program, c.day,
   trim_scale(c.closing * 0.0001) AS closing
 FROM closed c;
 
+-- Which figure of an account a metric is: here, and once more in tier_standing, which asks for all tiers of an account at once.
+CREATE OR REPLACE VIEW loyalty.tier_progress WITH (security_invoker = true) AS
+WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
+SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.value, k.threshold,
+  trim_scale(greatest(k.threshold - v.value, 0)) AS missing,
+  CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done,
+  v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start
+    THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END AS projected
+FROM loyalty.account_now a
+JOIN asks k ON k.program = a.program
+CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, a.as_of) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = a.program AND n.name = k.metric) END AS value) v;
+
+-- Of several options the one of which most is done counts, and of its metrics the one of which least is.
 CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
+WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
-  a.tier_metric AS metric, a.value,
-  (SELECT n.name FROM loyalty.tier_reach n WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
-   ORDER BY n.rank LIMIT 1) AS next_tier,
-  (SELECT trim_scale(n.needs - least(a.value, n.needs)) FROM loyalty.tier_reach n
-   WHERE n.program = a.program AND (t.rank IS NULL OR n.rank > t.rank)
-   ORDER BY n.rank LIMIT 1) AS to_next,
-  CASE WHEN isfinite(a.tier_until) THEN (
-    SELECT trim_scale(k.needs - least(a.value, k.needs)) FROM loyalty.tier_reach k WHERE k.id = t.id) END AS to_keep
+  a.tier_metric AS metric, a.value, w.next[1] AS next_tier, w.next[2]::numeric AS to_next,
+  CASE WHEN isfinite(a.tier_until) THEN w.keep[2]::numeric END AS to_keep,
+  w.next[3] AS to_next_metric, CASE WHEN isfinite(a.tier_until) THEN w.keep[3] END AS to_keep_metric,
+  coalesce(CASE WHEN w.projected_rank > coalesce(e.rank, w.projected_rank - 1) THEN w.projected END, e.name) AS projected_tier,
+  f.name AS falls_to
 FROM loyalty.account_now a
-LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled;
+LEFT JOIN loyalty.tier t ON t.id = a.tier_id AND t.enabled
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN isfinite(a.tier_until) THEN a.member_id END, a.program_id, a.tier_until) s ON true
+LEFT JOIN loyalty.tier f ON f.id = s.tier_id AND f.enabled
+LEFT JOIN LATERAL loyalty.settled(CASE WHEN a.tier_until < a.period_end AND isfinite(a.period_end) THEN a.member_id END, a.program_id,
+  a.period_end - interval '1 microsecond') l ON true
+LEFT JOIN loyalty.tier e ON e.enabled AND e.id = CASE WHEN l.as_of IS NULL THEN a.tier_id ELSE l.tier_id END
+CROSS JOIN LATERAL (
+  SELECT
+    (array_agg(ARRAY[q.name, q.missing::text, q.metric] ORDER BY q.rank, q.option_done DESC, q.option, q.done, q.metric)
+       FILTER (WHERE t.rank IS NULL OR q.rank > t.rank))[1:1] AS nexts,
+    (array_agg(ARRAY[q.name, q.missing::text, q.metric] ORDER BY q.option_done DESC, q.option, q.done, q.metric)
+       FILTER (WHERE q.rank = t.rank))[1:1] AS keeps,
+    max(q.rank) FILTER (WHERE q.reached) AS projected_rank,
+    (array_agg(q.name ORDER BY q.rank DESC) FILTER (WHERE q.reached))[1] AS projected
+  FROM (
+    SELECT k.name, k.rank, k.option, k.metric, trim_scale(greatest(k.threshold - v.value, 0)) AS missing, d.done,
+      min(d.done) OVER (PARTITION BY k.rank, k.option) AS option_done,
+      bool_and(v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start
+    THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END >= k.threshold) OVER (PARTITION BY k.rank, k.option) AS reached
+    FROM asks k
+    CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend
+    ELSE (SELECT trim_scale(u.value) FROM loyalty.units_at(a.member_id, a.program_id, a.as_of) u
+          JOIN loyalty.unit n ON n.id = u.unit_id WHERE n.program = a.program AND n.name = k.metric) END AS value) v
+    CROSS JOIN LATERAL (SELECT CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done) d
+    WHERE k.program = a.program) q) o
+CROSS JOIN LATERAL (
+  SELECT ARRAY[o.nexts[1][1], o.nexts[1][2], o.nexts[1][3]] AS next, ARRAY[o.keeps[1][1], o.keeps[1][2], o.keeps[1][3]] AS keep,
+    o.projected_rank, o.projected) w;
 
 -- What a member has of each status unit in the running period.
 CREATE OR REPLACE VIEW loyalty.member_unit WITH (security_invoker = true) AS
@@ -281,7 +357,9 @@ FROM (
   UNION ALL
   SELECT a.member_id, a.program_id, d.at, d.from_tier_id, d.to_tier_id
   FROM loyalty.account a
-  CROSS JOIN LATERAL loyalty.due_tier_changes(CASE WHEN loyalty.instant() >= a.next_change_at THEN a.member_id END, a.program_id, loyalty.instant()) d) c
+  JOIN loyalty.ladder_now l ON l.program_id = a.program_id
+  CROSS JOIN LATERAL loyalty.due_tier_changes(
+    CASE WHEN loyalty.instant() >= a.next_change_at OR coalesce(a.ladder_no, 0) < l.ladder_no THEN a.member_id END, a.program_id, loyalty.instant()) d) c
 JOIN loyalty.program p ON p.id = c.program_id
 LEFT JOIN loyalty.tier f ON f.id = c.from_tier_id
 LEFT JOIN loyalty.tier t ON t.id = c.to_tier_id
@@ -316,6 +394,25 @@ FROM loyalty.reward w
 LEFT JOIN loyalty.redemption d ON d.reward_id = w.id AND (d.state = 'captured' OR d.state = 'held' AND d.held_until > loyalty.instant())
 GROUP BY w.program, w.name;
 
+COMMENT ON VIEW loyalty.ladder_now IS 'which ladder of tiers is in force in each program: what apply_tiers() applied last, or what is written where nothing waits';
+COMMENT ON COLUMN loyalty.ladder_now.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.ladder_now.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.ladder_now.timezone IS 'of the program';
+COMMENT ON COLUMN loyalty.ladder_now.ladder_no IS 'loyalty.ladder.ladder_no';
+COMMENT ON COLUMN loyalty.ladder_now.since IS 'since when; NULL: no ladder was ever changed';
+COMMENT ON COLUMN loyalty.ladder_now.tier_metric IS 'what its thresholds count';
+COMMENT ON COLUMN loyalty.ladder_now.tier_period IS 'over which period';
+COMMENT ON COLUMN loyalty.ladder_now.waiting IS 'is a change written that waits for apply_tiers()';
+
+COMMENT ON VIEW loyalty.tier_asks IS 'what each tier asks for on the ladder in force: all rows of one option, any option';
+COMMENT ON COLUMN loyalty.tier_asks.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_asks.id IS 'loyalty.tier.id';
+COMMENT ON COLUMN loyalty.tier_asks.name IS 'loyalty.tier.name';
+COMMENT ON COLUMN loyalty.tier_asks.rank IS 'order on the ladder';
+COMMENT ON COLUMN loyalty.tier_asks.option IS 'threshold: the one of the tier; else tier_requirement.option';
+COMMENT ON COLUMN loyalty.tier_asks.metric IS 'which figure';
+COMMENT ON COLUMN loyalty.tier_asks.threshold IS 'what it must reach';
+
 COMMENT ON VIEW loyalty.account_now IS 'inside of the other views: accounts as they are at loyalty.instant(), points as count of 1/10,000';
 COMMENT ON COLUMN loyalty.account_now.member_id IS 'loyalty.member.member_id';
 COMMENT ON COLUMN loyalty.account_now.program_id IS 'loyalty.program.id';
@@ -336,6 +433,12 @@ COMMENT ON COLUMN loyalty.account_now.open_from_entry_no IS 'see open_from_expir
 COMMENT ON COLUMN loyalty.account_now.due IS 'has something become true that is not written down yet; then these two are known:';
 COMMENT ON COLUMN loyalty.account_now.next_expiry_at IS 'first instant at which the next points are dead';
 COMMENT ON COLUMN loyalty.account_now.next_expiry_points IS 'count of 1/10,000 point: how many die then';
+
+COMMENT ON COLUMN loyalty.account_now.spend IS 'amount of the running periods purchases';
+COMMENT ON COLUMN loyalty.account_now.earned IS 'points awarded in the running period';
+COMMENT ON COLUMN loyalty.account_now.visits IS 'visits of the running period';
+COMMENT ON COLUMN loyalty.account_now.period_start IS 'first instant of the running period';
+COMMENT ON COLUMN loyalty.account_now.period_end IS 'first instant after it';
 
 COMMENT ON VIEW loyalty.tier_reach IS 'inside of the other views: tiers that figures can reach';
 COMMENT ON COLUMN loyalty.tier_reach.program IS 'loyalty.program.name';
@@ -410,8 +513,25 @@ COMMENT ON COLUMN loyalty.tier_standing.held_until IS 'when the tier is reviewed
 COMMENT ON COLUMN loyalty.tier_standing.metric IS 'what counts: the programs tier_metric';
 COMMENT ON COLUMN loyalty.tier_standing.value IS 'of it, in the running period';
 COMMENT ON COLUMN loyalty.tier_standing.next_tier IS 'the next tier above that figures can reach; NULL: none';
-COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period; NULL: the metric alone does not reach it';
-COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again; 0: reached; NULL: nothing is needed';
+COMMENT ON COLUMN loyalty.tier_standing.to_next IS 'what is missing for it in the running period, of to_next_metric; where several figures are asked for see tier_progress';
+COMMENT ON COLUMN loyalty.tier_standing.to_keep IS 'what is missing in the running period to reach the present tier again, of to_keep_metric; 0: reached; NULL: nothing is needed, or figures do not reach it';
+COMMENT ON COLUMN loyalty.tier_standing.to_next_metric IS 'of the option that is nearest, the figure that is farthest from it';
+COMMENT ON COLUMN loyalty.tier_standing.to_keep_metric IS 'the same for the present tier';
+COMMENT ON COLUMN loyalty.tier_standing.projected_tier IS 'the tier at the end of the running period if it goes on as it went so far: figures grow in proportion to time; without a period, what the figures of now give';
+COMMENT ON COLUMN loyalty.tier_standing.falls_to IS 'the tier from held_until on if nothing more is earned; NULL: none, or held without end';
+
+COMMENT ON VIEW loyalty.tier_progress IS 'how far every member is from what each tier asks for, figure by figure: all rows of one option, any option';
+COMMENT ON COLUMN loyalty.tier_progress.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.tier_progress.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.tier_progress.tier IS 'loyalty.tier.name';
+COMMENT ON COLUMN loyalty.tier_progress.rank IS 'its rank';
+COMMENT ON COLUMN loyalty.tier_progress.option IS 'threshold: the one of the tier; else tier_requirement.option';
+COMMENT ON COLUMN loyalty.tier_progress.metric IS 'which figure';
+COMMENT ON COLUMN loyalty.tier_progress.value IS 'what the member has of it in the running period';
+COMMENT ON COLUMN loyalty.tier_progress.threshold IS 'what it must reach';
+COMMENT ON COLUMN loyalty.tier_progress.missing IS 'what is missing; 0: reached';
+COMMENT ON COLUMN loyalty.tier_progress.done IS 'how much of it is reached, 0 to 1';
+COMMENT ON COLUMN loyalty.tier_progress.projected IS 'the figure at the end of the running period if it grows as it grew so far';
 
 COMMENT ON VIEW loyalty.member_unit IS 'what every member has of every status unit of the program in the running tier_period (rolling: in the window), now';
 COMMENT ON COLUMN loyalty.member_unit.member_id IS 'the applications number of the member';

@@ -9,6 +9,7 @@ Where the documents are silent, the model says here what it takes for granted:
 - A row that has not earned yet (its account was blocked, nobody was enrolled) earns when what matters of it is next
   changed.
 - A tier rests on the period whose figures gave it last; one without end on every period whose figures gave it.
+  Where nothing is ever lost, what the figures of a period gave stays when they are not kept any more.
   When a return takes what that period gave, the tier is what the running and the last period still give.
 """
 from bisect import insort
@@ -264,9 +265,18 @@ class Account:
         self.tier = self.lowest = program.tier_for(0, 0)
         self.tier_until = FOREVER
         self.rests_on = None                    # first instant of the period that gave the tier
+        self.kept = -1                          # where nothing is ever lost: what figures gave that are not kept any more
         self.period = self.period_of(at)
 
     # -- periods and tiers
+
+    def turn(self, instant):
+        """To the period that holds this instant; what the figures that go gave is never lost where nothing is."""
+        starts = {self.period[0]} | ({self.last_period()[0]} if self.period[0] != NEVER else set())
+        self.period = self.period_of(instant)
+        if self.program.downgrade == 'never':
+            gone = starts - {self.period[0]} - ({self.last_period()[0]} if self.period[0] != NEVER else set())
+            self.kept = max([self.kept] + [self.tier_by(start) for start in gone])
 
     def period_of(self, instant):
         program = self.program
@@ -296,8 +306,8 @@ class Account:
     def review(self):
         """The tier's time is over: what do the figures still give?"""
         at = self.tier_until
-        self.period = self.period_of(at)
-        tier = min(max(self.tier_by(self.period[0]), self.tier_by_last()), self.tier)
+        self.turn(at)
+        tier = min(max(self.tier_by(self.period[0]), self.tier_by_last(), self.kept), self.tier)
         if self.program.downgrade == 'one_level':
             tier = max(tier, self.tier - 1)
         self.stand(tier, at, 'downgrade')
@@ -330,7 +340,7 @@ class Account:
         if self.tier_until != FOREVER and self.rests_on != start:
             return
         running, last = self.tier_by(self.period[0]), self.tier_by_last()
-        tier = min(max(running, last), self.tier)
+        tier = min(max(running, last, self.kept), self.tier)
         if program.on_return == 'grace' and tier < self.tier:
             self.tier_until = min(self.tier_until, program.grace.after(at, program.zone))
         else:
@@ -368,14 +378,14 @@ class Account:
         while self.tier_until <= at:
             self.review()
         if at >= self.period[1]:
-            self.period = self.period_of(at)
+            self.turn(at)
         self.settled_at = at
         return at
 
     def picture(self):
         """What settling may change.  What lapses pays for returns of any lot, and debts are paid for any."""
         lots = self.lots if self.debt() or self.holds() else self.live
-        return (self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, len(self.changes), list(self.live),
+        return (self.settled_at, self.tier, self.tier_until, self.rests_on, self.kept, self.period, len(self.changes), list(self.live),
                 [(lot, lot.remaining, lot.owed, lot.dead, lot.open, dict(lot.moves), [list(payment) for payment in lot.payments])
                  for lot in lots],
                 [(debt, debt.left) for debt in self.debts],
@@ -383,7 +393,7 @@ class Account:
 
     def put_back(self, undo):
         if undo:
-            self.settled_at, self.tier, self.tier_until, self.rests_on, self.period, changes, self.live, lots, debts, holds = undo[0]
+            self.settled_at, self.tier, self.tier_until, self.rests_on, self.kept, self.period, changes, self.live, lots, debts, holds = undo[0]
             del self.changes[changes:]
             for lot, lot.remaining, lot.owed, lot.dead, lot.open, moves, lot.payments in lots:
                 lot.moves.clear()

@@ -281,20 +281,25 @@ SELECT at, reason, held_until FROM loyalty.tier_change ORDER BY change_no;
 SELECT * FROM loyalty.verify();
 -- other windows, live: counted from the ledger
 UPDATE loyalty.program SET tier_period = 'rolling 24 months' WHERE name = 'roll';
+SELECT count(*) FROM loyalty.apply_tiers('roll');
 SELECT spend, earned, period_end FROM loyalty.account;
 SELECT spend, units FROM standing(1);
 UPDATE loyalty.program SET tier_period = 'calendar year' WHERE name = 'roll';
+SELECT count(*) FROM loyalty.apply_tiers('roll');
 SELECT spend, spend_previous, earned, period_start, period_end, previous_start FROM loyalty.account;
 SELECT * FROM loyalty.verify();
 UPDATE loyalty.program SET tier_period = 'lifetime' WHERE name = 'roll';
+SELECT count(*) FROM loyalty.apply_tiers('roll');
 SELECT spend, units FROM standing(1);
 SELECT * FROM loyalty.verify();
 UPDATE loyalty.program SET tier_period = 'rolling 30 days' WHERE name = 'roll';
+SELECT count(*) FROM loyalty.apply_tiers('roll');
 SELECT * FROM loyalty.verify();
 
 -- validity 0: the tier is what the window holds
 UPDATE loyalty.program SET tier_validity = '0', tier_metric = 'visits' WHERE name = 'roll';
 UPDATE loyalty.tier SET threshold = 2 WHERE name = 'gold';
+SELECT count(*) FROM loyalty.apply_tiers('roll');
 SET loyalty.now = '2022-03-01 00:00+00';
 INSERT INTO sale VALUES (20, 2, 1, '2022-02-01 20:00+00'), (21, 2, 1, '2022-02-03 20:00+00'), (22, 2, 1, '2022-02-03 21:00+00'), (23, 2, 1, '2022-02-04 01:00+00');
 SELECT * FROM standing(2);

@@ -1,4 +1,4 @@
--- The tier of a plan: as long as it lasts, by figures before and after.  Without grant_tier() (plan_tier_1.out) it is refused.
+-- The tier of a plan: as long as it lasts, by figures before and after.
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
 SELECT loyalty.install() >= 0 AS installed;
@@ -9,14 +9,6 @@ CREATE SCHEMA plan_test;
 SET LOCAL search_path = plan_test;
 SET LOCAL TimeZone = 'UTC';
 ALTER SEQUENCE loyalty.subscription_subscription_id_seq RESTART WITH 1;
-SELECT to_regprocedure('loyalty.grant_tier(bigint,text,text,timestamptz,text,text,timestamptz)') IS NULL AS without \gset
-\if :without
-INSERT INTO loyalty.program (name) VALUES ('ladder');
-INSERT INTO loyalty.tier (program, name, rank, threshold) VALUES ('ladder', 'blue', 0, 0);
-INSERT INTO loyalty.plan (program, name, fee, tier) VALUES ('ladder', 'blue club', 10, 'blue');
-\echo :LAST_ERROR_SQLSTATE
-\q
-\endif
 INSERT INTO loyalty.program (name, sandbox, tier_period, tier_validity) VALUES ('ladder', true, 'calendar year', '12 months');
 INSERT INTO loyalty.tier (program, name, rank, threshold) VALUES ('ladder', 'blue', 0, 0), ('ladder', 'silver', 1, 100), ('ladder', 'gold', 2, 500), ('ladder', 'black', 3, NULL);
 INSERT INTO loyalty.plan (program, name, fee, tier, grace) VALUES ('ladder', 'silver club', 10, 'silver', '2 days'), ('ladder', 'gold club', 25, 'gold', '0');
