@@ -658,9 +658,10 @@ add_figures(Account *account, const Count *count, bool running, TimestampTz buck
 }
 
 static bool
-is_up(const Count *count)
+is_up(const Program *program, const Count *count)
 {
-	bool		up = count->earned > 0 || count->purchases > 0 || (count->spend != NULL && money_sign(count->spend) > 0);
+	bool		up = count->earned > 0 || (count->spend != NULL && money_sign(count->spend) > 0) ||
+		(program->counts_visits && count->purchases > 0);
 
 	for (int i = 0; i < count->nunits; i++)
 		up |= count->units[i].value > 0;
@@ -680,7 +681,7 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 	const Program *program = account->program;
 	bool		running = counted_at >= account->period_start;
 	bool		former_period = counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start));
-	bool		up = is_up(count);
+	bool		up = is_up(program, count);
 	TimestampTz bucket = 0;
 	int			former = -1;
 

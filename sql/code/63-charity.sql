@@ -367,6 +367,7 @@ BEGIN
     RETURNING d.donation_id INTO id;
     answer := jsonb_build_object('donation_id', id, 'redemption_id', taken, 'cause', in_cause, 'points', in_points, 'amount', worth);
     PERFORM loyalty.keep_call(who, p.id, in_key, 'donate', arguments, now, answer);
+    PERFORM loyalty.tell(p.id, 'donated', who, now, answer);
   END IF;
   RETURN QUERY SELECT r.* FROM jsonb_to_record(answer) AS r (donation_id bigint, redemption_id bigint, cause text, points numeric, amount numeric);
 END $$;

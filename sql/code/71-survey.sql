@@ -155,6 +155,7 @@ BEGIN
     follow_up_due := (now_at AT TIME ZONE p.timezone)::date + s.follow_up_days;
     INSERT INTO loyalty.follow_up (member_id, response_id, owner, due, opened_at) VALUES (who, response_id, s.follow_up_owner, follow_up_due, now_at);
     PERFORM loyalty.note_follow_up(who, response_id, 'opened', NULL, now_at);
+    PERFORM loyalty.tell(p.id, 'detractor', who, now_at, jsonb_build_object('survey', s.name, 'response_id', response_id, 'score', score, 'due', follow_up_due));
   END IF;
   IF key IS NOT NULL THEN
     INSERT INTO loyalty.request (member_id, program_id, key, call, arguments, entry_no, at, answer)

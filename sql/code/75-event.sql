@@ -28,7 +28,7 @@ REVOKE ALL ON FUNCTION loyalty.config_event_kind() FROM PUBLIC;
 -- The first twelve are event.c's.  A room that calls tell() adds its own.
 CREATE OR REPLACE FUNCTION loyalty.event_kinds() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT '{enrolled,earned,clawed_back,expired,adjusted,transferred,redeemed,held,released,reversed,promoted,demoted,expiring,tier_ending}'::text[] $$;
+AS $$ SELECT '{enrolled,earned,clawed_back,expired,adjusted,transferred,redeemed,held,released,reversed,promoted,demoted,expiring,tier_ending,donated,detractor}'::text[] $$;
 COMMENT ON FUNCTION loyalty.event_kinds() IS 'the kinds of events that can be told';
 REVOKE ALL ON FUNCTION loyalty.event_kinds() FROM PUBLIC;
 

@@ -50,6 +50,17 @@ SELECT * FROM loyalty.events_after(-1);
 SELECT * FROM loyalty.events_after(0, 10, 'nowhere');
 SELECT position - :first AS position, behind, missed FROM loyalty.event_lag WHERE consumer = 'mail';
 
+-- rooms tell, too
+SET loyalty.now = '2026-02-01 10:00+00';
+SELECT loyalty.confirm_events('mail', max(position)) > 0 AS confirmed FROM loyalty.events_after(0);
+UPDATE loyalty.program SET point_value = 0.01, money = 'EUR' WHERE name = 'ev';
+INSERT INTO loyalty.cause (program, name) VALUES ('ev', 'trees');
+INSERT INTO loyalty.survey (program, name, kind, question) VALUES ('ev', 'visit', 'nps', 'Would you recommend us?');
+SELECT count(*) FROM loyalty.donate(2, 10, 'trees', 'ev');
+SELECT category FROM loyalty.answer(2, 'visit', 3, 'cold coffee', 'ev');
+SELECT category FROM loyalty.answer(1, 'visit', 10, NULL, 'ev');
+SELECT kind, member_id, data - 'redemption_id' - 'donation_id' - 'response_id' AS data FROM loyalty.read_events('mail');
+
 -- ahead, once
 SET loyalty.now = '2026-12-20 10:00+00';
 INSERT INTO sale VALUES (10, 4, 700, '2026-06-01');

@@ -9,6 +9,7 @@ BEGIN;
 CREATE ROLE loyalty_test_desk;
 CREATE ROLE loyalty_test_shop;
 CREATE SCHEMA survey_test;
+ALTER SEQUENCE loyalty.response_response_id_seq RESTART;
 SET LOCAL search_path = survey_test, public;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL DateStyle = 'ISO, YMD';
