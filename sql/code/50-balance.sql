@@ -59,7 +59,7 @@ REVOKE ALL ON FUNCTION loyalty.lot_end(bigint, integer, timestamptz, bigint, sma
 -- What is held and what is left of debts are the sums of their movements.
 CREATE OR REPLACE FUNCTION loyalty.balance_before(member_id bigint, program_id integer, at timestamptz)
 RETURNS TABLE (available numeric, pending numeric, held numeric, debt numeric, tier text, next_expiry_at timestamptz, next_expiry_points numeric)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off  -- compiling costs a hundred times what it runs
 AS $$
 #variable_conflict use_column
 BEGIN
