@@ -202,9 +202,7 @@ BEGIN
   PERFORM loyalty.merge_pools(from_member, to_member);
   UPDATE loyalty.referral_code c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.referral_change c SET member_id = to_member WHERE c.member_id = from_member;
-  UPDATE loyalty.referral r SET member_id = to_member,
-    key = CASE WHEN EXISTS (SELECT FROM loyalty.referral o WHERE o.member_id = to_member AND o.program_id = r.program_id AND o.key = r.key) THEN NULL ELSE r.key END
-  WHERE r.member_id = from_member;
+  UPDATE loyalty.referral r SET member_id = to_member WHERE r.member_id = from_member;
   UPDATE loyalty.referral r SET referrer_member_id = to_member WHERE r.referrer_member_id = from_member;
   UPDATE loyalty.referral r SET state = 'refused', refused_at = statement_timestamp(), reason = 'same member'
   WHERE r.member_id = to_member AND r.referrer_member_id = to_member AND r.state = 'registered';

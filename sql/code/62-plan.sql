@@ -427,7 +427,7 @@ BEGIN
   SELECT x.* INTO p FROM loyalty.program x WHERE x.name = loyalty.program_name(in_program);
   SELECT x.* INTO n FROM loyalty.plan x WHERE x.id = loyalty.plan_named(p.name, in_plan);
   IF p.enrollment = 'automatic' THEN
-    now := CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END;
+    now := loyalty.writing_instant(p.id);
     PERFORM loyalty.enroll(who, p.name, CASE WHEN in_at < now AND isfinite(in_at) THEN in_at END);
   END IF;
   now := loyalty.call_begin(who, p.id);

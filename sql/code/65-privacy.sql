@@ -29,7 +29,7 @@ AS $$ VALUES
   ('intervention', 'member_id', 'points', 'reason', 'tier_id held_until program_id entry_no last_entry action available_at expires_at key at posted_at by set_role counts_for_tier unit_id value counted_at'),
   ('consent', 'member_id', '', 'arguments', 'consent_no purpose given at until source wording key posted_at by set_role'),
   ('erasure', 'member_id', '', '', 'at reason key forfeited touched posted_at by set_role'),
-  ('referral', 'member_id referrer_member_id', 'friend_points referrer_points', 'attributes arguments', 'referral_id program_id referral_program_id state registered_at qualify_until qualified_at rewarded_at reversed_at refused_at final_at source_id source_key reason key posted_at by set_role'),
+  ('referral', 'member_id referrer_member_id', 'friend_points referrer_points', 'attributes', 'referral_id program_id referral_program_id state registered_at qualify_until qualified_at rewarded_at reversed_at refused_at final_at source_id source_key reason key posted_at by set_role'),
   ('referral_code', 'member_id', '', '*', 'program_id code posted_at by'),
   ('referral_change', 'member_id', '', '', 'referral_id change_no state at reason source_id source_key posted_at by'),
   ('referral_count', '', '', '', ''),
@@ -324,7 +324,7 @@ BEGIN
     VALUES (person, statement_timestamp(), why, call_key, forfeited, coalesce(touched, '{}'), statement_timestamp(), session_user, loyalty.caller())
     RETURNING e.* INTO former;
   ELSIF former.key = call_key THEN
-    PERFORM loyalty.check_arguments(call_key, jsonb_build_object('reason', former.reason), jsonb_build_object('reason', why));
+    PERFORM loyalty.check_arguments(call_key, jsonb_build_object('reason', former.reason), json_build_object('reason', why));
   END IF;
   RETURN QUERY SELECT t.name, t.n::bigint FROM jsonb_each_text(former.touched) t (name, n) ORDER BY t.name;
 END $$;

@@ -35,7 +35,7 @@ BEGIN
 
   PERFORM loyalty.check_name('challenge', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
-  SELECT o.id, o.decimals, CASE WHEN o.sandbox THEN loyalty.instant() ELSE now() END AS instant INTO p FROM loyalty.program o WHERE o.name = NEW.program;
+  SELECT o.id, o.decimals, loyalty.writing_instant(o.id) AS instant INTO p FROM loyalty.program o WHERE o.name = NEW.program;
   NEW.starts_at := coalesce(NEW.starts_at, p.instant);
   PERFORM loyalty.check_finite('target', NEW.target);
   PERFORM loyalty.check_interval('deadline', NEW.deadline);
