@@ -44,9 +44,7 @@ BEGIN
       RAISE EXCEPTION 'member % is %', person.member_id, person.status USING ERRCODE = 'LY006';
     END IF;
   END LOOP;
-  -- pools before accounts, as those who burn
-  PERFORM FROM loyalty.pool p WHERE p.pool_id IN (
-    SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id IN (merge_check.from_member, merge_check.to_member) AND m.left_at IS NULL) ORDER BY p.pool_id FOR UPDATE;
+  PERFORM loyalty.lock_pools(ARRAY[merge_check.from_member, merge_check.to_member]);
 END $$;
 COMMENT ON FUNCTION loyalty.merge_check(bigint, bigint) IS 'part of merge_members(): can these two be merged; locks both';
 REVOKE ALL ON FUNCTION loyalty.merge_check(bigint, bigint) FROM PUBLIC;

@@ -567,8 +567,8 @@ BEGIN
                        WHERE b.member_id = c.member_id AND b.of_payment = c.payment_id) g ON true
     WHERE c.member_id = refund_periods.member_id AND c.subscription_id = refund_periods.subscription_id AND c.kind = 'charge'
   ), back AS (
-    SELECT c.*, CASE WHEN refund = 'full' THEN c.left_over
-                     ELSE loyalty.prorated(c.left_over, c.covers_from, c.until_at, end_at, n.pro_rata, p.timezone, p.money_decimals) END AS part
+    SELECT c.*, CASE refund WHEN 'none' THEN 0 WHEN 'full' THEN c.left_over
+       ELSE loyalty.prorated(c.left_over, c.covers_from, c.until_at, end_at, n.pro_rata, p.timezone, p.money_decimals) END AS part
     FROM charge c JOIN loyalty.plan n ON n.id = c.plan_id JOIN loyalty.program p ON p.id = c.program_id
     WHERE c.until_at > end_at
   ), given AS (
@@ -735,6 +735,29 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.change_plan_as_owner(bigint, bigint, text, text, timestamptz, text) IS 'the body of change_plan()';
 REVOKE ALL ON FUNCTION loyalty.change_plan_as_owner(bigint, bigint, text, text, timestamptz, text) FROM PUBLIC;
+
+-- Under the account's lock.  No money goes back: whoever refunds cancels before.
+CREATE OR REPLACE FUNCTION loyalty.erase_subscriptions(member_id bigint, program_id integer) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  at timestamptz := loyalty.account_instant(erase_subscriptions.member_id, erase_subscriptions.program_id);
+  s loyalty.subscription;
+  ended bigint := 0;
+BEGIN
+  FOR s IN SELECT x.* FROM loyalty.subscription x
+           WHERE x.member_id = erase_subscriptions.member_id AND x.program_id = erase_subscriptions.program_id AND x.ends_at > at ORDER BY x.subscription_id LOOP
+    PERFORM FROM loyalty.end_subscription(s.member_id, s.subscription_id, 'none', 'refund', at, at, NULL);
+    PERFORM loyalty.note_subscription(s.member_id, s.subscription_id, 'cancel', at, NULL, 'erased');
+    ended := ended + 1;
+  END LOOP;
+  IF ended > 0 THEN
+    PERFORM loyalty.hold_plan_tier(erase_subscriptions.member_id, erase_subscriptions.program_id, at);
+  END IF;
+  RETURN ended;
+END $$;
+COMMENT ON FUNCTION loyalty.erase_subscriptions(bigint, integer) IS 'part of erase_member(): subscriptions end at once, with all that they give; returns how many';
+REVOKE ALL ON FUNCTION loyalty.erase_subscriptions(bigint, integer) FROM PUBLIC;
 
 -- The tier of a plan is one that was granted (grant_tier) until the subscription ends: it ends at that instant by itself.  Whoever was
 -- granted a higher one by hand keeps it.

@@ -276,6 +276,7 @@ BEGIN
         NULL;  -- it has lapsed: closing the account writes that down
       END;
     END LOOP;
+    PERFORM loyalty.erase_subscriptions(member, a.program_id);
     points := loyalty.close_account(member, a.name, 'erased');
     forfeited := forfeited || jsonb_build_object(a.name, points);
   END LOOP;
@@ -288,7 +289,7 @@ CREATE OR REPLACE FUNCTION loyalty.erase_member(member_id bigint, reason text DE
 RETURNS TABLE (relation text, rows bigint)
 LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.erase_member(bigint, text, text) IS
-  'personal data of a member is gone from all tables for ever, amounts and proofs stay; open holds are released, what is left of points is forfeited, later purchases earn nothing. Returns in how many rows of which table there was something; once more: the same answer';
+  'personal data of a member is gone from all tables for ever, amounts and proofs stay; subscriptions end, without a refund, pools are left, open holds are released, what is left of points is forfeited, later purchases earn nothing. Returns in how many rows of which table there was something; once more: the same answer';
 REVOKE ALL ON FUNCTION loyalty.erase_member(bigint, text, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.erase_member_as_owner(member bigint, why text, call_key text)
@@ -310,18 +311,20 @@ BEGIN
   IF NOT FOUND THEN
     person := loyalty.lock_member(person);
     numbers := loyalty.member_numbers(person);
+    PERFORM loyalty.lock_pools(numbers);
     PERFORM loyalty.lock_accounts(a.program_id, ARRAY[person]) FROM (
       SELECT o.program_id FROM loyalty.account o WHERE o.member_id = person ORDER BY o.program_id) a;
     PERFORM loyalty.say_consent(person, false, c.purpose, 'erasure', NULL, NULL, NULL, NULL)
     FROM (SELECT DISTINCT o.purpose FROM loyalty.consent o WHERE o.member_id = person ORDER BY o.purpose) c WHERE loyalty.has_consent(person, c.purpose, NULL);
-    SELECT jsonb_object_agg(t.relation, t.n) FILTER (WHERE t.n > 0) INTO touched
+    SELECT coalesce(jsonb_object_agg(t.relation, t.n) FILTER (WHERE t.n > 0), '{}') INTO touched
     FROM (SELECT d.relation, loyalty.erase_table(d.relation, d.members, d.personal, numbers) AS n
           FROM loyalty.personal_data() d WHERE d.members <> '' AND d.personal <> '') t;
+    touched := touched || loyalty.erase_pools(person);
     forfeited := loyalty.close_accounts(person);
     UPDATE loyalty.member m SET status = CASE m.status WHEN 'merged' THEN 'merged' ELSE 'erased' END, erased_at = statement_timestamp()
     WHERE m.member_id = ANY (numbers);
     INSERT INTO loyalty.erasure AS e (member_id, at, reason, key, forfeited, touched, posted_at, by, set_role)
-    VALUES (person, statement_timestamp(), why, call_key, forfeited, coalesce(touched, '{}'), statement_timestamp(), session_user, loyalty.caller())
+    VALUES (person, statement_timestamp(), why, call_key, forfeited, touched, statement_timestamp(), session_user, loyalty.caller())
     RETURNING e.* INTO former;
   ELSIF former.key = call_key THEN
     PERFORM loyalty.check_arguments(call_key, jsonb_build_object('reason', former.reason), json_build_object('reason', why));

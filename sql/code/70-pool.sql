@@ -569,6 +569,39 @@ END $$;
 COMMENT ON FUNCTION loyalty.merge_pools(bigint, bigint) IS 'part of merge_members(): pools and their burns';
 REVOKE ALL ON FUNCTION loyalty.merge_pools(bigint, bigint) FROM PUBLIC;
 
+-- Pools before accounts, as those who burn.
+CREATE OR REPLACE FUNCTION loyalty.lock_pools(members bigint[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT FROM loyalty.pool p WHERE p.pool_id IN (SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id = ANY (members) AND m.left_at IS NULL)
+  ORDER BY p.pool_id FOR UPDATE
+$$;
+COMMENT ON FUNCTION loyalty.lock_pools(bigint[]) IS 'part of merge_members() and erase_member(): lock the pools in which these members are';
+REVOKE ALL ON FUNCTION loyalty.lock_pools(bigint[]) FROM PUBLIC;
+
+-- Pools and accounts are locked.  A name is that of those who are in the pool: when nobody is left, it goes.
+CREATE OR REPLACE FUNCTION loyalty.erase_pools(member bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  m loyalty.pool_member;
+  at timestamptz;
+  n bigint;
+BEGIN
+  FOR m IN SELECT t.* FROM loyalty.pool_member t WHERE t.member_id = member AND t.left_at IS NULL ORDER BY t.pool_id LOOP
+    at := loyalty.account_instant(member, m.program_id);
+    PERFORM loyalty.put_pool_member(member, m.pool_id, m.program_id, NULL, at, NULL);
+    PERFORM loyalty.pool_changed(m.pool_id, at);
+  END LOOP;
+  UPDATE loyalty.pool p SET name = 'erased'
+  WHERE p.name <> 'erased' AND p.pool_id IN (SELECT t.pool_id FROM loyalty.pool_member t WHERE t.member_id = member)
+    AND NOT EXISTS (SELECT FROM loyalty.pool_member t WHERE t.pool_id = p.pool_id AND t.left_at IS NULL);
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN CASE WHEN n > 0 THEN jsonb_build_object('pool', n) ELSE '{}' END;
+END $$;
+COMMENT ON FUNCTION loyalty.erase_pools(bigint) IS 'part of erase_member(): the member leaves their pools; names of pools that nobody is left in go';
+REVOKE ALL ON FUNCTION loyalty.erase_pools(bigint) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.verify_pools(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
