@@ -126,6 +126,11 @@ BEGIN
         LEFT JOIN loyalty.code c ON c.program = w.program AND c.pool = w.pool AND c.code = k.code) n,
     loyalty.reward w, loyalty.program p
   WHERE v.member_id = member_id AND v.voucher_id = n.voucher_id AND w.id = v.reward_id AND p.id = v.program_id;
+  -- without the code, which is its holder's
+  PERFORM loyalty.tell(v.program_id, 'voucher_issued', v.member_id, at, jsonb_build_object('voucher_id', v.voucher_id, 'redemption_id', v.redemption_id,
+    'reward', w.name, 'value', v.value, 'value_unit', v.value_unit, 'valid_until', CASE WHEN isfinite(v.valid_until) THEN v.valid_until END))
+  FROM loyalty.voucher v JOIN loyalty.reward w ON w.id = v.reward_id
+  WHERE v.member_id = member_id AND v.redemption_id = redemption_id AND v.state = 'issued' AND loyalty.tells(v.program_id, '{voucher_issued}') ORDER BY v.voucher_id;
 END $$;
 COMMENT ON FUNCTION loyalty.issue_held(bigint, bigint, text[], timestamptz) IS 'part of redeem() and capture(): held vouchers are issued';
 REVOKE ALL ON FUNCTION loyalty.issue_held(bigint, bigint, text[], timestamptz) FROM PUBLIC;

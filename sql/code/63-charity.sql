@@ -214,6 +214,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
   p loyalty.program;
+  members bigint[];
+  donations bigint[];
 BEGIN
   SELECT x.* INTO p FROM loyalty.program x WHERE x.id = follow_charity.program_id;
   WITH change AS (
@@ -248,15 +250,28 @@ BEGIN
     FROM (SELECT * FROM followed UNION ALL SELECT * FROM begun) x
   ), target AS (
     SELECT n.*, n.kind = 'points' AND n.funded_by = 'member' AS in_points, CASE WHEN n.kept <= 0 THEN 0 ELSE n.whole * n.kept / n.most END AS part FROM now n
+  ), written AS (
+    INSERT INTO loyalty.donation AS d (member_id, program_id, cause_id, giving_id, funded_by, amount, source_id, source_key, kept, most, given,
+      share, step, maximum, at, posted_at, by)
+    SELECT t.member_id, p.id, t.cause_id, t.giving_id, t.funded_by, CASE WHEN t.in_points THEN 0 ELSE round(t.part, p.money_decimals) - t.given_now END,
+      t.source_id, t.source_key, t.kept, t.most, t.whole, t.share, t.step, t.maximum, t.at, statement_timestamp(), session_user
+    FROM target t
+    ORDER BY t.place, t.giving_id
+    RETURNING d.member_id, d.donation_id
   )
-  INSERT INTO loyalty.donation (member_id, program_id, cause_id, giving_id, funded_by, amount, source_id, source_key, kept, most, given,
-    share, step, maximum, at, posted_at, by)
-  SELECT t.member_id, p.id, t.cause_id, t.giving_id, t.funded_by, CASE WHEN t.in_points THEN 0 ELSE round(t.part, p.money_decimals) - t.given_now END,
-    t.source_id, t.source_key, t.kept, t.most, t.whole, t.share, t.step, t.maximum, t.at, statement_timestamp(), session_user
-  FROM target t
-  ORDER BY t.place, t.giving_id;
+  SELECT array_agg(w.member_id ORDER BY w.donation_id), array_agg(w.donation_id ORDER BY w.donation_id) INTO members, donations FROM written w;
   IF EXISTS (SELECT FROM loyalty.giving g WHERE g.program = p.name AND g.kind = 'points' AND g.funded_by = 'member') THEN
     PERFORM loyalty.follow_given_points(p.id, sales);
+  END IF;
+  IF loyalty.tells(p.id, '{donated,donation_returned}') THEN
+    PERFORM loyalty.tell(p.id, CASE WHEN d.amount > 0 THEN 'donated' ELSE 'donation_returned' END, d.member_id, d.at,
+      jsonb_build_object('donation_id', d.donation_id, 'redemption_id', d.redemption_id, 'cause', c.name, 'giving', g.name, 'funded_by', d.funded_by,
+        'points', trim_scale(abs(d.points) * 0.0001), 'amount', abs(d.amount), 'source_id', d.source_id, 'source_key', d.source_key))
+    FROM unnest(members, donations) WITH ORDINALITY u (member_id, donation_id, place)
+    JOIN loyalty.donation d ON d.member_id = u.member_id AND d.donation_id = u.donation_id
+    JOIN loyalty.cause c ON c.id = d.cause_id
+    JOIN loyalty.giving g ON g.id = d.giving_id
+    WHERE d.amount <> 0 ORDER BY u.place;
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.follow_charity(integer, loyalty.sale[]) IS 'part of follow_sales(): what purchases give to causes';
@@ -414,6 +429,7 @@ BEGIN
     answer := jsonb_build_object('donation_id', id, 'cause', (SELECT c.name FROM loyalty.cause c WHERE c.id = d.cause_id),
       'points', trim_scale(d.points * 0.0001), 'amount', d.amount);
     PERFORM loyalty.keep_call(who, d.program_id, in_key, 'return_donation', arguments, now, answer);
+    PERFORM loyalty.tell(d.program_id, 'donation_returned', who, now, answer);
   END IF;
   RETURN QUERY SELECT r.* FROM jsonb_to_record(answer) AS r (donation_id bigint, cause text, points numeric, amount numeric);
 END $$;

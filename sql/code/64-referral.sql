@@ -343,6 +343,20 @@ END $$;
 COMMENT ON FUNCTION loyalty.keep_referral_points(bigint, integer, text, text, boolean, text, timestamptz) IS 'part of follow_referral(): take points of a referral back, or undo that';
 REVOKE ALL ON FUNCTION loyalty.keep_referral_points(bigint, integer, text, text, boolean, text, timestamptz) FROM PUBLIC;
 
+-- Each of the two of what was theirs.
+CREATE OR REPLACE FUNCTION loyalty.tell_referral(member bigint, referral_id bigint, kept boolean, at timestamptz) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT loyalty.tell(r.program_id, CASE WHEN kept THEN 'referral_rewarded' ELSE 'referral_taken_back' END, w.member, tell_referral.at,
+    jsonb_build_object('referral', c.name, 'referral_id', r.referral_id, 'role', w.role, 'points', trim_scale(w.points * 0.0001)))
+  FROM loyalty.referral r JOIN loyalty.referral_program c ON c.id = r.referral_program_id
+  CROSS JOIN LATERAL (VALUES (r.member_id, 'friend', r.friend_points), (r.referrer_member_id, 'referrer', r.referrer_points)) w (member, role, points)
+  JOIN loyalty.account a ON a.member_id = w.member AND a.program_id = r.program_id AND a.status <> 'erased'
+  WHERE r.member_id = tell_referral.member AND r.referral_id = tell_referral.referral_id AND w.points > 0 ORDER BY w.role
+$$;
+COMMENT ON FUNCTION loyalty.tell_referral(bigint, bigint, boolean, timestamptz) IS 'part of follow_referral(): tell both parties what they got, or lost';
+REVOKE ALL ON FUNCTION loyalty.tell_referral(bigint, bigint, boolean, timestamptz) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.keep_referral(member bigint, referral_id bigint, kept boolean, at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -356,6 +370,7 @@ BEGIN
   PERFORM loyalty.keep_referral_points(r.referrer_member_id, r.program_id, r.program, format('referral %s referrer', r.referral_id), kept, r.why, at);
   UPDATE loyalty.referral_count n SET rewarded = n.rewarded + CASE WHEN kept THEN 1 ELSE -1 END
   WHERE n.referral_program_id = r.referral_program_id AND r.rewarded_at IS NOT NULL;
+  PERFORM loyalty.tell_referral(member, keep_referral.referral_id, kept, at);
 END $$;
 COMMENT ON FUNCTION loyalty.keep_referral(bigint, bigint, boolean, timestamptz) IS 'part of follow_referral(): both parties keep what was given, or do not any more';
 REVOKE ALL ON FUNCTION loyalty.keep_referral(bigint, bigint, boolean, timestamptz) FROM PUBLIC;
@@ -445,6 +460,7 @@ BEGIN
   UPDATE loyalty.referral f SET state = 'rewarded', qualified_at = at, rewarded_at = at, final_at = coalesce(at + r.final_after, 'infinity'), reason = no_points,
     friend_points = (friend_points * 10000)::bigint, referrer_points = (referrer_points * 10000)::bigint
   WHERE f.member_id = member AND f.referral_id = referral_id;
+  PERFORM loyalty.tell_referral(member, referral_id, true, at);
 END $$;
 COMMENT ON FUNCTION loyalty.reward_referral(bigint, bigint, timestamptz) IS 'part of follow_referral(): both get their points, as far as limits go';
 REVOKE ALL ON FUNCTION loyalty.reward_referral(bigint, bigint, timestamptz) FROM PUBLIC;
