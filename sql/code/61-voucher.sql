@@ -390,6 +390,20 @@ BEGIN
     AND (v.code IS NULL OR EXISTS (SELECT FROM loyalty.code e WHERE e.program = v.program AND e.pool = v.pool AND e.code = v.code))
     AND (k.code IS NULL OR NOT EXISTS (SELECT FROM loyalty.voucher o WHERE o.redemption_id = k.redemption_id AND o.code = k.code))
   LIMIT most;
+  -- those that are cancelled with their redemption have no row of their own
+  RETURN QUERY
+  SELECT 'voucher_change', v.program_id, v.member_id, NULL::bigint,
+    format('voucher %s is %s, and what was done with it last makes it %s', v.voucher_id, v.state, coalesce(c.state, 'issued'))
+  FROM loyalty.voucher v
+  LEFT JOIN (SELECT DISTINCT ON (x.member_id, x.voucher_id) x.* FROM loyalty.voucher_change x ORDER BY x.member_id, x.voucher_id, x.change_no DESC) c
+    ON c.member_id = v.member_id AND c.voucher_id = v.voucher_id
+  WHERE CASE v.state WHEN 'held' THEN c.state IS NOT NULL WHEN 'cancelled' THEN c.state = 'used' ELSE v.state <> coalesce(c.state, 'issued') END
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'voucher_change', NULL::integer, c.member_id, NULL::bigint, format('voucher %s, of which change %s tells, is not there', c.voucher_id, c.change_no)
+  FROM loyalty.voucher_change c LEFT JOIN loyalty.voucher v ON v.member_id = c.member_id AND v.voucher_id = c.voucher_id
+  WHERE v.member_id IS NULL LIMIT most;
 END $$;
-COMMENT ON FUNCTION loyalty.verify_vouchers(integer) IS 'part of verify(): redemptions have the vouchers that they made, and each code that was given is in one of them';
+COMMENT ON FUNCTION loyalty.verify_vouchers(integer) IS
+  'part of verify(): redemptions have the vouchers that they made, each code that was given is in one of them, and what was done with a voucher says its state';
 REVOKE ALL ON FUNCTION loyalty.verify_vouchers(integer) FROM PUBLIC;

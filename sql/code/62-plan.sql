@@ -795,3 +795,44 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) IS 'the tier that a member''s plan gives is held until the subscription ends';
 REVOKE ALL ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify_subscriptions(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'subscription', s.program_id, s.member_id, NULL::bigint,
+    format('subscription %s is paid until %s and ends at %s; its last event says %s and %s, its payments say %s', s.subscription_id, s.paid_until, s.ends_at,
+           coalesce(e.paid_until::text, 'nothing'), coalesce(e.ends_at::text, 'nothing'), c.until)
+  FROM loyalty.subscription s
+  LEFT JOIN (SELECT DISTINCT ON (v.member_id, v.subscription_id) v.* FROM loyalty.subscription_event v ORDER BY v.member_id, v.subscription_id, v.event_id DESC) e
+    ON e.member_id = s.member_id AND e.subscription_id = s.subscription_id
+  LEFT JOIN (SELECT DISTINCT ON (y.member_id, y.subscription_id) y.* FROM loyalty.plan_payment y WHERE y.kind = 'charge' ORDER BY y.member_id, y.subscription_id, y.payment_id DESC) k
+    ON k.member_id = s.member_id AND k.subscription_id = s.subscription_id
+  CROSS JOIN LATERAL (SELECT least(coalesce(k.covers_until, s.trial_until, s.started_at), CASE WHEN s.cancelled_at IS NOT NULL THEN s.ends_at END) AS until) c
+  WHERE (s.paid_until, s.ends_at) IS DISTINCT FROM (e.paid_until, e.ends_at) OR s.paid_until <> c.until
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'subscription_change', s.program_id, s.member_id, NULL::bigint,
+    format('subscription %s was changed to %s, which %s', s.subscription_id, s.changed_to, CASE WHEN t.member_id IS NULL THEN 'is not there' ELSE 'did not take its place' END)
+  FROM loyalty.subscription s LEFT JOIN loyalty.subscription t ON t.member_id = s.member_id AND t.subscription_id = s.changed_to
+  WHERE s.changed_to IS NOT NULL AND (t.changed_from, t.started_at) IS DISTINCT FROM (s.subscription_id, s.ends_at)
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'plan_payment', y.program_id, y.member_id, NULL::bigint,
+    format('of payment %s, %s, %s went back%s', coalesce(c.payment_id, y.of_payment), coalesce(c.amount::text, 'which is not there'), -sum(y.amount),
+           CASE WHEN bool_or(y.subscription_id <> c.subscription_id) THEN ', for another subscription' ELSE '' END)
+  FROM loyalty.plan_payment y
+  LEFT JOIN loyalty.plan_payment c ON c.member_id = y.member_id AND c.payment_id = y.of_payment AND c.kind = 'charge'
+  WHERE y.kind <> 'charge' GROUP BY y.program_id, y.member_id, y.of_payment, c.payment_id, c.amount
+  HAVING c.payment_id IS NULL OR -sum(y.amount) > c.amount OR bool_or(y.subscription_id <> c.subscription_id)
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'plan_payment', y.program_id, y.member_id, NULL::bigint, format('payment %s is of subscription %s, which is not there', y.payment_id, y.subscription_id)
+  FROM loyalty.plan_payment y LEFT JOIN loyalty.subscription s ON s.member_id = y.member_id AND s.subscription_id = y.subscription_id
+  WHERE s.member_id IS NULL LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_subscriptions(integer) IS 'part of verify(): subscriptions are what their events and payments say; no more went back than was paid';
+REVOKE ALL ON FUNCTION loyalty.verify_subscriptions(integer) FROM PUBLIC;

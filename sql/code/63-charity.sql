@@ -485,3 +485,50 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.cause_report_as_owner(text, text) IS 'the body of cause_report()';
 REVOKE ALL ON FUNCTION loyalty.cause_report_as_owner(text, text) FROM PUBLIC;
+
+-- A donation by hand with its return is one, and so is what a purchase gives by one giving.
+CREATE OR REPLACE FUNCTION loyalty.verify_donations(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'donation_points', g.program_id, g.member_id, NULL::bigint,
+    format('donation %s is of %s points, and its redemptions have taken %s', g.donation_id, trim_scale(g.points * 0.0001), trim_scale(coalesce(g.taken, 0) * 0.0001))
+  FROM (
+    SELECT d.program_id, d.member_id, d.donation_id, d.points, sum(r.taken) AS taken
+    FROM (SELECT x.program_id, x.member_id, min(x.donation_id) AS donation_id, sum(x.points) AS points, array_agg(DISTINCT x.redemption_id) AS redemptions
+          FROM loyalty.donation x
+          GROUP BY x.program_id, x.member_id, x.giving_id, x.source_id, x.source_key, CASE WHEN x.source_key IS NULL THEN coalesce(x.of_donation, x.donation_id) END) d
+    CROSS JOIN LATERAL unnest(d.redemptions) u (redemption_id)
+    LEFT JOIN loyalty.redemption r ON r.member_id = d.member_id AND r.redemption_id = u.redemption_id AND r.state IN ('captured', 'reversed')
+    GROUP BY d.program_id, d.member_id, d.donation_id, d.points) g
+  WHERE g.points <> coalesce(g.taken, 0)
+  LIMIT verify_donations.most;
+  RETURN QUERY
+  SELECT 'donation', d.program_id, d.member_id, NULL::bigint, format('donation %s gives back donation %s, which is not of this amount', d.donation_id, d.of_donation)
+  FROM loyalty.donation d LEFT JOIN loyalty.donation o ON o.member_id = d.member_id AND o.donation_id = d.of_donation
+  WHERE d.of_donation IS NOT NULL AND (-d.amount, -d.points) IS DISTINCT FROM (o.amount, o.points)
+  LIMIT verify_donations.most;
+  RETURN QUERY
+  SELECT 'donation_amount', n.program_id, n.member_id, NULL::bigint,
+    format('purchase %s gives %s by "%s", and of %s kept are due %s', n.source_key, n.amount_now, g.name, n.kept, round(n.part, p.money_decimals))
+  FROM (
+    SELECT DISTINCT ON (d.member_id, d.source_id, d.source_key, d.giving_id) d.*, sum(d.amount) OVER w AS amount_now,
+      CASE WHEN d.kept <= 0 THEN 0 ELSE d.given * d.kept / nullif(d.most, 0) END AS part
+    FROM loyalty.donation d WHERE d.source_key IS NOT NULL
+    WINDOW w AS (PARTITION BY d.member_id, d.source_id, d.source_key, d.giving_id)
+    ORDER BY d.member_id, d.source_id, d.source_key, d.giving_id, d.donation_id DESC) n
+  JOIN loyalty.giving g ON g.id = n.giving_id
+  JOIN loyalty.program p ON p.id = n.program_id
+  LEFT JOIN (SELECT l.member_id, l.source_id, l.source_key, sum(coalesce(l.kept_amount, 0)) AS kept FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0 GROUP BY 1, 2, 3) k
+    ON k.member_id = n.member_id AND k.source_id = n.source_id AND k.source_key = n.source_key
+  WHERE NOT (g.kind = 'points' AND g.funded_by = 'member')
+    -- decimals of the money may have been others
+    AND (n.part IS NULL OR n.amount_now NOT IN (round(n.part, p.money_decimals), round(n.part, scale(n.amount_now)))
+         OR n.amount_now <> 0 AND g.kind <> 'points' AND coalesce(k.kept, 0) = 0)
+  LIMIT verify_donations.most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_donations(integer) IS 'part of verify(): points that were given were spent, and purchases give what is kept of them';
+REVOKE ALL ON FUNCTION loyalty.verify_donations(integer) FROM PUBLIC;
