@@ -304,27 +304,33 @@ period_bounds_of(PG_FUNCTION_ARGS)
 }
 
 /* One of the bounds, for those who ask for many rows: period_start(period, at, timezone, enrolled_at) and period_end(). */
+static void
+ask_bounds(FunctionCallInfo fcinfo, TimestampTz *start, TimestampTz *end)
+{
+	*start = DT_NOBEGIN;
+	*end = DT_NOEND;
+	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
+		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
+					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), start, end);
+}
+
 Datum
 period_start_of(PG_FUNCTION_ARGS)
 {
-	TimestampTz start = DT_NOBEGIN;
-	TimestampTz end = DT_NOEND;
+	TimestampTz start;
+	TimestampTz end;
 
-	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
-		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
-					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
+	ask_bounds(fcinfo, &start, &end);
 	PG_RETURN_TIMESTAMPTZ(start);
 }
 
 Datum
 period_end_of(PG_FUNCTION_ARGS)
 {
-	TimestampTz start = DT_NOBEGIN;
-	TimestampTz end = DT_NOEND;
+	TimestampTz start;
+	TimestampTz end;
 
-	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
-		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
-					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
+	ask_bounds(fcinfo, &start, &end);
 	PG_RETURN_TIMESTAMPTZ(end);
 }
 
