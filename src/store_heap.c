@@ -169,17 +169,28 @@ come_to_page(IndexScanDesc scan, ItemPointer tid)
 bool
 heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
-	MemoryContext old = MemoryContextSwitchTo(store->base.context);
-	ItemPointer tid;
-	bool		found = false;
+	while (heap_next_entry(store, scan, direction))
+		if (heap_fetch_entry(scan, slot))
+			return true;
+	return false;
+}
 
-	while (!found && (tid = index_getnext_tid(scan, direction)) != NULL)
-	{
-		come_to_page(scan, tid);
-		found = index_fetch_heap(scan, slot);
-	}
+/* The same in two: to the next entry of the index, and its row, if the scan's snapshot sees it. */
+bool
+heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction)
+{
+	MemoryContext old = MemoryContextSwitchTo(store->base.context);
+	bool		found = index_getnext_tid(scan, direction) != NULL;
+
 	MemoryContextSwitchTo(old);
 	return found;
+}
+
+bool
+heap_fetch_entry(IndexScanDesc scan, TupleTableSlot *slot)
+{
+	come_to_page(scan, &scan->xs_heaptid);
+	return index_fetch_heap(scan, slot);
 }
 
 void
@@ -383,7 +394,6 @@ const StoreOps store_heap = {
 	.probe_keys = heap_probe_keys,
 	.begin_source = heap_begin_source,
 	.next_source_lot = heap_next_source_lot,
-	.keys_fresh = heap_keys_fresh,
 	.find_lot = heap_find_lot,
 	.insert_lots = heap_insert_lots,
 	.change_lots = heap_change_lots,
