@@ -36,6 +36,22 @@ typedef struct Segment
 static Segment segments[SEGMENTS];
 static int	next_segment = 0;
 
+/* A month, quarter or year of a zone, and the beginning of the n-th after it. */
+typedef struct Stretch
+{
+	const pg_tz *zone;
+	CalendarUnit unit;
+	int			n;
+	TimestampTz start;
+	TimestampTz end;
+	TimestampTz next;
+} Stretch;
+
+#define STRETCHES 16			/* purchases of a year end in twelve months */
+
+static Stretch stretches[STRETCHES];
+static int	next_stretch = 0;
+
 static void
 out_of_range(void)
 {
@@ -282,12 +298,39 @@ calendar_day(TimestampTz at, pg_tz *zone)
 	return calendar_midnight(date + 1, zone) <= at ? date + 1 : date;
 }
 
+/* The stretch is known only where its own ends are no error. */
+static void
+keep_stretch(DateADT day, CalendarUnit unit, int n, TimestampTz next, pg_tz *zone)
+{
+	if (unit == CALENDAR_DAY || unit == CALENDAR_WEEK || day < -1000 * 366 || day > 1000 * 366)
+		return;
+	stretches[next_stretch] = (Stretch) {
+		.zone = zone, .unit = unit, .n = n, .next = next,
+		.start = calendar_midnight(first_date(day, unit, 0), zone),
+		.end = calendar_midnight(first_date(day, unit, 1), zone)
+	};
+	next_stretch = (next_stretch + 1) % STRETCHES;
+}
+
 TimestampTz
 calendar_next(TimestampTz at, CalendarUnit unit, int n, pg_tz *zone)
 {
+	DateADT		day;
+	TimestampTz next;
+
 	if (TIMESTAMP_NOT_FINITE(at))
 		return at;
-	return calendar_midnight(first_date(calendar_day(at, zone), unit, n), zone);
+	for (int i = 0; i < STRETCHES; i++)
+	{
+		const Stretch *stretch = &stretches[i];
+
+		if (at >= stretch->start && at < stretch->end && stretch->unit == unit && stretch->n == n && stretch->zone == zone)
+			return stretch->next;
+	}
+	day = calendar_day(at, zone);
+	next = calendar_midnight(first_date(day, unit, n), zone);
+	keep_stretch(day, unit, n, next, zone);
+	return next;
 }
 
 TimestampTz

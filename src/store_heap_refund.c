@@ -9,6 +9,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 
 #include "store_heap.h"
 
@@ -52,11 +53,15 @@ heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *ke
 {
 	HeapStore  *store = heap_of(base);
 	HeapTable  *table = refund_table(store);
-	Relation	index = index_open(row_relation(of_purchase ? "refund_of_key" : "refund_source_key"), AccessShareLock);
-	IndexScanDesc scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, 2, 0);
+	Relation	index;
+	IndexScanDesc scan;
 	ScanKeyData keys[2];
 
 	*found = (Refunds) {0};
+	if (RelationGetNumberOfBlocks(table->rel) == 0)
+		return;					/* nowhere are returns rows of their own */
+	index = index_open(row_relation(of_purchase ? "refund_of_key" : "refund_source_key"), AccessShareLock);
+	scan = index_beginscan(table->rel, index, store->base.snapshot, NULL, 2, 0);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
 	heap_text_key(&keys[1], 2, key);
 	heap_search(store, scan, keys, 2);

@@ -562,12 +562,12 @@ fall(Account *account, bool running, int former, TimestampTz at)
 {
 	const Program *program = account->program;
 	int			held = own_tier(account);
-	int			by_running = tier_by_period(account);
-	int			by_last = tier_by_previous(account);
-	int			left = tier_by_all(account);
+	int			left;
 
-	if (program->on_return == ON_RETURN_KEEP || held < 0 || former < held || (running ? by_running : by_last) >= held)
+	if (program->on_return == ON_RETURN_KEEP || held < 0 || former < held ||
+		(running ? tier_by_period(account) : tier_by_previous(account)) >= held)
 		return;
+	left = tier_by_all(account);
 	if (!rests_on(account, held, running, at))
 		return;
 	if (program->on_return == ON_RETURN_GRACE && left < held)
@@ -692,7 +692,7 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 		if (is_rolling(program) && bucket <= at)
 			return;				/* it has left the window already */
 	}
-	if (!former_period && !up && program->ntiers > 0)
+	if (!former_period && !up && own_tier(account) > program->lowest)
 		former = running ? tier_by_period(account) : tier_by_previous(account);
 	if (count->nunits > 0)
 		add_units(account, count, bucket);
