@@ -36,7 +36,6 @@ AS $$
 BEGIN
   IF (CASE setting
        WHEN 'argument' THEN value = 'revenue'
-       WHEN 'access' THEN value = 'member'
        ELSE false
      END) THEN
     RAISE EXCEPTION '% "%" is not available in this version', setting, value
