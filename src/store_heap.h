@@ -86,6 +86,8 @@ heap_of(Store *store)
 extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
 extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
 extern bool heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot);
+extern bool heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction);
+extern bool heap_fetch_entry(IndexScanDesc scan, TupleTableSlot *slot);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
 extern void heap_renew_snapshot(HeapStore *store);
@@ -120,7 +122,6 @@ extern void heap_probe_keys(Store *base, int32 source_id, int n, char **keys, Me
 							KeyLots *results);
 extern void heap_begin_source(Store *base, int32 source_id);
 extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
-extern bool heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high);
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot);
