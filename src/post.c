@@ -864,7 +864,7 @@ keep_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, i
 		refund_kept(&pass->returns, account, lots, nlots, item->purchase.key, says, &kept);
 	pass->posted += refund_keep(account, lots, nlots, kept, pass->statement_at);
 	for (int i = 0; i < nlots && says; i++)
-		if (i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD)
+		if (ledger_begins_award(lots, i))
 		{
 			grown = money_subtract(grown, lots[i]->amount);
 			if (kept)

@@ -362,6 +362,19 @@ heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum
 	*tid = slot->tts_tid;
 }
 
+void
+heap_put_row(HeapStore *store, HeapTable *table, ItemPointer tid, bool *stored, const Datum *values, const bool *nulls)
+{
+	if (*stored)
+		heap_update_row(store, table, tid, values, nulls);
+	else
+	{
+		heap_insert_now(store, table, values, nulls);
+		*tid = table->slot->tts_tid;
+		*stored = true;
+	}
+}
+
 const StoreOps store_heap = {
 	.name = "heap",
 	.size = sizeof(HeapStore),

@@ -9,7 +9,12 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/stratnum.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 
 #include "compat.h"
 #include "store_ops.h"
@@ -82,6 +87,48 @@ heap_of(Store *store)
 	return (HeapStore *) store;
 }
 
+/* Keys of a search: the account, which comes first in most indexes; a text; what comes after a pair. */
+static inline void
+heap_account_keys(ScanKeyData *keys, const Account *account)
+{
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+}
+
+static inline void
+heap_text_key(ScanKeyData *key, AttrNumber column, const char *text)
+{
+	ScanKeyEntryInitialize(key, 0, column, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(text));
+}
+
+/* `pair` are the keys of two neighbouring columns; the scan keeps a pointer to them. */
+static inline void
+heap_after_key(ScanKeyData *key, ScanKeyData *pair)
+{
+	pair[0].sk_flags = SK_ROW_MEMBER;
+	pair[1].sk_flags = SK_ROW_MEMBER | SK_ROW_END;
+	memset(key, 0, sizeof(ScanKeyData));
+	key->sk_flags = SK_ROW_HEADER;
+	key->sk_attno = pair[0].sk_attno;
+	key->sk_strategy = BTGreaterStrategyNumber;
+	key->sk_argument = PointerGetDatum(pair);
+}
+
+/* What rows are formed from between the two is freed by the second one. */
+static inline MemoryContext
+heap_begin_rows(HeapStore *store)
+{
+	return MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+}
+
+static inline void
+heap_end_rows(HeapStore *store, MemoryContext outer)
+{
+	MemoryContextSwitchTo(outer);
+	ResetPerTupleExprContext(store->estate);
+}
+
 /* store_heap.c: tables, snapshots, rows */
 extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
 extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
@@ -97,6 +144,10 @@ extern void heap_insert_row(HeapStore *store, HeapTable *table, const Datum *val
 extern void heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
 extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum *values,
 							const bool *nulls);
+
+/* a row that is stored is changed; one that is not is inserted at once, and has its place then */
+extern void heap_put_row(HeapStore *store, HeapTable *table, ItemPointer tid, bool *stored, const Datum *values,
+						 const bool *nulls);
 
 /* store_heap_account.c */
 extern void heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
