@@ -311,8 +311,9 @@ typedef struct Account
 	TierChange *tier_changes;
 	int			ntier_changes;
 	int			max_tier_changes;
-	Usage	  **usages;			/* asked for so far; limit.c's affair, and so is the rest */
+	Usage	  **usages;			/* of periods, asked for so far: usage.c's affair */
 	int			nusages;
+	struct Paid *paid;			/* the same by the instant, of rules with cooldowns or rolling periods; NULL: none */
 	struct Counting *counting;	/* units, visits and rolling windows asked for so far: counter.c's affair; NULL: none */
 	BudgetChange *budget_changes;	/* by rule id */
 	int			nbudget_changes;

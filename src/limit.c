@@ -7,7 +7,8 @@
  *	 path led there, and verify() can add it up again.
  * - Usage of a member is read and written under the account's lock.  It is counted for every rule that has a cap,
  *	 max_uses or a cooldown, enabled or not; a limit that is set later is counted from the ledger (recount_limits).
- *	 Each instant at which a rule with a cooldown has paid is a period of its own, which ends as it begins.
+ *	 How it is kept: usage.c.
+ * - A rolling period bounds every window of its length: what comes late gets what all windows that hold it have left.
  * - A limit bounds what is given anew.  What comes back (the same key again, a purchase that is un-cancelled) was
  *	 given before: it counts, and may stand above the limit until something is returned.
  * - Budgets are waited for after all accounts of the statement are locked, and in the order of rule ids: by one new
@@ -17,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "common/int.h"
 #include "utils/timestamp.h"
 
 #include "calendar.h"
@@ -27,7 +27,7 @@
 #include "money.h"
 #include "owner.h"
 #include "slots.h"
-#include "store.h"
+#include "usage.h"
 
 static SlotTable rule_budget = {.table = "rule_budget", .id_column = "rule_id"};
 
@@ -156,90 +156,7 @@ limit_close(Purse *purse)
 	owner_restore(&caller);
 }
 
-/* ---- usage ---- */
-
-static Usage *
-known_usage(const Account *account, int32 rule_id, TimestampTz start, TimestampTz end)
-{
-	for (int i = 0; i < account->nusages; i++)
-	{
-		Usage	   *usage = account->usages[i];
-
-		if (usage->rule_id == rule_id && usage->period_start == start && usage->period_end == end)
-			return usage;
-	}
-	return NULL;
-}
-
-/* In the account's memory. */
-static Usage *
-take_usage(Account *account, const Usage *from)
-{
-	Usage	   *usage = MemoryContextAlloc(account->context, sizeof(Usage));
-
-	*usage = *from;
-	if (account->nusages % 8 == 0)
-		account->usages = account->nusages == 0 ? MemoryContextAlloc(account->context, 8 * sizeof(Usage *))
-			: repalloc(account->usages, (account->nusages + 8) * sizeof(Usage *));
-	account->usages[account->nusages++] = usage;
-	return usage;
-}
-
-static Usage *
-usage_of(Account *account, int32 rule_id, TimestampTz start, TimestampTz end)
-{
-	Usage	   *usage = known_usage(account, rule_id, start, end);
-
-	if (usage)
-		return usage;
-	usage = take_usage(account, &(Usage) {.rule_id = rule_id, .period_start = start, .period_end = end});
-	if (account->stored && account->store)
-		store_read_usage(account, usage);
-	return usage;
-}
-
-/* What the account has used in the period of an instant. */
-static Usage *
-usage_at(Account *account, int32 rule_id, const Period *period, TimestampTz at)
-{
-	TimestampTz start;
-	TimestampTz end;
-
-	period_bounds(period, at, account->enrolled_at, account->program->zone, &start, &end);
-	return usage_of(account, rule_id, start, end);
-}
-
-static void
-add_usage(Account *account, const RuleLimit *limit, Usage *usage, Units used, int32 uses)
-{
-	if (pg_add_s64_overflow(usage->used, used, &usage->used) || pg_add_s32_overflow(usage->uses, uses, &usage->uses))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_LIMIT_EXCEEDED),
-				 errmsg("rule \"%s\" has given member " INT64_FORMAT " more than can be counted", limit->name,
-						account->member_id),
-				 errhint("Give the rule a shorter period.")));
-	usage->changed = true;
-}
-
-static bool
-same_period(const RuleLimit *limit)
-{
-	return memcmp(&limit->cap_period, &limit->uses_period, sizeof(Period)) == 0;
-}
-
-/* Count what a rule has given more (or less) at an instant. */
-static void
-count(Account *account, const RuleLimit *limit, TimestampTz at, Units used, int32 uses)
-{
-	if (used == 0 && uses == 0)
-		return;
-	if (limit->has_cap)
-		add_usage(account, limit, usage_at(account, limit->rule_id, &limit->cap_period, at), used, uses);
-	if (limit->has_uses && !(limit->has_cap && same_period(limit)))
-		add_usage(account, limit, usage_at(account, limit->rule_id, &limit->uses_period, at), used, uses);
-	if (limit->has_cooldown && uses != 0)
-		add_usage(account, limit, usage_of(account, limit->rule_id, at, at), 0, uses);
-}
+/* ---- counting ---- */
 
 static void
 change_budget(Account *account, int32 rule_id, Units units)
@@ -272,7 +189,7 @@ limit_award(Account *account, int32 source_id, const bytea *bytes, TimestampTz e
 		const RuleLimit *limit = config_limit(account->program, entry->rule);
 
 		if (limit)
-			count(account, limit, earned_at, entry->units, entry->units > 0 && !entry->continued);
+			usage_count(account, limit, earned_at, entry->units, entry->units > 0 && !entry->continued);
 	}
 }
 
@@ -308,7 +225,7 @@ limit_keep(Account *account, const Lot *lot, Numeric kept)
 		if (limit == NULL || entry->units == 0)
 			continue;
 		units = kept_units(entry->units, kept, lot->amount) - kept_units(entry->units, lot->kept_amount, lot->amount);
-		count(account, limit, lot->earned_at, units, entry->continued ? 0 : uses);
+		usage_count(account, limit, lot->earned_at, units, entry->continued ? 0 : uses);
 		if (limit->has_budget && units != 0)
 			change_budget(account, limit->rule_id, -units);
 	}
@@ -325,12 +242,7 @@ write_budgets(Account *account)
 void
 limit_write(Account *account)
 {
-	for (int i = 0; i < account->nusages; i++)
-		if (account->usages[i]->changed)
-		{
-			store_change_usage(account, account->usages[i]);
-			account->usages[i]->changed = false;
-		}
+	usage_write(account);
 	write_budgets(account);
 }
 
@@ -353,26 +265,18 @@ cooled_down(const RuleLimit *limit, const Program *program, TimestampTz paid)
 	return calendar_add(paid, limit->cooldown.month, limit->cooldown.day, program->zone) + limit->cooldown.time;
 }
 
-/*
- * Has the rule paid on a kept purchase so shortly before, or (when this one comes late) after?  What is in memory may
- * be newer than what is stored, and so may be a row that is not stored yet.
- */
+/* Has the rule paid on a kept purchase so shortly before, or (when this one comes late) after? */
 static bool
 is_too_soon(Account *account, const RuleLimit *limit, TimestampTz at)
 {
 	TimestampTz most = (limit->cooldown.month * INT64CONST(32) + limit->cooldown.day + 2) * USECS_PER_DAY + limit->cooldown.time;
-	Usage	   *stored = NULL;
-	int			n = account->stored && account->store ? store_read_uses(account, limit->rule_id, at - most, at + most, &stored) : 0;
+	const Paid *all = usage_paid(account, limit->rule_id, at - most);
 
-	for (int i = 0; i < n; i++)
-		if (known_usage(account, limit->rule_id, stored[i].period_start, stored[i].period_end) == NULL)
-			take_usage(account, &stored[i]);
-	for (int i = 0; i < account->nusages; i++)
+	for (int i = usage_position(all, at - most); i < all->n && all->usages[i]->period_start <= at + most; i++)
 	{
-		const Usage *usage = account->usages[i];
-		TimestampTz paid = usage->period_start;
+		TimestampTz paid = all->usages[i]->period_start;
 
-		if (usage->rule_id == limit->rule_id && paid == usage->period_end && usage->uses > 0 &&
+		if (all->usages[i]->uses > 0 &&
 			(paid <= at ? cooled_down(limit, account->program, paid) > at : cooled_down(limit, account->program, at) > paid))
 			return true;
 	}
@@ -382,12 +286,12 @@ is_too_soon(Account *account, const RuleLimit *limit, TimestampTz at)
 static void
 trim_entry(Account *account, const RuleLimit *limit, TimestampTz at, BreakdownEntry *entry)
 {
-	if (limit->has_uses && !entry->continued && usage_at(account, limit->rule_id, &limit->uses_period, at)->uses >= limit->max_uses)
+	if (limit->has_uses && !entry->continued && usage_most(account, limit, &limit->uses_period, at).uses >= limit->max_uses)
 		trim(entry, BREAKDOWN_USES, 0);
 	if (limit->has_cooldown && !entry->continued && entry->units > 0 && is_too_soon(account, limit, at))
 		trim(entry, BREAKDOWN_COOLDOWN, 0);
 	if (limit->has_cap && entry->units > 0)
-		trim(entry, BREAKDOWN_CAP, Max(0, limit->cap - usage_at(account, limit->rule_id, &limit->cap_period, at)->used));
+		trim(entry, BREAKDOWN_CAP, Max(0, limit->cap - usage_most(account, limit, &limit->cap_period, at).units));
 }
 
 bool

@@ -167,7 +167,7 @@ extern int	store_read_origin(Account *account, int64 origin, Movement **movement
 extern void store_read_usage(Account *account, Usage *usage);
 extern void store_change_usage(Account *account, Usage *usage);
 
-/* Instants from (inclusive) to (inclusive) at which a rule with a cooldown has paid, as periods that end as they begin. */
+/* Instants from (inclusive) to (inclusive) at which a rule with a cooldown or a rolling period has paid, as periods that end as they begin. */
 extern int	store_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to, Usage **usages);
 
 /*

@@ -156,7 +156,8 @@ static const SqlText texts[] = {
 
 	[SQL_READ_USES] = {STORE_USAGE,
 		"SELECT {columns} FROM loyalty.rule_usage WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND rule_id" EQ "$3"
-		" AND period_start" GE "$4 AND period_start" LE "$5 AND period_end" EQ "period_start",
+		" AND period_start" GE "$4 AND period_start" LE "$5 AND period_end" EQ "period_start"
+		" ORDER BY period_start",
 	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}},
 
 	[SQL_CHANGE_USAGE] = {STORE_USAGE,

@@ -35,9 +35,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF (CASE setting
-       WHEN 'period of a limit' THEN value LIKE 'rolling %'
        WHEN 'argument' THEN value = 'revenue'
-       WHEN 'access' THEN value = 'member'
        ELSE false
      END) THEN
     RAISE EXCEPTION '% "%" is not available in this version', setting, value
@@ -100,7 +98,7 @@ COMMENT ON FUNCTION loyalty.check_life(text, loyalty.expiry) IS 'raise LY017 for
 REVOKE ALL ON FUNCTION loyalty.check_life(text, loyalty.expiry) FROM PUBLIC;
 
 -- What a rule may give a member, or in all.
-CREATE OR REPLACE FUNCTION loyalty.check_limit(setting text, value numeric, period loyalty.period) RETURNS void
+CREATE OR REPLACE FUNCTION loyalty.check_limit(setting text, value numeric) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -108,10 +106,9 @@ BEGIN
     RAISE EXCEPTION '% is %', setting, value
       USING ERRCODE = 'LY017', HINT = 'It lies between 0 and 90,000,000,000, with at most 4 decimals.';
   END IF;
-  PERFORM loyalty.refuse_unavailable('period of a limit', period::text);
 END $$;
-COMMENT ON FUNCTION loyalty.check_limit(text, numeric, loyalty.period) IS 'raise LY017 for figures that no cap, max_uses or budget can have';
-REVOKE ALL ON FUNCTION loyalty.check_limit(text, numeric, loyalty.period) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.check_limit(text, numeric) IS 'raise LY017 for figures that no cap, max_uses or budget can have';
+REVOKE ALL ON FUNCTION loyalty.check_limit(text, numeric) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.check_name(config text, name text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -461,9 +458,9 @@ BEGIN
   PERFORM loyalty.check_partner(NEW.program, NEW.partner);
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.check_life('rule', NEW.expiry);
-  PERFORM loyalty.check_limit('cap', NEW.cap, NEW.cap_period);
-  PERFORM loyalty.check_limit('max_uses', NEW.max_uses, NEW.uses_period);
-  PERFORM loyalty.check_limit('budget', NEW.budget, NULL);
+  PERFORM loyalty.check_limit('cap', NEW.cap);
+  PERFORM loyalty.check_limit('max_uses', NEW.max_uses);
+  PERFORM loyalty.check_limit('budget', NEW.budget);
   PERFORM loyalty.check_audience(NEW.program, NEW.segment, NEW.offer);
   IF NEW.offer IS NOT NULL AND NEW.max_uses IS NULL THEN
     NEW.max_uses := 1;

@@ -40,6 +40,10 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'check_partner exchanged_at'),
   -- partners of a coalition: for a partner its own rows, by functions that look who calls; no table, no view, no member
   ('partner', 'function', 'EXECUTE', 'my_settlement my_flow my_awards my_redemptions'),
+  -- members by roles of their own: functions that look who calls; no table, no view, nobody else
+  ('member', 'function', 'EXECUTE', 'my_member my_balance my_statement my_tier my_expiring my_rewards my_vouchers my_benefits my_offers my_challenges my_pools my_redeem'),
+  ('admin', 'function', 'EXECUTE', 'add_member_role remove_member_role'),
+  ('admin', 'table', 'SELECT', 'member_role'),
   ('report', 'table', 'SELECT', 'partner config_history'),
   ('report', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
   ('admin', 'view', 'SELECT', 'partner_state partner_owns lot_funder lot_root funded_entry partner_settlement partner_flow'),
@@ -150,10 +154,9 @@ CREATE OR REPLACE FUNCTION loyalty.check_access(kind text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM loyalty.refuse_unavailable('access', kind);
-  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'support', 'report', 'partner') THEN
+  IF kind IS NULL OR kind NOT IN ('admin', 'app', 'support', 'report', 'partner', 'member') THEN
     RAISE EXCEPTION 'access "%" is not known', kind
-      USING ERRCODE = 'LY017', HINT = 'It is admin, app, support, report or partner.';
+      USING ERRCODE = 'LY017', HINT = 'It is admin, app, support, report, partner or member.';
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.check_access(text) IS 'raise LY017 unless grant_access() knows this kind';
@@ -173,7 +176,7 @@ BEGIN
   END LOOP;
 END $$;
 COMMENT ON FUNCTION loyalty.grant_access(regrole, text) IS
-  'give a role what it needs: admin configures, app calls the entry functions and reads views, support also corrects, report reads views, partner sees its own rows (loyalty.partner.role); again after an upgrade';
+  'give a role what it needs: admin configures, app calls the entry functions and reads views, support also corrects, report reads views, partner sees its own rows (loyalty.partner.role), member what is its own (loyalty.add_member_role()); again after an upgrade';
 REVOKE ALL ON FUNCTION loyalty.grant_access(regrole, text) FROM PUBLIC;
 
 -- Kinds overlap: what this one takes, another may have given too.

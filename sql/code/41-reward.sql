@@ -145,23 +145,28 @@ DECLARE
   b record;
 BEGIN
   had := 0;
-  SELECT r.max_per_member, coalesce(r.max_period, 'lifetime') AS period, p.timezone INTO w
+  SELECT r.max_per_member, coalesce(r.max_period, 'lifetime') AS period, coalesce(r.max_period::text LIKE 'rolling %', false) AS rolling, p.timezone INTO w
   FROM loyalty.reward r JOIN loyalty.program p ON p.name = r.program WHERE r.id = reward_limit.reward_id;
   IF w.max_per_member IS NULL THEN
     RETURN;
   END IF;
   SELECT x.starts_at, x.ends_at INTO b FROM loyalty.period_bounds(w.period, reward_limit.at, w.timezone, reward_limit.enrolled_at) x;
   SELECT coalesce(sum(x.quantity), 0),
-    CASE WHEN w.period::text LIKE 'rolling %'
-         -- when enough of them are so long ago that one more fits
-         THEN (min(x.at) FILTER (WHERE x.after < w.max_per_member) AT TIME ZONE w.timezone + substr(w.period::text, 9)::interval) AT TIME ZONE w.timezone
+    CASE WHEN w.rolling
+         -- when enough of them have left the window that one more fits
+         THEN min(x.leaves_at) FILTER (WHERE x.after < w.max_per_member)
          WHEN isfinite(b.ends_at) THEN b.ends_at END
   INTO had, again_at
   FROM (
-    SELECT r.quantity, r.at, sum(r.quantity) OVER (ORDER BY r.at DESC, r.redemption_id DESC) - r.quantity AS after
-    FROM loyalty.redemption r
-    WHERE r.member_id = reward_limit.member_id AND r.reward_id = reward_limit.reward_id AND r.at >= b.starts_at AND r.at < b.ends_at
-      AND (r.state = 'captured' OR r.state = 'held' AND r.held_until > reward_limit.at)) x;
+    SELECT u.quantity, u.leaves_at, sum(u.quantity) OVER (ORDER BY u.leaves_at DESC, u.redemption_id DESC) - u.quantity AS after
+    FROM (
+      SELECT r.quantity, r.redemption_id, CASE WHEN w.rolling THEN loyalty.period_bucket(w.period, r.at, w.timezone, reward_limit.enrolled_at) END AS leaves_at
+      FROM loyalty.redemption r
+      WHERE r.member_id = reward_limit.member_id AND r.reward_id = reward_limit.reward_id
+        -- months differ: who looks back from an instant misses the first that leave after it by days
+        AND r.at >= CASE WHEN w.rolling THEN b.starts_at - interval '8 days' ELSE b.starts_at END AND r.at < b.ends_at
+        AND (r.state = 'captured' OR r.state = 'held' AND r.held_until > reward_limit.at)) u
+    WHERE u.leaves_at IS NULL OR u.leaves_at > reward_limit.at) x;
 END $$;
 COMMENT ON FUNCTION loyalty.reward_limit(integer, bigint, timestamptz, timestamptz) IS
   'how many pieces of a reward with max_per_member a member has had in the period that holds an instant, and when the next can be had after all of them';

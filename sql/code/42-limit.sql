@@ -21,29 +21,54 @@ COMMENT ON FUNCTION loyalty.rule_awards(integer) IS
   'what a rule has given in each award that is kept: count of 1/100,000,000 point before rounding, and whether the award is a use of the rule';
 REVOKE ALL ON FUNCTION loyalty.rule_awards(integer) FROM PUBLIC;
 
--- The rows that rule_usage should have for a rule.
+-- The rows that rule_usage should have for a rule: of periods that have bounds, and by the instant for cooldowns and rolling periods.
 CREATE OR REPLACE FUNCTION loyalty.usage_of_ledger(rule_id integer)
 RETURNS TABLE (member_id bigint, program_id integer, period_start timestamptz, period_end timestamptz, used bigint, uses integer)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT w.member_id, w.program_id, b.starts_at, b.ends_at, coalesce(sum(w.used) FILTER (WHERE k.period IS NOT NULL), 0)::bigint,
-    (count(*) FILTER (WHERE w.use))::integer
+  SELECT w.member_id, w.program_id, b.starts_at, b.ends_at, coalesce(sum(w.used), 0)::bigint, (count(*) FILTER (WHERE w.use))::integer
   FROM loyalty.rule r
   JOIN loyalty.program p ON p.name = r.program
   CROSS JOIN LATERAL (
-    SELECT coalesce(r.cap_period, 'lifetime') AS period WHERE r.cap IS NOT NULL
-    UNION SELECT coalesce(r.uses_period, 'lifetime') WHERE r.max_uses IS NOT NULL
-    UNION SELECT NULL WHERE r.cooldown IS NOT NULL) k
+    SELECT CASE WHEN l.period::text NOT LIKE 'rolling %' THEN l.period END AS period
+    FROM (VALUES (r.cap IS NOT NULL, coalesce(r.cap_period, 'lifetime')), (r.max_uses IS NOT NULL, coalesce(r.uses_period, 'lifetime')),
+                 (r.cooldown IS NOT NULL, NULL)) l (given, period)
+    WHERE l.given GROUP BY 1) k
   CROSS JOIN LATERAL loyalty.rule_awards(r.id) w
   JOIN loyalty.account a ON a.member_id = w.member_id AND a.program_id = w.program_id
   CROSS JOIN LATERAL (
     SELECT x.starts_at, x.ends_at FROM loyalty.period_bounds(k.period, w.earned_at, p.timezone, a.enrolled_at) x WHERE k.period IS NOT NULL
-    UNION ALL SELECT w.earned_at, w.earned_at WHERE k.period IS NULL AND w.use) b
+    UNION ALL SELECT w.earned_at, w.earned_at WHERE k.period IS NULL AND (w.use OR w.used > 0)) b
   WHERE r.id = usage_of_ledger.rule_id
   GROUP BY w.member_id, w.program_id, b.starts_at, b.ends_at
 $$;
 COMMENT ON FUNCTION loyalty.usage_of_ledger(integer) IS 'what rule_usage should say of a rule with a cap, max_uses or a cooldown, added up from the ledger';
 REVOKE ALL ON FUNCTION loyalty.usage_of_ledger(integer) FROM PUBLIC;
+
+-- On how many kept purchases a rule has paid a member in the period of its max_uses (else of its cap) that holds an instant.
+CREATE OR REPLACE FUNCTION loyalty.rule_uses(member_id bigint, rule_id integer, at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  w record;
+BEGIN
+  SELECT p.id AS program_id, p.timezone, a.enrolled_at, coalesce(CASE WHEN r.max_uses IS NOT NULL THEN r.uses_period ELSE r.cap_period END, 'lifetime') AS period INTO w
+  FROM loyalty.rule r JOIN loyalty.program p ON p.name = r.program
+  JOIN loyalty.account a ON a.member_id = rule_uses.member_id AND a.program_id = p.id
+  WHERE r.id = rule_uses.rule_id;
+  IF w.period::text LIKE 'rolling %' THEN
+    RETURN (SELECT coalesce(sum(u.uses), 0) FROM loyalty.rule_usage u
+      WHERE u.member_id = rule_uses.member_id AND u.program_id = w.program_id AND u.rule_id = rule_uses.rule_id
+        AND u.period_start = u.period_end AND u.period_start <= rule_uses.at AND loyalty.period_bucket(w.period, u.period_start, w.timezone, w.enrolled_at) > rule_uses.at);
+  END IF;
+  RETURN (SELECT coalesce(sum(u.uses), 0) FROM loyalty.period_bounds(w.period, rule_uses.at, w.timezone, w.enrolled_at) b
+    JOIN loyalty.rule_usage u ON u.period_start = b.starts_at AND u.period_end = b.ends_at
+    WHERE u.member_id = rule_uses.member_id AND u.program_id = w.program_id AND u.rule_id = rule_uses.rule_id);
+END $$;
+COMMENT ON FUNCTION loyalty.rule_uses(bigint, integer, timestamptz) IS
+  'on how many kept purchases a rule has paid a member in the period of its max_uses (else of its cap) that holds an instant';
+REVOKE ALL ON FUNCTION loyalty.rule_uses(bigint, integer, timestamptz) FROM PUBLIC;
 
 -- Called as the owner of the ledger, with the source's table locked against writers.
 CREATE OR REPLACE FUNCTION loyalty.recount_limits_of(rule_id integer, usage boolean, budget boolean) RETURNS void
@@ -61,7 +86,9 @@ BEGIN
   IF budget THEN
     SELECT (r.budget * 100000000)::bigint - coalesce((SELECT sum(w.used) FROM loyalty.rule_awards(r.id) w), 0) INTO total
     FROM loyalty.rule r WHERE r.id = recount_limits_of.rule_id;
-    PERFORM loyalty.spread_budget(recount_limits_of.rule_id, total);
+    IF total IS NOT NULL THEN
+      PERFORM loyalty.spread_budget(recount_limits_of.rule_id, total);
+    END IF;
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.recount_limits_of(integer, boolean, boolean) IS 'the body of recount_limits()';

@@ -9,6 +9,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   ('member', 'member_id', '', 'attributes birth_date', 'status erased_at merged_into'),
   ('member_alias', 'member_id', '', '*', 'external_id'),
+  ('member_role', 'member_id', '', '*', 'place role role_name may_redeem added_at by set_role removed_at removed_by'),
   ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'own_tier_id own_until granted_tier_id granted_until kept_tier_id ladder_no enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
   ('lot', 'member_id', 'points remaining owed', '', 'expires_at entry_no earned_at available_at at posted_at program_id source_id unit part life kind source_key amount kept_amount breakdown'),
   ('lot_origin', 'member_id origin_member_id', '', '', 'entry_no expires_at origin_entry_no origin_expires_at moved_by program_id'),

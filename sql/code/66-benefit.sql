@@ -14,7 +14,6 @@ BEGIN
   PERFORM loyalty.check_name('benefit', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
   NEW.quantity_period := NEW.quantity_period::loyalty.period::text;
-  PERFORM loyalty.refuse_unavailable('period of a limit', NEW.quantity_period);
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION loyalty.config_benefit() IS 'trigger: checks a benefit';
@@ -116,23 +115,36 @@ END $$;
 COMMENT ON FUNCTION loyalty.benefits_at(bigint, integer, timestamptz, text) IS 'inside of member_benefits(): the benefits of an account at an instant, or the one that is named';
 REVOKE ALL ON FUNCTION loyalty.benefits_at(bigint, integer, timestamptz, text) FROM PUBLIC;
 
+-- A rolling period ends for each use when that use leaves it: period_end is when the first of them does.
 CREATE OR REPLACE FUNCTION loyalty.benefit_used(member_id bigint, benefit_id integer, at timestamptz)
 RETURNS TABLE (used bigint, period_start timestamptz, period_end timestamptz)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+  b record;
 BEGIN
-  RETURN QUERY
-  SELECT (SELECT coalesce(sum(u.quantity), 0) FROM loyalty.benefit_use u
-          WHERE u.member_id = benefit_used.member_id AND u.benefit_id = b.id AND u.cancelled_at IS NULL
-            AND u.at >= o.period_start AND u.at < o.period_end), o.period_start, o.period_end
-  FROM loyalty.benefit b
-  JOIN loyalty.program p ON p.name = b.program
+  SELECT n.quantity_period::loyalty.period AS period, n.quantity_period LIKE 'rolling %' AS rolling, p.timezone, a.enrolled_at INTO b
+  FROM loyalty.benefit n
+  JOIN loyalty.program p ON p.name = n.program
   JOIN loyalty.account a ON a.member_id = benefit_used.member_id AND a.program_id = p.id
-  CROSS JOIN LATERAL loyalty.period_bounds(b.quantity_period::loyalty.period, benefit_used.at, p.timezone, a.enrolled_at) o (period_start, period_end)
-  WHERE b.id = benefit_used.benefit_id;
+  WHERE n.id = benefit_used.benefit_id;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+  SELECT coalesce(sum(u.quantity), 0), o.starts_at, CASE WHEN b.rolling THEN coalesce(min(u.leaves_at), 'infinity') ELSE o.ends_at END
+  FROM loyalty.period_bounds(b.period, benefit_used.at, b.timezone, b.enrolled_at) o
+  LEFT JOIN LATERAL (
+    SELECT x.quantity, CASE WHEN b.rolling THEN loyalty.period_bucket(b.period, x.at, b.timezone, b.enrolled_at) END AS leaves_at
+    FROM loyalty.benefit_use x
+    WHERE x.member_id = benefit_used.member_id AND x.benefit_id = benefit_used.benefit_id AND x.cancelled_at IS NULL
+      -- months differ: who looks back from an instant misses the first that leave after it by days
+      AND x.at >= CASE WHEN b.rolling THEN o.starts_at - interval '8 days' ELSE o.starts_at END AND x.at < o.ends_at) u
+    ON u.leaves_at IS NULL OR u.leaves_at > benefit_used.at
+  GROUP BY o.starts_at, o.ends_at;
 END $$;
-COMMENT ON FUNCTION loyalty.benefit_used(bigint, integer, timestamptz) IS 'how many of a benefit were used in the period that holds an instant';
+COMMENT ON FUNCTION loyalty.benefit_used(bigint, integer, timestamptz) IS 'how many of a benefit were used in the period that holds an instant; the end of a rolling period is when the first of these leaves it';
 REVOKE ALL ON FUNCTION loyalty.benefit_used(bigint, integer, timestamptz) FROM PUBLIC;
 
 -- ---- what applications ask ----
@@ -274,11 +286,14 @@ BEGIN
     IF way.quantity IS NOT NULL AND spent.used + n > way.quantity THEN
       RAISE EXCEPTION 'benefit "%" is used up', b.name
         USING ERRCODE = 'LY008', DETAIL = format('%s of %s are used, and %s wanted.', spent.used, way.quantity, n),
-              HINT = CASE WHEN isfinite(spent.period_end) THEN format('The next period begins at %s.', spent.period_end) ELSE 'It does not come again.' END;
+              HINT = CASE WHEN NOT isfinite(spent.period_end) THEN 'It does not come again.'
+                          WHEN b.quantity_period LIKE 'rolling %' THEN format('The first use leaves the period at %s.', spent.period_end)
+                          ELSE format('The next period begins at %s.', spent.period_end) END;
     END IF;
     INSERT INTO loyalty.benefit_use AS u (member_id, program_id, benefit_id, quantity, at, posted_at, reason, key, by, set_role)
     VALUES (who, in_program_id, b.id, n, at, statement_timestamp(), in_reason, in_key, session_user, loyalty.caller()) RETURNING u.use_id INTO id;
-    answer := jsonb_strip_nulls(jsonb_build_object('use_id', id, 'used', spent.used + n, 'left_over', way.quantity - spent.used - n,
+    SELECT s.* INTO spent FROM loyalty.benefit_used(who, b.id, at) s;
+    answer := jsonb_strip_nulls(jsonb_build_object('use_id', id, 'used', spent.used, 'left_over', way.quantity - spent.used,
       'period_end', CASE WHEN way.quantity IS NOT NULL AND isfinite(spent.period_end) THEN to_jsonb(spent.period_end AT TIME ZONE 'UTC') END));
     PERFORM loyalty.keep_call(who, in_program_id, in_key, 'use_benefit', arguments, at, answer);
   END IF;

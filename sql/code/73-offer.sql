@@ -223,11 +223,9 @@ BEGIN
   JOIN loyalty.program p ON p.name = o.program AND p.id = number
   LEFT JOIN loyalty.offer_member m ON m.member_id = of_member AND m.program_id = number AND m.offer_id = o.id
   CROSS JOIN LATERAL (
-    SELECT count(*) AS rules, count(*) FILTER (WHERE r.max_uses <= coalesce(k.uses, 0)) AS used_up, coalesce(sum(k.uses), 0)::bigint AS uses
+    SELECT count(*) AS rules, count(*) FILTER (WHERE r.max_uses <= k.uses) AS used_up, coalesce(sum(k.uses), 0)::bigint AS uses
     FROM loyalty.rule r
-    LEFT JOIN LATERAL (
-      SELECT sum(g.uses) AS uses FROM loyalty.rule_usage g
-      WHERE g.member_id = of_member AND g.program_id = number AND g.rule_id = r.id AND g.period_start <= instant AND g.period_end > instant) k ON true
+    CROSS JOIN LATERAL loyalty.rule_uses(of_member, r.id, instant) k (uses)
     WHERE r.program = o.program AND r.offer = o.name AND r.enabled) u
   WHERE loyalty.is_offered(of_member, number, o.id, instant)
   ORDER BY o.name;

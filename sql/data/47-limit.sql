@@ -21,10 +21,10 @@ CREATE TABLE loyalty.rule_budget (
   PRIMARY KEY (rule_id, slot)
 ) WITH (fillfactor = 50);
 
-COMMENT ON TABLE loyalty.rule_usage IS 'what a member has had from a rule with a cap, max_uses or a cooldown in one period: kept awards alone';
+COMMENT ON TABLE loyalty.rule_usage IS 'what a member has had from a rule with a cap, max_uses or a cooldown in one period, or (rolling periods, cooldowns) at one instant: kept awards alone';
 COMMENT ON COLUMN loyalty.rule_usage.member_id IS 'loyalty.member.member_id';
 COMMENT ON COLUMN loyalty.rule_usage.period_start IS 'first instant of the period';
-COMMENT ON COLUMN loyalty.rule_usage.period_end IS 'first instant after it; the same as period_start: the rule has a cooldown, and paid at that instant';
+COMMENT ON COLUMN loyalty.rule_usage.period_end IS 'first instant after it; the same as period_start: the rule has a cooldown or a rolling period, and paid at that instant';
 COMMENT ON COLUMN loyalty.rule_usage.used IS 'count of 1/100,000,000 point, before rounding';
 COMMENT ON COLUMN loyalty.rule_usage.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.rule_usage.rule_id IS 'loyalty.rule.id';

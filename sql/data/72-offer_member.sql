@@ -39,7 +39,9 @@ LEFT JOIN loyalty.offer_member m ON m.offer_id = o.id
 LEFT JOIN LATERAL (
   SELECT count(DISTINCT g.member_id) AS used, sum(g.used) / 100000000.0 AS points
   FROM loyalty.rule r JOIN loyalty.rule_usage g ON g.rule_id = r.id
-  WHERE r.program = o.program AND r.offer = o.name AND g.uses > 0) u ON true
+  -- a rule with cooldown or a rolling period has every use by its instant
+  WHERE r.program = o.program AND r.offer = o.name AND g.uses > 0 AND (g.period_start = g.period_end
+    OR (r.cooldown IS NOT NULL OR r.cap IS NOT NULL AND r.cap_period::text LIKE 'rolling %' OR r.max_uses IS NOT NULL AND r.uses_period::text LIKE 'rolling %') IS NOT TRUE)) u ON true
 GROUP BY o.program, o.name;
 COMMENT ON VIEW loyalty.offer_performance IS 'what became of each offer';
 COMMENT ON COLUMN loyalty.offer_performance.program IS 'loyalty.program.name';

@@ -15,8 +15,6 @@ CREATE ROLE loyalty_test_admin;
 CREATE ROLE loyalty_test_app;
 CREATE ROLE loyalty_test_report;
 CREATE ROLE "loyalty test ""odd""";
-SELECT loyalty.grant_access('loyalty_test_admin', 'member');
-\echo :LAST_ERROR_SQLSTATE
 SELECT loyalty.grant_access('loyalty_test_admin', 'root');
 \echo :LAST_ERROR_SQLSTATE
 SELECT loyalty.grant_access('loyalty_test_admin', 'admin');

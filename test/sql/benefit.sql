@@ -108,6 +108,23 @@ DELETE FROM loyalty.benefit WHERE name = 'app';
 DELETE FROM loyalty.tier WHERE program = 'b' AND name = 'gold';
 UPDATE loyalty.benefit SET enabled = false WHERE name = 'lounge';
 SELECT loyalty.has_benefit(2, 'lounge', 'b');
+
+SAVEPOINT rolling;
+-- ---- a rolling period: each use leaves it a month later, of January all leave on the last of February
+INSERT INTO loyalty.benefit (program, name, kind, quantity, quantity_period) VALUES ('b', 'spa', 'access', 2, 'rolling 1 month');
+SET loyalty.now = '2029-01-29 10:00+00';
+SELECT used, left_over, period_end FROM loyalty.member_benefits(2) WHERE benefit = 'spa';
+SELECT used, left_over, period_end FROM loyalty.use_benefit(2, 'spa', 'b');
+SET loyalty.now = '2029-01-31 09:00+00';
+SELECT used, left_over, period_end FROM loyalty.use_benefit(2, 'spa', 'b', 'second');
+SET loyalty.now = '2029-02-28 08:59:59.999999+00';
+SELECT * FROM loyalty.use_benefit(2, 'spa', 'b');
+SET loyalty.now = '2029-02-28 09:00+00';
+SELECT used, left_over, period_end FROM loyalty.use_benefit(2, 'spa', 'b');
+SET loyalty.now = '2029-02-28 10:00+00';
+SELECT used, left_over, period_end FROM loyalty.member_benefits(2) WHERE benefit = 'spa';
+SELECT used, left_over, period_end FROM loyalty.use_benefit(2, 'spa', 'b', 'second');
+ROLLBACK TO rolling;
 -- who becomes one member has used both
 UPDATE loyalty.benefit SET enabled = true WHERE name = 'lounge';
 SELECT tier FROM loyalty.merge_members(2, 3, 'the same') WHERE program = 'b';

@@ -294,14 +294,126 @@ SELECT count(loyalty.recount_limits(r.id, r.cap IS NOT NULL OR r.max_uses IS NOT
 SELECT * FROM loyalty.verify();
 ROLLBACK TO empty;
 
+-- ---- rolling: no window of this length ever holds more; what was paid leaves it at the same local wall time that much later
+CREATE VIEW given AS
+SELECT l.source_key::int AS id, l.earned_at AS at, b.units AS points, trim_scale(u.used / 1e8) AS used, u.uses
+FROM loyalty.lot l CROSS JOIN LATERAL loyalty.breakdown_shares(l.breakdown::loyalty.breakdown) b
+JOIN loyalty.rule_usage u ON u.member_id = l.member_id AND u.rule_id = b.rule AND u.period_start = l.earned_at AND u.period_end = l.earned_at ORDER BY 1;
+INSERT INTO loyalty.rule (program, source, name, points, cap, cap_period) VALUES ('l', 'sale', 'one', 'earn.amount', 27, 'rolling 30 days');
+INSERT INTO sale VALUES (1, 1, 20, '2020-01-10 10:00+00'), (2, 1, 10, '2020-01-20 10:00+00'), (3, 1, 10, '2020-02-09 09:59:59.999999+00'), (4, 1, 10, '2020-02-09 10:00+00');
+SELECT * FROM given;
+SELECT rule, why_not FROM loyalty.why_not('sale', '3');
+SELECT rule, points, why_not FROM loyalty.quote('sale', '{"who": 1, "total": 10, "at": "2020-02-09T10:00:01Z"}');
+SELECT rule, points, why_not FROM loyalty.quote('sale', '{"who": 1, "total": 30, "at": "2020-02-19T10:00:00Z"}');
+-- late: nothing is left where a later window that holds it is full
+INSERT INTO sale VALUES (5, 1, 20, '2020-01-25 10:00+00'), (6, 1, 30, '2020-01-01 10:00+00'), (7, 1, 30, '2019-12-21 10:00+00');
+SELECT * FROM given WHERE id IN (5, 6, 7);
+-- a return gives back to the windows in which it was: that of the 30th holds 12, that of 4 holds 17 and would hold it
+UPDATE sale SET total = 5 WHERE id = 1;
+INSERT INTO sale VALUES (11, 1, 20, '2020-01-30 10:00+00');
+SELECT * FROM given;
+DELETE FROM sale WHERE id = 4;
+INSERT INTO sale VALUES (8, 1, 20, '2020-02-10 10:00+00');
+SELECT * FROM given WHERE id IN (4, 8);
+-- what comes back was given before
+INSERT INTO sale VALUES (4, 1, 10, '2020-02-09 10:00+00'), (9, 1, 10, '2020-02-10 11:00+00');
+SELECT * FROM given WHERE id IN (4, 9);
+SELECT * FROM loyalty.verify();
+-- another member has windows of his own; whose purchase it becomes, in whose window it is
+UPDATE sale SET who = 2 WHERE id = 2;
+INSERT INTO sale VALUES (10, 2, 30, '2020-01-20 11:00+00');
+SELECT * FROM given WHERE id IN (2, 10);
+SELECT * FROM loyalty.verify();
+-- another period is counted from the ledger, there and back
+CREATE TABLE before AS SELECT * FROM used;
+UPDATE loyalty.rule SET cap_period = 'calendar month' WHERE name = 'one';
+SELECT * FROM used;
+UPDATE loyalty.rule SET cap_period = 'rolling 30 days' WHERE name = 'one';
+(SELECT * FROM before WHERE uses > 0 EXCEPT TABLE used) UNION ALL (SELECT * FROM used EXCEPT TABLE before);
+ROLLBACK TO empty;
+
+-- uses and cap of different periods, and a cooldown, which shares the instants
+INSERT INTO loyalty.rule (program, source, name, points, max_uses, uses_period, cap, cap_period, cooldown) VALUES
+  ('l', 'sale', 'one', 'earn.amount', 2, 'rolling 1 month', 25, 'calendar year', '1 hour');
+INSERT INTO sale VALUES (1, 1, 10, '2020-01-31 10:00+00'), (2, 1, 10, '2020-01-31 10:59+00'), (3, 1, 10, '2020-02-01 12:00+00'), (4, 1, 10, '2020-02-29 09:59:59.999999+00'),
+  (5, 1, 10, '2020-02-29 10:00+00'), (6, 1, 10, '2020-03-01 11:59+00'), (7, 1, 10, '2020-03-01 12:00+00');
+SELECT k, e.* FROM generate_series(1, 7) k, earned(k::text) e;
+SELECT * FROM used;
+DELETE FROM sale WHERE id = 3;
+SELECT * FROM used;
+SELECT * FROM loyalty.verify();
+UPDATE loyalty.rule_usage SET used = used + 1 WHERE period_start = period_end AND uses > 0;
+SELECT invariant, detail FROM loyalty.verify() ORDER BY detail LIMIT 1;
+SELECT loyalty.recount_limits(id) FROM loyalty.rule WHERE name = 'one';
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
+-- against plain SQL: purchases in order and late, many at once, returned in parts, cancelled, through the end of February and clock changes
+UPDATE loyalty.program SET timezone = 'America/New_York' WHERE name = 'l';
+INSERT INTO loyalty.rule (program, source, name, points, cap, cap_period, max_uses, uses_period) VALUES
+  ('l', 'sale', 'one', 'earn.amount', 60, 'rolling 1 month', NULL, NULL), ('l', 'sale', 'two', 'earn.amount', 22, 'rolling 9 days', 5, 'rolling 1 month 2 days'), ('l', 'sale', 'three', '1', NULL, NULL, 2, 'rolling 2 days');
+CREATE TABLE model (id int, rule text, at timestamptz, amount numeric, kept numeric, points numeric, PRIMARY KEY (rule, id));
+CREATE FUNCTION later(at timestamptz, length text) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
+  $$ SELECT (at AT TIME ZONE 'America/New_York' + length::interval) AT TIME ZONE 'America/New_York' $$;
+-- the most that a window holds which holds an instant
+CREATE FUNCTION most(in_rule text, at timestamptz, length text, OUT points numeric, OUT uses bigint) LANGUAGE sql AS $$
+  WITH paid AS (SELECT m.id, m.at, later(m.at, length) AS leaves, ceil(m.points * 1e8 * m.kept / m.amount) / 1e8 AS used, (m.points > 0 AND m.kept > 0)::int AS use FROM model m WHERE m.rule = in_rule)
+  SELECT max(w.points), max(w.uses) FROM (
+    SELECT coalesce(sum(p.used), 0) AS points, coalesce(sum(p.use), 0) AS uses
+    FROM (SELECT most.at AS s UNION SELECT q.at FROM paid q WHERE q.at > most.at AND q.at < later(most.at, length)) s
+    LEFT JOIN paid p ON p.at <= s.s AND p.leaves > s.s GROUP BY s.s) w $$;
+CREATE FUNCTION buy(in_id int, in_at timestamptz, in_amount numeric) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO model SELECT in_id, v.rule, in_at, in_amount, in_amount, v.points FROM (VALUES
+    ('one', least(in_amount, greatest(60 - (most('one', in_at, '1 month')).points, 0))),
+    ('two', CASE WHEN (most('two', in_at, '1 month 2 days')).uses >= 5 THEN 0 ELSE least(in_amount, greatest(22 - (most('two', in_at, '9 days')).points, 0)) END),
+    ('three', CASE WHEN (most('three', in_at, '2 days')).uses >= 2 THEN 0 ELSE 1 END)) v (rule, points) $$;
+CREATE FUNCTION run(steps int) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  clock timestamptz := '2020-01-25 12:00+00';
+  id int := 0;
+  s record;
+BEGIN
+  FOR i IN 1..steps LOOP
+    clock := clock + random() * interval '2 days';
+    CREATE TEMP TABLE batch ON COMMIT DROP AS
+      SELECT id + n AS id, date_trunc('hour', clock - CASE WHEN random() < 0.3 THEN random() * interval '40 days' ELSE n * interval '3 hours' END) AS at, 1 + floor(random() * 20) AS total
+      FROM generate_series(1, CASE WHEN random() < 0.2 THEN 4 ELSE 1 END) n;
+    FOR s IN SELECT * FROM batch b ORDER BY b.id LOOP
+      PERFORM buy(s.id, s.at, s.total::numeric);
+      id := s.id;
+    END LOOP;
+    INSERT INTO sale SELECT b.id, 1, b.total, b.at FROM batch b ORDER BY b.id;
+    DROP TABLE batch;
+    FOR s IN SELECT m.id, floor(random() * m.amount) AS kept FROM (SELECT DISTINCT ON (m.id) m.* FROM model m ORDER BY m.id) m WHERE m.kept > 0 AND m.at > clock - interval '20 days' AND random() < 0.05 LOOP
+      UPDATE model m SET kept = least(m.kept, s.kept) WHERE m.id = s.id;
+      IF s.kept = 0 THEN
+        DELETE FROM sale WHERE sale.id = s.id;
+      ELSE
+        UPDATE sale SET total = least(total, s.kept) WHERE sale.id = s.id;
+      END IF;
+    END LOOP;
+  END LOOP;
+  RETURN (SELECT count(*) FROM (
+    SELECT m.id, m.rule, m.points, ceil(m.points * 1e8 * m.kept / m.amount) / 1e8 FROM model m
+    EXCEPT
+    SELECT l.source_key::int, r.name, b.units, CASE WHEN l.kept_amount = l.amount THEN b.units ELSE ceil(b.units * 1e8 * l.kept_amount / l.amount) / 1e8 END
+    FROM loyalty.lot l CROSS JOIN LATERAL loyalty.breakdown_shares(l.breakdown::loyalty.breakdown) b JOIN loyalty.rule r ON r.id = b.rule) x);
+END $$;
+SELECT setseed(0.25);
+SELECT run(150) AS wrong;
+SELECT count(*) > 150 AS many, count(*) FILTER (WHERE points = 0) > 20 AS nothing_left, count(*) FILTER (WHERE points > 0 AND points < amount) > 20 AS trimmed, count(*) FILTER (WHERE kept < amount) > 20 AS returned
+FROM model;
+-- and so no window has ever held more than it may
+SELECT m.rule, trim_scale(max((most(m.rule, m.at, CASE m.rule WHEN 'one' THEN '1 month' WHEN 'two' THEN '9 days' ELSE '2 days' END)).points)) AS most FROM model m GROUP BY 1 ORDER BY 1;
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
 -- ---- what is no limit
 INSERT INTO loyalty.rule (program, source, name, points, cap) VALUES ('l', 'sale', 'bad', '1', -1);
 INSERT INTO loyalty.rule (program, source, name, points, cap) VALUES ('l', 'sale', 'bad', '1', 'NaN');
 INSERT INTO loyalty.rule (program, source, name, points, budget) VALUES ('l', 'sale', 'bad', '1', 0.00001);
 INSERT INTO loyalty.rule (program, source, name, points, budget) VALUES ('l', 'sale', 'bad', '1', 'infinity');
-INSERT INTO loyalty.rule (program, source, name, points, cap, cap_period) VALUES ('l', 'sale', 'bad', '1', 1, 'rolling 30 days');
-\echo :LAST_ERROR_SQLSTATE
-INSERT INTO loyalty.rule (program, source, name, points, max_uses, uses_period) VALUES ('l', 'sale', 'bad', '1', 1, 'rolling 30 days');
+INSERT INTO loyalty.rule (program, source, name, points, cap, cap_period) VALUES ('l', 'sale', 'bad', '1', 1, 'rolling 0 days');
 INSERT INTO loyalty.rule (program, source, name, points, max_uses) VALUES ('l', 'sale', 'bad', '1', -1);
 INSERT INTO loyalty.rule (program, source, name, points, cap, max_uses, budget) VALUES ('l', 'sale', 'largest', 'earn.amount', 90000000000, 2147483647, 90000000000);
 INSERT INTO sale VALUES (1, 1, 9999999999), (2, 2, 9999999999);

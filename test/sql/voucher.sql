@@ -314,6 +314,21 @@ SELECT points FROM loyalty.redeem(5, 'weekly', program => 'v');
 SET LOCAL loyalty.now = '2022-03-01 00:00+00';
 SELECT points FROM loyalty.redeem(5, 'monthly', program => 'v');
 
+-- months differ: what was had on 29 and 31 January can be had again on the last of February, and not before
+SAVEPOINT moon;
+INSERT INTO loyalty.reward (program, name, cost, max_per_member, max_period) VALUES ('v', 'moon', 1, 2, 'rolling 1 month');
+SET LOCAL loyalty.now = '2023-01-29 12:00+00';
+SELECT points FROM loyalty.adjust(5, 10, 'for the moon', program => 'v', expires_at => 'infinity');
+SELECT points FROM loyalty.redeem(5, 'moon', program => 'v');
+SET LOCAL loyalty.now = '2023-01-31 12:00+00';
+SELECT points FROM loyalty.redeem(5, 'moon', program => 'v');
+SET LOCAL loyalty.now = '2023-02-28 11:59:59.999999+00';
+SELECT why_not, again_at FROM loyalty.rewards_for(5, 'v') WHERE reward = 'moon';
+SELECT points FROM loyalty.redeem(5, 'moon', program => 'v');
+SET LOCAL loyalty.now = '2023-02-28 12:00+00';
+SELECT points FROM loyalty.redeem(5, 'moon', program => 'v', quantity => 2);
+ROLLBACK TO moon;
+
 -- ---- what a member can have ----
 UPDATE loyalty.reward SET stock = 0 WHERE program = 'v' AND name = 'cup';
 INSERT INTO loyalty.reward (program, name, cost, starts_at, ends_at) VALUES ('v', 'summer', 1, '2022-06-01 00:00+01', '2022-09-01 00:00+01'), ('v', 'over', 1, '-infinity', '2022-02-01 00:00+00');

@@ -70,6 +70,8 @@ INSERT INTO loyalty.rule (program, source, name, kind, points, condition, exclus
   ('a', 'part', 'part base', 'base', 'earn.amount', NULL, NULL, NULL, NULL),
   ('a', 'paid', 'paid base', 'base', 'earn.amount / 3', NULL, NULL, '20 days', '0'),
   ('a', 'line', 'line base', 'base', 'earn.amount / (total - 13)', NULL, NULL, '30 days', NULL);
+UPDATE loyalty.rule SET cap = 60, cap_period = 'rolling 1 month', cooldown = '2 hours' WHERE name = 'b base';
+UPDATE loyalty.rule SET max_uses = 3, uses_period = 'rolling 15 days', cap = 20, cap_period = 'calendar month' WHERE name = 'c later';
 UPDATE loyalty.unit SET decimals = 1 WHERE name = 'half';
 INSERT INTO loyalty.rule (program, source, name, kind, unit, points, condition, cap, cap_period) VALUES
   ('a', 'sale', 'night', 'base', 'nights', 'earn.amount / 40', NULL, NULL, NULL),
