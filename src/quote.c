@@ -1,6 +1,6 @@
 /*
  * quote.c
- *	  What a row would earn, and why a row of a table did not: the way of a purchase without a write.
+ *	  What a row would earn: the way of a purchase without a write.  why_not.c asks the same of a row that is there.
  *
  * Rules:
  * - Rows are read and made with the caller's rights, expressions run as their authors, the account is read as
@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -23,14 +22,12 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 #include "errcodes.h"
 #include "instant.h"
 #include "limit.h"
 #include "mapping.h"
-#include "money.h"
-#include "owner.h"
+#include "quote.h"
 #include "review.h"
 #include "settings.h"
 #include "spend.h"
@@ -38,37 +35,10 @@
 #include "tier.h"
 
 PG_FUNCTION_INFO_V1(loyalty_quote);
-PG_FUNCTION_INFO_V1(loyalty_why_not);
 
-/* One row before one source. */
-typedef struct Quote
-{
-	ReturnSetInfo *set;
-	Oid			relid;
-	const Attached *attached;
-	const Source *source;
-	MemoryContext context;
-	Store	   *store;
-	Mapping    *mapping;
-	HeapTuple	row;
-	TimestampTz now;
-	bool		foresees;		/* quote(): points that the row pays with are spent before it earns */
-
-	/* what came out */
-	const char *reason;			/* why the row earns nothing; NULL: the rules were asked */
-	int64		member;
-	Purchase	purchase;
-	Account    *account;
-	Award		award;
-	EarnVerdict *verdicts;		/* one a rule */
-	const Tier *tier;			/* before the award: whose bonus it is */
-} Quote;
-
-static void quote_row(Quote *quote);
 static void put_quote(Quote *quote);
-static void put_reasons(Quote *quote, char *key);
 
-static Quote
+Quote
 quote_begin(FunctionCallInfo fcinfo, Oid relid)
 {
 	Quote		quote = {.relid = relid, .set = (ReturnSetInfo *) fcinfo->resultinfo};
@@ -88,7 +58,7 @@ quote_begin(FunctionCallInfo fcinfo, Oid relid)
 	return quote;
 }
 
-static void
+void
 quote_end(Quote *quote)
 {
 	mapping_free(quote->mapping);
@@ -96,15 +66,15 @@ quote_end(Quote *quote)
 	MemoryContextDelete(quote->context);
 }
 
-static char *
-table_name(Oid relid)
+char *
+quote_table_name(Oid relid)
 {
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
 /* The first column of the first row of the caller's query, a row of the table; NULL when there is none. */
-static HeapTuple
-query_row(Quote *quote, const char *sql, int n, Oid *types, Datum *values)
+HeapTuple
+quote_query_row(Quote *quote, const char *sql, int n, Oid *types, Datum *values)
 {
 	HeapTuple	row = NULL;
 
@@ -167,7 +137,7 @@ loyalty_quote(PG_FUNCTION_ARGS)
 
 	quote.foresees = true;
 	check_fields(quote.relid, PG_GETARG_JSONB_P(1));
-	quote.row = query_row(&quote, psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)", table_name(quote.relid)),
+	quote.row = quote_query_row(&quote, psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)", quote_table_name(quote.relid)),
 						  1, types, values);
 	for (int i = 0; i < quote.attached->nsources; i++)
 	{
@@ -288,7 +258,7 @@ foresee_limits(Quote *quote)
 		earn_rebuild(quote->source, &quote->purchase, quote->account->settled_at, &quote->award);
 }
 
-static void
+void
 quote_row(Quote *quote)
 {
 	int			nest = settings_enter(quote->source->program, quote->source->uses_authors);
@@ -335,8 +305,8 @@ limit_text(const Breakdown *breakdown, const Rule *rule)
 	return NULL;
 }
 
-static const char *
-verdict_text(EarnVerdict verdict, const Rule *rule)
+const char *
+quote_verdict_text(EarnVerdict verdict, const Rule *rule)
 {
 	switch (verdict)
 	{
@@ -358,8 +328,8 @@ verdict_text(EarnVerdict verdict, const Rule *rule)
 	return NULL;
 }
 
-static Datum
-text_or_null(const char *text, bool *isnull)
+Datum
+quote_text(const char *text, bool *isnull)
 {
 	*isnull = text == NULL;
 	return text ? CStringGetTextDatum(text) : (Datum) 0;
@@ -371,12 +341,12 @@ put_quote_row(Quote *quote, const char *rule, const Unit *unit, Points points, c
 	Datum		values[6];
 	bool		nulls[6] = {0};
 
-	values[0] = text_or_null(rule, &nulls[0]);
+	values[0] = quote_text(rule, &nulls[0]);
 	values[1] = NumericGetDatum(points_to_numeric(points));
-	values[2] = text_or_null(why_not, &nulls[2]);
-	values[3] = text_or_null(tier, &nulls[3]);
+	values[2] = quote_text(why_not, &nulls[2]);
+	values[3] = quote_text(tier, &nulls[3]);
 	values[4] = CStringGetTextDatum(quote->source->program->name);
-	values[5] = text_or_null(unit ? unit->name : NULL, &nulls[5]);
+	values[5] = quote_text(unit ? unit->name : NULL, &nulls[5]);
 	tuplestore_putvalues(quote->set->setResult, quote->set->setDesc, values, nulls);
 }
 
@@ -405,215 +375,7 @@ put_quote(Quote *quote)
 	for (int i = 0; i < source->nrules && quote->reason == NULL; i++)
 		put_quote_row(quote, source->rules[i].name, source->rules[i].unit, share_of(&quote->award, source->rules[i].id),
 					  quote->verdicts[i] == EARN_PAID ? limit_text(&quote->award.breakdown, &source->rules[i])
-					  : verdict_text(quote->verdicts[i], &source->rules[i]), tier);
+					  : quote_verdict_text(quote->verdicts[i], &source->rules[i]), tier);
 	if (bonus > 0)
 		put_quote_row(quote, psprintf("tier %s", quote->tier->name), NULL, bonus, NULL, tier);
-}
-
-/* ---- why_not(relation, key) ---- */
-
-/* Parts of a composite key: separated by commas, \ before a comma or \ that is meant. */
-static char **
-split_key(const char *key, int n)
-{
-	char	  **parts = palloc0(n * sizeof(char *));
-	StringInfoData part;
-	int			i = 0;
-
-	if (n == 1)
-	{
-		parts[0] = pstrdup(key);
-		return parts;
-	}
-	initStringInfo(&part);
-	for (const char *c = key;; c++)
-	{
-		if (*c == '\0' || *c == ',')
-		{
-			if (i < n)
-				parts[i] = pstrdup(part.data);
-			i++;
-			resetStringInfo(&part);
-			if (*c == '\0')
-				break;
-			continue;
-		}
-		if (*c == '\\' && c[1] != '\0')
-			c++;
-		appendStringInfoChar(&part, *c);
-	}
-	if (i != n)
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("key \"%s\" has %d parts", key, i),
-				 errdetail("The keys of this source have %d.", n),
-				 errhint("Separate them by commas; write \\, for a comma and \\\\ for a backslash inside of a part.")));
-	return parts;
-}
-
-/* Find a row by the columns of its key, as the caller; *key becomes the key as the ledger has it. */
-static HeapTuple
-find_row(Quote *quote, char **key)
-{
-	const Source *source = quote->source;
-	char	  **parts = split_key(*key, source->nkeys);
-	Oid		   *types = palloc(source->nkeys * sizeof(Oid));
-	Datum	   *values = palloc(source->nkeys * sizeof(Datum));
-	int			n = 0;
-	StringInfoData sql;
-	HeapTuple	row;
-	int			nest;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT loyalty_row FROM %s loyalty_row WHERE true", table_name(quote->relid));
-	for (int i = 0; i < source->nkeys; i++)
-	{
-		const Expression *part = source->keys[i];
-		Oid			input;
-		Oid			param;
-
-		if (part->plain_column <= 0)
-			continue;
-		getTypeInputInfo(part->type, &input, &param);
-		types[n] = part->type;
-		values[n++] = OidInputFunctionCall(input, parts[i], param, -1);
-		appendStringInfo(&sql, " AND loyalty_row.%s OPERATOR(pg_catalog.=) $%d",
-						 quote_identifier(get_attname(quote->relid, part->plain_column, false)), n);
-	}
-	row = query_row(quote, sql.data, n, types, values);
-	if (row == NULL)
-		return NULL;
-	nest = settings_enter(source->program, source->uses_authors);
-	mapping_set_row(quote->mapping, row);
-	*key = mapping_key(quote->mapping, source);
-	settings_leave(nest);
-	return row;
-}
-
-Datum
-loyalty_why_not(PG_FUNCTION_ARGS)
-{
-	Quote		quote = quote_begin(fcinfo, PG_GETARG_OID(0));
-	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	MemoryContext old = MemoryContextSwitchTo(quote.context);
-
-	for (int i = 0; i < quote.attached->nsources; i++)
-	{
-		char	   *found = key;
-
-		CHECK_FOR_INTERRUPTS();
-		quote.source = quote.attached->sources[i];
-		quote.row = quote.source->enabled ? find_row(&quote, &found) : NULL;
-		if (quote.row || !quote.source->enabled)
-			quote_row(&quote);
-		else
-			quote.reason = psprintf("there is no such row in %s", table_name(quote.relid));
-		put_reasons(&quote, found);
-	}
-	MemoryContextSwitchTo(old);
-	quote_end(&quote);
-	return (Datum) 0;
-}
-
-static void
-put_reason(Quote *quote, const char *rule, const char *why_not)
-{
-	Datum		values[3];
-	bool		nulls[3] = {0};
-
-	values[0] = text_or_null(rule, &nulls[0]);
-	values[1] = text_or_null(why_not, &nulls[1]);
-	values[2] = CStringGetTextDatum(quote->source->program->name);
-	tuplestore_putvalues(quote->set->setResult, quote->set->setDesc, values, nulls);
-}
-
-/* Did the rule pay when the purchase was awarded?  *limit: what a limit left of it, if it did; of a growth the last. */
-static bool
-rule_paid(const KeyLots *lots, const Rule *rule, const char **limit)
-{
-	bool		paid = false;
-
-	for (int i = 0; i < lots->nlots; i++)
-	{
-		Breakdown  *breakdown = lots->lots[i]->breakdown ? breakdown_decode(lots->lots[i]->breakdown) : NULL;
-
-		for (int e = 0; breakdown && e < breakdown->count; e++)
-			if (breakdown->entries[e].rule == rule->id)
-			{
-				paid = true;
-				*limit = limit_words(&breakdown->entries[e], rule->unit);
-			}
-	}
-	return paid;
-}
-
-static bool
-all_taken(const KeyLots *lots)
-{
-	for (int i = 0; i < lots->nlots; i++)
-	{
-		const Lot  *lot = lots->lots[i];
-
-		if (lot->kept_amount && (money_sign(lot->kept_amount) != 0 || money_sign(lot->amount) == 0))
-			return false;
-	}
-	return lots->nlots > 0;
-}
-
-/* Names of the source's rules that are disabled: they are not in the cache. */
-static void
-put_disabled_rules(Quote *quote)
-{
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(quote->source->program->name), CStringGetTextDatum(quote->source->name)};
-	OwnerSwitch owner;
-
-	owner_become(&owner);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT name FROM loyalty.rule WHERE NOT enabled AND program OPERATOR(pg_catalog.=) $1"
-							  " AND source OPERATOR(pg_catalog.=) $2 ORDER BY id", 2, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read rules");
-	for (uint64 i = 0; i < SPI_processed; i++)
-		put_reason(quote, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1), "the rule is disabled");
-	SPI_finish();
-	owner_restore(&owner);
-}
-
-/* Why the row as such earned nothing, when it did; then each rule of the source. */
-static void
-put_reasons(Quote *quote, char *key)
-{
-	const Source *source = quote->source;
-	KeyLots		lots;
-
-	store_probe_keys(quote->store, source->id, 1, &key, quote->context, &lots);
-	if (quote->reason)
-		put_reason(quote, NULL, quote->reason);
-	else if (lots.nlots == 0 && quote->purchase.spent > 0 && spend_obstacle(quote->account, quote->purchase.spent))
-		put_reason(quote, NULL, psprintf("the purchase was not posted: points are missing to pay it. %s",
-										 spend_obstacle(quote->account, quote->purchase.spent)));
-	else if (lots.nlots == 0)
-		put_reason(quote, NULL, "the purchase was not posted: it is older than the attachment, or no trigger saw it; loyalty.reconcile() posts it");
-	else if (all_taken(&lots))
-		put_reason(quote, NULL, "all that it had earned was taken back");
-	if (!source->enabled)
-		return;
-	for (int i = 0; i < source->nrules; i++)
-	{
-		const char *why_not = NULL;
-
-		if (rule_paid(&lots, &source->rules[i], &why_not))
-			;
-		else if (quote->reason || quote->verdicts == NULL)
-			continue;			/* the row's reason says it */
-		else if (quote->verdicts[i] != EARN_PAID)
-			why_not = verdict_text(quote->verdicts[i], &source->rules[i]);
-		else if (lots.nlots > 0)
-			why_not = "it gave nothing when the purchase was awarded; it would now";
-		else
-			why_not = "the purchase was not posted";
-		put_reason(quote, source->rules[i].name, why_not);
-	}
-	put_disabled_rules(quote);
 }

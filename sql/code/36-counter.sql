@@ -110,10 +110,14 @@ REVOKE ALL ON FUNCTION loyalty.program_counters_follow() FROM PUBLIC;
 -- ---- the ledger ----
 
 -- What counts of the entries of members from low to high, each with its instant.  One line a kept award and metric.
+-- In plpgsql, which plans for the members asked for: one, or all.
 CREATE OR REPLACE FUNCTION loyalty.counted_of_ledger(program_id integer, low bigint, high bigint)
 RETURNS TABLE (member_id bigint, metric integer, counted_at timestamptz, value numeric)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT l.member_id, -1, least(l.earned_at, l.at), l.kept_amount FROM loyalty.lot l
   WHERE l.program_id = counted_of_ledger.program_id AND l.member_id BETWEEN low AND high AND l.kind = 'a' AND l.part % 64 = 0 AND l.kept_amount <> 0
   UNION ALL
@@ -124,16 +128,19 @@ AS $$
     AND (l.kept_amount <> 0 OR l.kept_amount = l.amount)
   UNION ALL
   SELECT i.member_id, coalesce(i.unit_id, 0), coalesce(i.counted_at, i.at), coalesce(i.value, trim_scale(i.points * 0.0001)) FROM loyalty.intervention i
-  WHERE i.program_id = counted_of_ledger.program_id AND i.member_id BETWEEN low AND high AND i.counts_for_tier
-$$;
+  WHERE i.program_id = counted_of_ledger.program_id AND i.member_id BETWEEN low AND high AND i.counts_for_tier;
+END $$;
 COMMENT ON FUNCTION loyalty.counted_of_ledger(integer, bigint, bigint) IS
   'what kept awards, and what was given by hand, count for tiers: metric 0 points, -1 spend, above 0 loyalty.unit.id';
 REVOKE ALL ON FUNCTION loyalty.counted_of_ledger(integer, bigint, bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.visits_of_ledger(program_id integer, low bigint, high bigint)
 RETURNS TABLE (member_id bigint, visit text, bucket timestamptz, purchases integer)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT v.member_id, v.visit, loyalty.period_bucket(n.tier_period::loyalty.period, v.counted_at, p.timezone, a.enrolled_at), count(*)::integer
   FROM loyalty.program p
   JOIN loyalty.ladder_now n ON n.program_id = p.id
@@ -147,8 +154,8 @@ AS $$
       AND (l.kept_amount <> 0 OR l.kept_amount = l.amount)) v
   JOIN loyalty.account a ON a.member_id = v.member_id AND a.program_id = p.id
   WHERE p.id = visits_of_ledger.program_id AND p.counts_visits AND v.visit IS NOT NULL
-  GROUP BY 1, 2, 3
-$$;
+  GROUP BY 1, 2, 3;
+END $$;
 COMMENT ON FUNCTION loyalty.visits_of_ledger(integer, bigint, bigint) IS 'the rows that loyalty.visit should have, added up from kept awards';
 REVOKE ALL ON FUNCTION loyalty.visits_of_ledger(integer, bigint, bigint) FROM PUBLIC;
 

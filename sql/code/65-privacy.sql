@@ -201,7 +201,7 @@ BEGIN
   numbers := loyalty.member_numbers(member);
   SELECT jsonb_object_agg(e.relation, e.rows) INTO tables
   FROM (SELECT d.relation, loyalty.export_table(d.relation, d.members, d.points, d.personal, numbers) AS rows
-        FROM loyalty.personal_data() d WHERE d.members <> '') e
+        FROM loyalty.personal_data() d WHERE d.members <> '' OFFSET 0) e  -- each table once, not once more to see whether there was any
   WHERE e.rows IS NOT NULL;
   IF tables IS NULL THEN
     RAISE EXCEPTION 'member % is not known', member

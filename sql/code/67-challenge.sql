@@ -482,10 +482,14 @@ REVOKE ALL ON FUNCTION loyalty.claim_challenge_rewards_as_owner(bigint, text) FR
 -- ---- from the ledger
 
 -- The rows that progress should have for a challenge, but for periods in which nothing is kept.
+-- In plpgsql, which plans for what is asked for: one member, or all.
 CREATE OR REPLACE FUNCTION loyalty.progress_of_ledger(challenge_id integer, only_member bigint DEFAULT NULL)
 RETURNS TABLE (member_id bigint, period_start timestamptz, period_end timestamptz, value numeric)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT k.member_id, k.period_start, min(k.period_end),
     CASE k.metric
       WHEN 'spend' THEN coalesce(sum(k.kept_amount) FILTER (WHERE k.part % 64 = 0), 0)
@@ -512,8 +516,8 @@ AS $$
     WHERE c.id = progress_of_ledger.challenge_id AND (NOT c.opt_in OR l.earned_at >= j.joined_at)
       AND (c.deadline IS NULL
            OR l.earned_at < ((CASE WHEN c.opt_in THEN j.joined_at ELSE a.enrolled_at END AT TIME ZONE p.timezone) + c.deadline) AT TIME ZONE p.timezone)) k
-  GROUP BY k.member_id, k.period_start, k.metric
-$$;
+  GROUP BY k.member_id, k.period_start, k.metric;
+END $$;
 COMMENT ON FUNCTION loyalty.progress_of_ledger(integer, bigint) IS 'what progress should say of a challenge, added up from the ledger, of all members or one';
 REVOKE ALL ON FUNCTION loyalty.progress_of_ledger(integer, bigint) FROM PUBLIC;
 
@@ -555,10 +559,13 @@ END $$;
 COMMENT ON FUNCTION loyalty.recount_progress(integer, bigint, timestamptz) IS 'part of recount_challenge(): one member';
 REVOKE ALL ON FUNCTION loyalty.recount_progress(integer, bigint, timestamptz) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION loyalty.days_of_ledger(challenge_id integer, only_member bigint DEFAULT NULL) 
+CREATE OR REPLACE FUNCTION loyalty.days_of_ledger(challenge_id integer, only_member bigint DEFAULT NULL)
 RETURNS TABLE (member_id bigint, day date, purchases integer, occurred_at timestamptz, enrolled_at timestamptz)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT l.member_id, (l.earned_at AT TIME ZONE p.timezone)::date, count(DISTINCT (l.source_id, l.source_key))::integer, min(l.earned_at), min(a.enrolled_at)
   FROM loyalty.challenge c
   JOIN loyalty.program p ON p.name = c.program
@@ -571,8 +578,8 @@ AS $$
   WHERE c.id = days_of_ledger.challenge_id AND (NOT c.opt_in OR l.earned_at >= j.joined_at)
     AND (c.deadline IS NULL
          OR l.earned_at < ((CASE WHEN c.opt_in THEN j.joined_at ELSE a.enrolled_at END AT TIME ZONE p.timezone) + c.deadline) AT TIME ZONE p.timezone)
-  GROUP BY l.member_id, 2
-$$;
+  GROUP BY l.member_id, 2;
+END $$;
 COMMENT ON FUNCTION loyalty.days_of_ledger(integer, bigint) IS 'what challenge_day should say of a challenge, added up from the ledger, of all members or one';
 REVOKE ALL ON FUNCTION loyalty.days_of_ledger(integer, bigint) FROM PUBLIC;
 
