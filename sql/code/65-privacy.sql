@@ -9,7 +9,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ VALUES
   ('member', 'member_id', '', 'attributes birth_date', 'status erased_at merged_into'),
   ('member_alias', 'member_id', '', '*', 'external_id'),
-  ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'own_tier_id own_until granted_tier_id granted_until kept_tier_id ladder_no enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
+  ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'own_tier_id own_until granted_tier_id granted_until kept_tier_id ladder_no lent_tier_ids lent_until enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
   ('lot', 'member_id', 'points remaining owed', '', 'expires_at entry_no earned_at available_at at posted_at program_id source_id unit part life kind source_key amount kept_amount breakdown'),
   ('lot_origin', 'member_id origin_member_id', '', '', 'entry_no expires_at origin_entry_no origin_expires_at moved_by program_id'),
   ('movement', 'member_id', 'points', 'reason', 'entry_no lot_expires_at lot_entry_no at posted_at redemption_id origin_entry_no program_id kind'),
@@ -44,6 +44,8 @@ AS $$ VALUES
   ('offer_member', 'member_id', '', '', 'program_id offer_id given_at until activated_at withdrawn_at by set_role posted_at'),
   ('exchange', 'member_id', 'taken given', '', 'exchange_id from_program_id to_program_id rate_id rate from_entry to_entry key at posted_at by set_role'),
   ('pool', '', '', '', ''),
+  ('shared_tier', '', '', '', ''),
+  ('tier_sharing', '', '', '', ''),
   ('pool_member', 'member_id asked_by', '', '', 'pool_id place program_id role joined_at left_at by set_role'),
   ('pool_redemption', 'member_id', 'points', 'reason', 'pool_redemption_id pool_id program_id reward_id quantity key at posted_at by set_role'),
   ('pool_payment', 'member_id', 'points', '', 'redemption_id pool_redemption_id'),
