@@ -231,6 +231,67 @@ DELETE FROM sale WHERE id = 2002;
 SELECT member_id, tier, shared_tier FROM loyalty.pool_standing WHERE program = 'l' ORDER BY 1;
 SELECT * FROM loyalty.verify();
 
+-- purchases and returns at random of three members, and the same of one member alone: the pool has the tier of that one, now and later
+SAVEPOINT twins;
+CREATE FUNCTION pool_at(pool bigint, at timestamptz) RETURNS text LANGUAGE sql AS $$
+  SELECT n.name FROM loyalty.shared_tier t CROSS JOIN LATERAL unnest(t.step_tier_ids, t.step_until) u (tier_id, until) JOIN loyalty.tier n ON n.id = u.tier_id
+  WHERE t.pool_id = pool AND u.until > at ORDER BY u.until LIMIT 1 $$;
+CREATE FUNCTION live(period text, validity interval, down text, returned text, grace_time interval) RETURNS TABLE (steps bigint, tiers bigint, wrong bigint) LANGUAGE plpgsql AS $$
+DECLARE
+  pool bigint;
+  one bigint := (SELECT coalesce(max(member_id), 0) / 10 * 10 + 101 FROM loyalty.account);
+  base int := (SELECT coalesce(max(id), 0) / 10000 * 10000 + 10000 FROM sale);
+  today timestamptz := '2024-01-05';
+  name text := 't' || base;
+  what int;
+  seen text[] := '{}';
+  twin text;
+BEGIN
+  INSERT INTO loyalty.program (name, sandbox, tier_period, tier_validity, downgrade, on_return, grace) VALUES (name, true, period::loyalty.period, validity, down, returned, grace_time);
+  INSERT INTO loyalty.tier (program, name, rank, threshold) VALUES (name, 'a', 0, 0), (name, 'b', 1, 100), (name, 'c', 2, 200), (name, 'd', 3, 400);
+  PERFORM loyalty.attach('sale', program => name, member => 'who', amount => 'total', occurred_at => 'at', condition => format('id >= %s AND id < %s', base, base + 10000));
+  INSERT INTO loyalty.rule (program, source, name, points) VALUES (name, 'sale', 'r', 'earn.amount');
+  PERFORM set_config('loyalty.now', today::text, true);
+  INSERT INTO sale SELECT base + g, one + g, 0, today FROM generate_series(0, 3) g;
+  pool := loyalty.create_pool(one + 1, 'x', program => name, shares_tier => true);
+  PERFORM loyalty.join_pool(one + 2, pool), loyalty.join_pool(one + 3, pool);
+  wrong := 0;
+  FOR i IN 1..120 LOOP
+    today := today + (i * 7919 % 11) * interval '17 hours';
+    PERFORM set_config('loyalty.now', today::text, true);
+    what := i * 104729 % 7;
+    IF what = 0 THEN
+      DELETE FROM sale WHERE id IN (base + 10 + i - 2, base + 5000 + i - 2);
+    ELSIF what = 1 THEN
+      UPDATE sale SET total = total / 2 WHERE id IN (base + 10 + i - 1, base + 5000 + i - 1);
+    ELSE
+      INSERT INTO sale SELECT base + g.n + i, g.who, i * 31 % 97, today - CASE WHEN what = 2 THEN interval '9 days' ELSE '0' END
+      FROM (VALUES (10, one + 1 + i % 3), (5000, one)) g (n, who);
+    END IF;
+    twin := (SELECT b.tier FROM loyalty.balance(one, name) b);
+    seen := seen || twin;
+    wrong := wrong + (SELECT count(*) FROM (VALUES (0), (1), (3), (8), (20), (31), (32), (60), (100), (200)) d (days)
+      CROSS JOIN LATERAL loyalty.balance(one, name, today + d.days * interval '1 day') b WHERE coalesce(pool_at(pool, today + d.days * interval '1 day'), 'a') <> b.tier)
+      + (SELECT count(*) FROM generate_series(1, 3) m CROSS JOIN LATERAL loyalty.balance(one + m, name) b WHERE b.tier < twin);
+  END LOOP;
+  steps := 120;
+  tiers := (SELECT count(DISTINCT t) FROM unnest(seen) t);
+  RETURN NEXT;
+END $$;
+SELECT v.*, l.* FROM (VALUES
+  ('calendar month', interval '1 month', 'requalify', 'fall', interval '0'),
+  ('calendar month', '0', 'requalify', 'fall', '0'),
+  ('calendar month', '10 days', 'one_level', 'fall', '2 days'),
+  ('calendar month', '1 month', 'one_level', 'grace', '5 days'),
+  ('calendar quarter', '0', 'never', 'fall', '0'),
+  ('week', '1 month', 'requalify', 'keep', '0'),
+  ('rolling 20 days', '0', 'requalify', 'fall', '0'),
+  ('rolling 20 days', '15 days', 'one_level', 'grace', '3 days'),
+  ('lifetime', '20 days', 'requalify', 'fall', '0')) v (period, validity, downgrade, on_return, grace)
+CROSS JOIN LATERAL live(v.period, v.validity, v.downgrade, v.on_return, v.grace) l;
+SELECT * FROM loyalty.verify();
+ROLLBACK TO twins;
+
 -- an application needs no right on tables, and cannot call what is inside
 CREATE ROLE loyalty_test_till;
 SELECT loyalty.grant_access('loyalty_test_till', 'app');
