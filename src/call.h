@@ -46,6 +46,9 @@ typedef struct Intervention
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 extern Numeric call_number(FunctionCallInfo fcinfo, int n);
 
+/* An argument that cannot be, LY017: what is wrong with it, and what it may be. */
+extern void call_refuse(const char *what, const char *hint) pg_attribute_noreturn();
+
 /* Who that member is now; LY017 when NULL. */
 extern int64 call_member(FunctionCallInfo fcinfo, int n);
 
