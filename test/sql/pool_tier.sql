@@ -185,6 +185,11 @@ SELECT tier FROM loyalty.merge_members(3, 2, 'twice');
 TABLE tiers;
 SELECT * FROM loyalty.verify();
 ROLLBACK TO merging;
+-- who is erased leaves
+SELECT count(*) > 0 AS erased FROM loyalty.erase_member(2, 'asked');
+TABLE tiers;
+SELECT * FROM loyalty.verify();
+ROLLBACK TO merging;
 -- verify() sees who does not stand where the pool is, and figures that are not those of its members
 UPDATE loyalty.account SET lent_until = ARRAY['2025-01-01'::timestamptz] WHERE member_id = 1 AND lent_until IS NOT NULL;
 UPDATE loyalty.shared_tier SET spend = spend + 1 WHERE pool_id = :home;
