@@ -12,6 +12,7 @@
 
 #include "call.h"
 #include "mapping.h"
+#include "pool.h"
 
 PG_FUNCTION_INFO_V1(loyalty_adjust);
 PG_FUNCTION_INFO_V1(loyalty_keep_adjust);
@@ -125,6 +126,8 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 	intervention.reason = adjust.reason;
 	intervention.key = adjust.key;
 	intervention.counts_for_tier = adjust.counts_for_tier;
+	if (adjust.counts_for_tier)
+		pool_lock(program, adjust.member);
 	call_begin(&call, "adjust", program, adjust.member);
 	if (request_find(call.account, adjust.key, "adjust", arguments, lengthof(arguments), &request))
 		call_intervened(&call, request.entry_no, &intervention);
@@ -144,6 +147,8 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 		request_keep(call.account, adjust.key, "adjust", arguments, lengthof(arguments), 0, intervention.entry_no, call.at);
 	}
 	call_end(&call);
+	if (adjust.counts_for_tier)
+		pool_review(program, adjust.member);
 	values[0] = Int64GetDatum(intervention.entry_no);
 	values[1] = NumericGetDatum(points_to_numeric(intervention.points));
 	values[2] = TimestampTzGetDatum(intervention.available_at);
@@ -156,13 +161,16 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 Datum
 loyalty_keep_adjust(PG_FUNCTION_ARGS)
 {
+	const Program *program = config_program(call_text(fcinfo, 1));
+	int64		member = call_member(fcinfo, 0);
 	bool		kept = PG_GETARG_BOOL(3);
 	Intervention given = {0};
 	Lot		   *lot;
 	Call		call;
 	bool		changes;
 
-	call_begin(&call, "keep_adjust", config_program(call_text(fcinfo, 1)), call_member(fcinfo, 0));
+	pool_lock(program, member);
+	call_begin(&call, "keep_adjust", program, member);
 	call_intervened(&call, PG_GETARG_INT64(2), &given);
 	if (!given.is_lot)
 		elog(ERROR, "intervention " INT64_FORMAT " gave no points", given.entry_no);
@@ -180,6 +188,8 @@ loyalty_keep_adjust(PG_FUNCTION_ARGS)
 		call_intervene(&call, &intervention);
 	}
 	call_end(&call);
+	if (changes && given.counts_for_tier)
+		pool_review(program, member);
 	PG_RETURN_BOOL(changes);
 }
 

@@ -22,6 +22,7 @@
 #include "instant.h"
 #include "ledger.h"
 #include "owner.h"
+#include "pool.h"
 #include "store.h"
 #include "tier.h"
 
@@ -121,8 +122,8 @@ loyalty_settled(PG_FUNCTION_ARGS)
 	if (reading.account)
 	{
 		Account    *account = reading.account;
-		Datum		values[16];
-		bool		nulls[16] = {0};
+		Datum		values[18];
+		bool		nulls[18] = {0};
 		Points		expiring;
 		MemoryContext old = MemoryContextSwitchTo(reading.context);
 
@@ -144,6 +145,9 @@ loyalty_settled(PG_FUNCTION_ARGS)
 		values[14] = Int64GetDatum(expiring);
 		nulls[13] = nulls[14] = expiring == 0;
 		values[15] = TimestampTzGetDatum(account->inactive_at);
+		values[16] = Int32GetDatum(account->own_tier_id);
+		nulls[16] = account->own_tier_id == 0;
+		values[17] = TimestampTzGetDatum(account->own_until);
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
 	}
@@ -292,6 +296,7 @@ loyalty_tier_if_applied(PG_FUNCTION_ARGS)
 		bool		nulls[3] = {account->tier_id == 0};
 		MemoryContext old = MemoryContextSwitchTo(reading.context);
 
+		pool_try_ladder(account, &ladder);
 		tier_try_ladder(account, &ladder, account->settled_at);
 		values[1] = Int32GetDatum(account->tier_id);
 		nulls[1] = account->tier_id == 0;

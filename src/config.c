@@ -36,7 +36,7 @@ static void watch(Config *config);
 
 static const char *const config_tables[] = {
 	"program", "tier", "tier_requirement", "ladder", "ladder_rung", "partner", "source", "rule", "segment", "reward",
-	"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program", "challenge"
+	"reward_price", "reward_step", "giving", "event_kind", "member", "unit", "referral_program", "challenge", "tier_sharing"
 };
 
 /* ---- invalidation ---- */

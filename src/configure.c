@@ -95,7 +95,7 @@ loyalty_in_ledger(PG_FUNCTION_ARGS)
 		{"tier", "SELECT FROM loyalty.tier_change WHERE from_tier_id OPERATOR(pg_catalog.=) $1"
 			" OR to_tier_id OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.account WHERE $1 OPERATOR(pg_catalog.=) ANY"
-		" (ARRAY[tier_id, granted_tier_id, own_tier_id, kept_tier_id])"},
+		" (ARRAY[tier_id, granted_tier_id, own_tier_id, kept_tier_id] OPERATOR(pg_catalog.||) lent_tier_ids)"},
 		{"unit", "SELECT FROM loyalty.counter WHERE metric OPERATOR(pg_catalog.=) $1"
 			" UNION ALL SELECT FROM loyalty.lot WHERE unit OPERATOR(pg_catalog.=) $1"
 		" UNION ALL SELECT FROM loyalty.intervention WHERE unit_id OPERATOR(pg_catalog.=) $1"},

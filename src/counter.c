@@ -140,7 +140,7 @@ counter_add(Account *account, int32 metric, TimestampTz bucket, Numeric value)
 }
 
 TimestampTz
-counter_leave(Account *account, TimestampTz from, TimestampTz until, CounterTaker take)
+counter_leave(Account *account, TimestampTz from, TimestampTz until, CounterTaker take, void *arg)
 {
 	Counting   *counting = counting_of(account);
 	Counter    *page[COUNTERS_A_READ];
@@ -163,7 +163,7 @@ counter_leave(Account *account, TimestampTz from, TimestampTz until, CounterTake
 			if (bucket > until)
 				next = bucket;
 			else
-				take(account, page[i]);
+				take(arg, page[i]);
 		}
 	}
 	for (int i = 0; i < known; i++)
@@ -173,9 +173,30 @@ counter_leave(Account *account, TimestampTz from, TimestampTz until, CounterTake
 		if (counter->bucket > until)
 			next = Min(next, counter->bucket);
 		else if (counter->bucket >= from)
-			take(account, counter);
+			take(arg, counter);
 	}
 	return next;
+}
+
+void
+counter_append(Account *account, int32 metric, TimestampTz bucket, Numeric value)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+	Counter    *counter = palloc0(sizeof(Counter));
+
+	Assert(!is_stored(account));
+	counter->metric = metric;
+	counter->bucket = bucket;
+	counter->value = money_copy(value);
+	keep(account, counter);
+	MemoryContextSwitchTo(old);
+}
+
+int
+counter_list(const Account *account, Counter ***counters)
+{
+	*counters = account->counting ? account->counting->counters : NULL;
+	return account->counting ? account->counting->n : 0;
 }
 
 /* ---- visits ---- */

@@ -17,8 +17,14 @@ extern void counter_add(Account *account, int32 metric, TimestampTz bucket, Nume
  * What leaves a rolling window: `take` is called once for each counter whose bucket is `from` or later and at most `until`.
  * Returns the next bucket; infinity for none.
  */
-typedef void (*CounterTaker) (Account *account, const Counter *counter);
-extern TimestampTz counter_leave(Account *account, TimestampTz from, TimestampTz until, CounterTaker take);
+typedef void (*CounterTaker) (void *arg, const Counter *counter);
+extern TimestampTz counter_leave(Account *account, TimestampTz from, TimestampTz until, CounterTaker take, void *arg);
+
+/* In memory alone: one more counter, maybe of a metric and bucket that have one.  For what will leave a rolling window. */
+extern void counter_append(Account *account, int32 metric, TimestampTz bucket, Numeric value);
+
+/* All counters that are in memory; returns how many. */
+extern int	counter_list(const Account *account, Counter ***counters);
 
 /*
  * One kept purchase more (change 1) or fewer (-1) is this visit; returns by how much the account's visits change.  In a

@@ -635,6 +635,16 @@ ledger_revoke_tier(Account *account, TimestampTz at)
 	return next_entry(account);
 }
 
+void
+ledger_lend_tier(Account *account, const Lent *lent, int n, TimestampTz at)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	tier_lend(account, lent, n, at);
+	account->next_change_at = Min(account->next_change_at, tier_next_change(account));
+	MemoryContextSwitchTo(old);
+}
+
 int64
 ledger_set_status(Account *account, const char *status)
 {

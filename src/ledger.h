@@ -156,6 +156,13 @@ typedef struct Standing
 	int32		kept_tier_id;
 } Standing;
 
+/* A tier that a pool shares with an account, and the first instant at which it is over. */
+typedef struct Lent
+{
+	int32		tier_id;
+	TimestampTz until;
+} Lent;
+
 typedef struct TierChange
 {
 	TimestampTz at;
@@ -260,10 +267,12 @@ typedef struct Account
 	Numeric		spend;
 	Numeric		spend_previous;
 	char	   *status;
-	int32		own_tier_id;	/* what figures gave; tier_id is the better of this one and the granted one */
+	int32		own_tier_id;	/* what figures gave; tier_id is the best of this one, the granted and the lent one */
 	TimestampTz own_until;
 	int32		granted_tier_id;	/* by hand; 0: none */
 	TimestampTz granted_until;
+	Lent	   *lent;			/* what the account's pool gives, by time: the first of them now */
+	int			nlent;
 	int32		kept_tier_id;	/* never lost: reached by figures that are not kept any more; 0: none */
 	int32		ladder_no;		/* the program's ladder that the account has met */
 
@@ -479,6 +488,9 @@ extern int64 ledger_join(Account *account, const Standing *other, TimestampTz at
 /* A tier by hand, until then; and its end.  Return the number under which it happened. */
 extern int64 ledger_grant_tier(Account *account, int32 tier_id, TimestampTz until, TimestampTz at);
 extern int64 ledger_revoke_tier(Account *account, TimestampTz at);
+
+/* The account, settled to `at`, is lent these tiers by its pool and no others; see tier_lend(). */
+extern void ledger_lend_tier(Account *account, const Lent *lent, int n, TimestampTz at);
 
 /* The account is about to become part of another one: it has no tier any more.  Returns a number for the note of it. */
 extern int64 ledger_leave(Account *account, TimestampTz at);

@@ -14,6 +14,7 @@
 #include "errcodes.h"
 #include "instant.h"
 #include "mapping.h"
+#include "pool.h"
 
 PG_FUNCTION_INFO_V1(loyalty_open_balance);
 
@@ -134,11 +135,15 @@ loyalty_open_balance(PG_FUNCTION_ARGS)
 	arguments[3] = (Argument) {"expires_at", time_argument(fcinfo, 4), false};
 	arguments[4] = (Argument) {"reason", call_text(fcinfo, 5), false};
 	arguments[5] = (Argument) {"counts_for_tier", opening.counts_for_tier ? "true" : NULL, false};
+	if (opening.counts_for_tier)
+		pool_lock(program, opening.member);
 	call_begin_enrolling(&call, "opening_balance", program, opening.member, Min(opening.earned_at, instant_for_writing(program)));
 	opens = !request_find(call.account, opening.key, "opening_balance", arguments, lengthof(arguments), &request);
 	if (opens)
 		request_keep(call.account, opening.key, "opening_balance", arguments, lengthof(arguments), 0,
 					 open_balance(&call, &opening), call.at);
 	call_end(&call);
+	if (opens && opening.counts_for_tier)
+		pool_review(program, opening.member);
 	PG_RETURN_BOOL(opens);
 }

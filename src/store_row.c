@@ -11,6 +11,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -55,6 +56,8 @@ static const StoreColumn account_columns[] = {
 	[A_GRANTED_UNTIL] = {"granted_until", TIMESTAMPTZOID},
 	[A_KEPT_TIER_ID] = {"kept_tier_id", INT4OID},
 	[A_LADDER_NO] = {"ladder_no", INT4OID},
+	[A_LENT_TIER_IDS] = {"lent_tier_ids", INT4ARRAYOID},
+	[A_LENT_UNTIL] = {"lent_until", TIMESTAMPTZARRAYOID},
 };
 
 static const StoreColumn lot_columns[] = {
@@ -282,36 +285,81 @@ row_new_account(Store *store, const Program *program, int64 member, MemoryContex
 	return account;
 }
 
+/* Two arrays of one length without NULLs. */
+static void
+row_to_lent(const Datum *v, const bool *nulls, Account *account)
+{
+	ArrayType  *tiers;
+	ArrayType  *ends;
 
-/* Where nothing is granted, the account's tier is its own. */
+	account->nlent = 0;
+	if (nulls[A_LENT_TIER_IDS])
+		return;
+	tiers = DatumGetArrayTypeP(v[A_LENT_TIER_IDS]);
+	ends = DatumGetArrayTypeP(v[A_LENT_UNTIL]);
+	account->nlent = Min(ArrayGetNItems(ARR_NDIM(tiers), ARR_DIMS(tiers)), ArrayGetNItems(ARR_NDIM(ends), ARR_DIMS(ends)));
+	account->lent = palloc(mul_size(Max(account->nlent, 1), sizeof(Lent)));
+	for (int i = 0; i < account->nlent; i++)
+		account->lent[i] = (Lent) {((int32 *) ARR_DATA_PTR(tiers))[i], ((TimestampTz *) ARR_DATA_PTR(ends))[i]};
+}
+
+static void
+lent_to_row(const Account *account, Datum *v, bool *nulls)
+{
+	nulls[A_LENT_TIER_IDS] = nulls[A_LENT_UNTIL] = account->nlent == 0;
+	if (account->nlent > 0)
+		row_lent_arrays(account->lent, account->nlent, &v[A_LENT_TIER_IDS], &v[A_LENT_UNTIL]);
+}
+
+void
+row_lent_arrays(const Lent *lent, int n, Datum *tier_ids, Datum *until)
+{
+	Datum	   *tiers = palloc(mul_size(Max(n, 1), sizeof(Datum)));
+	Datum	   *ends = palloc(mul_size(Max(n, 1), sizeof(Datum)));
+
+	for (int i = 0; i < n; i++)
+	{
+		tiers[i] = Int32GetDatum(lent[i].tier_id);
+		ends[i] = TimestampTzGetDatum(lent[i].until);
+	}
+	*tier_ids = PointerGetDatum(construct_array(tiers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	*until = PointerGetDatum(construct_array(ends, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Where nothing is granted or lent, the account's tier is its own. */
 static void
 row_to_standing(const Datum *v, const bool *nulls, Account *account)
 {
 	bool		granted = !nulls[A_GRANTED_TIER_ID];
+	bool		alone = nulls[A_OWN_UNTIL];
 
-	account->own_tier_id = !granted ? account->tier_id : nulls[A_OWN_TIER_ID] ? 0 : DatumGetInt32(v[A_OWN_TIER_ID]);
-	account->own_until = granted ? DatumGetTimestampTz(v[A_OWN_UNTIL]) : account->tier_until;
+	account->own_tier_id = alone ? account->tier_id : nulls[A_OWN_TIER_ID] ? 0 : DatumGetInt32(v[A_OWN_TIER_ID]);
+	account->own_until = alone ? account->tier_until : DatumGetTimestampTz(v[A_OWN_UNTIL]);
 	account->granted_tier_id = granted ? DatumGetInt32(v[A_GRANTED_TIER_ID]) : 0;
 	account->granted_until = granted ? DatumGetTimestampTz(v[A_GRANTED_UNTIL]) : DT_NOEND;
 	account->kept_tier_id = nulls[A_KEPT_TIER_ID] ? 0 : DatumGetInt32(v[A_KEPT_TIER_ID]);
 	account->ladder_no = nulls[A_LADDER_NO] ? 0 : DatumGetInt32(v[A_LADDER_NO]);
+	row_to_lent(v, nulls, account);
 }
 
 static void
 standing_to_row(const Account *account, Datum *v, bool *nulls)
 {
 	bool		granted = account->granted_tier_id != 0;
+	bool		alone = !granted && account->nlent == 0;
 
 	v[A_OWN_TIER_ID] = Int32GetDatum(account->own_tier_id);
-	nulls[A_OWN_TIER_ID] = !granted || account->own_tier_id == 0;
+	nulls[A_OWN_TIER_ID] = alone || account->own_tier_id == 0;
 	v[A_OWN_UNTIL] = TimestampTzGetDatum(account->own_until);
 	v[A_GRANTED_TIER_ID] = Int32GetDatum(account->granted_tier_id);
 	v[A_GRANTED_UNTIL] = TimestampTzGetDatum(account->granted_until);
-	nulls[A_OWN_UNTIL] = nulls[A_GRANTED_TIER_ID] = nulls[A_GRANTED_UNTIL] = !granted;
+	nulls[A_OWN_UNTIL] = alone;
+	nulls[A_GRANTED_TIER_ID] = nulls[A_GRANTED_UNTIL] = !granted;
 	v[A_KEPT_TIER_ID] = Int32GetDatum(account->kept_tier_id);
 	nulls[A_KEPT_TIER_ID] = account->kept_tier_id == 0;
 	v[A_LADDER_NO] = Int32GetDatum(account->ladder_no);
 	nulls[A_LADDER_NO] = account->ladder_no == 0;
+	lent_to_row(account, v, nulls);
 }
 
 void

@@ -43,7 +43,7 @@ enum AccountAttribute
 	A_NEXT_ENTRY, A_OPEN_FROM_EXPIRES_AT, A_OPEN_FROM_ENTRY_NO, A_TIER_UNTIL, A_PERIOD_START, A_PERIOD_END,
 	A_PREVIOUS_START, A_PROGRAM_ID, A_TIER_ID, A_VISITS, A_VISITS_PREVIOUS, A_EARNED, A_EARNED_PREVIOUS,
 	A_ACTIVE_AT, A_INACTIVE_AT, A_LIFE, A_SPEND, A_SPEND_PREVIOUS, A_STATUS, A_OWN_TIER_ID, A_OWN_UNTIL,
-	A_GRANTED_TIER_ID, A_GRANTED_UNTIL, A_KEPT_TIER_ID, A_LADDER_NO, A_COUNT
+	A_GRANTED_TIER_ID, A_GRANTED_UNTIL, A_KEPT_TIER_ID, A_LADDER_NO, A_LENT_TIER_IDS, A_LENT_UNTIL, A_COUNT
 };
 
 enum LotAttribute
@@ -135,6 +135,7 @@ extern Visit *row_to_visit(const Datum *v, MemoryContext context);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */
+extern void row_lent_arrays(const Lent *lent, int n, Datum *tier_ids, Datum *until);
 extern void account_to_row(const Account *account, Datum *v, bool *nulls);
 extern void lot_to_row(const Lot *lot, Datum *v, bool *nulls);
 extern void movement_to_row(const Account *account, const Movement *movement, Datum *v, bool *nulls);

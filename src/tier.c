@@ -19,6 +19,9 @@
  * - A tier granted by hand lies over what the figures gave (own_tier_id), which goes on as if nothing were granted: the
  *	 member's tier is the better of the two.  No return and no review touches a grant; when it is over, what lies
  *	 under it shows.
+ * - A tier that is lent by the account's pool lies over both in the same way.  A pool is an account in memory, whose figures
+ *	 are the sums of its members' (tier_regard): all of the above holds for its tier.  What it will be if nothing is bought
+ *	 any more is known at once (tier_foresee), and each member's account has it: it is exact at every instant by itself.
  * - An account meets a new ladder at the instant at which it was applied.  Until then it stands on the one before:
  *	 account->program is that one while its events are worked.
  * - A rolling window holds what was counted less than its length before the instant: each value leaves it at an
@@ -43,6 +46,7 @@ static void roll_period(Account *account, TimestampTz at);
 static void leave_window(Account *account, TimestampTz until);
 static void review_tier(Account *account, TimestampTz at);
 static void end_grant(Account *account);
+static void end_lent(Account *account);
 static void meet_ladder(Account *account, const Program *next, TimestampTz at);
 static void promote(Account *account, bool running, TimestampTz at, const char *reason);
 static void set_tier(Account *account, int tier, TimestampTz until, TimestampTz at, const char *reason);
@@ -230,11 +234,28 @@ running_end(const Account *account)
 	return is_rolling(account->program) ? DT_NOEND : account->period_end;
 }
 
+/* The period that runs at `at`, and the one before. */
+static void
+set_periods(Account *account, TimestampTz at)
+{
+	const Program *program = account->program;
+	TimestampTz before;
+
+	account->period_start = account->previous_start = DT_NOBEGIN;
+	account->period_end = DT_NOEND;
+	if (is_rolling(program))
+		return;
+	period_bounds(&program->period, at, account->enrolled_at, program->zone, &account->period_start, &account->period_end);
+	account->previous_start = account->period_start;
+	if (!TIMESTAMP_NOT_FINITE(account->period_start))
+		period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
+					  &account->previous_start, &before);
+}
+
 void
 tier_begin(Account *account)
 {
 	const Program *program = account->program;
-	TimestampTz before;
 	int			lowest = program->lowest;
 
 	account->spend = account->spend_previous = money_zero();
@@ -244,16 +265,7 @@ tier_begin(Account *account)
 	account->tier_until = account->own_until = account->granted_until = DT_NOEND;
 	account->granted_tier_id = account->kept_tier_id = 0;
 	account->ladder_no = program->ladder_no;
-	account->period_start = account->previous_start = DT_NOBEGIN;
-	account->period_end = DT_NOEND;
-	if (is_rolling(program))
-		return;
-	period_bounds(&program->period, account->enrolled_at, account->enrolled_at, program->zone,
-				  &account->period_start, &account->period_end);
-	account->previous_start = account->period_start;
-	if (!TIMESTAMP_NOT_FINITE(account->period_start))
-		period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
-					  &account->previous_start, &before);
+	set_periods(account, account->enrolled_at);
 }
 
 /* When does the account meet the next ladder?  Infinity: it has met the one in force. */
@@ -272,6 +284,8 @@ tier_next_change(const Account *account)
 
 	if (account->granted_tier_id != 0)
 		at = Min(at, account->granted_until);
+	if (account->nlent > 0)
+		at = Min(at, account->lent[0].until);
 	return Min(at, next_ladder(account, account->program));
 }
 
@@ -281,15 +295,19 @@ settle_next(Account *account, const Program *program, TimestampTz at)
 {
 	TimestampTz ladder = next_ladder(account, program);
 	TimestampTz grant = account->granted_tier_id != 0 ? account->granted_until : DT_NOEND;
+	TimestampTz lent = account->nlent > 0 ? account->lent[0].until : DT_NOEND;
+	TimestampTz over = Min(grant, lent);
 
-	if (ladder <= Min(account->period_end, account->own_until) && ladder <= grant)
+	if (ladder <= Min(account->period_end, account->own_until) && ladder <= over)
 		meet_ladder(account, config_ladder(program, account->ladder_no + 1), ladder);
-	else if (account->period_end <= account->own_until && account->period_end <= grant)
+	else if (account->period_end <= account->own_until && account->period_end <= over)
 		end_period(account, Min(at, Min(account->own_until, ladder)));
-	else if (account->own_until <= grant)
+	else if (account->own_until <= over)
 		review_tier(account, account->own_until);
-	else
+	else if (grant <= lent)
 		end_grant(account);
+	else
+		end_lent(account);
 }
 
 void
@@ -320,8 +338,9 @@ keep_permanent(Account *account, int tier)
 
 /* Of what the account has of a metric now, the part that has left the window.  CounterTaker */
 static void
-take_left(Account *account, const Counter *counter)
+take_left(void *arg, const Counter *counter)
 {
+	Account    *account = arg;
 	Numeric		left = money_subtract(money_zero(), counter->value);
 	int64		whole = 0;
 
@@ -347,7 +366,7 @@ take_left(Account *account, const Counter *counter)
 static void
 leave_window(Account *account, TimestampTz until)
 {
-	account->period_end = counter_leave(account, account->period_end, until, take_left);
+	account->period_end = counter_leave(account, account->period_end, until, take_left, account);
 }
 
 /* Up to `at` the tier stands still: the periods up to there, or what leaves the window; nothing at all stands still where the tier is the window. */
@@ -438,17 +457,40 @@ review_tier(Account *account, TimestampTz at)
 	stand_at(account, tier, at, "downgrade");
 }
 
-/* The member's tier is the better one of their own and the granted one; note when it has become another. */
+/* Of two tiers the higher one; of one and the same that which is held longer. */
+static void
+take_better(const Program *program, int32 *id, TimestampTz *until, int32 other_id, TimestampTz other_until)
+{
+	int			tier = tier_index(program, *id);
+	int			other = tier_index(program, other_id);
+
+	if (other < 0 || other < tier || (other == tier && other_until <= *until))
+		return;
+	*id = other_id;
+	*until = other_until;
+}
+
+/* The member's tier is the best of their own, the granted and the lent one. */
+static void
+find_best(const Account *account, int32 *id, TimestampTz *until)
+{
+	*id = account->own_tier_id;
+	*until = account->own_until;
+	if (account->granted_tier_id != 0)
+		take_better(account->program, id, until, account->granted_tier_id, account->granted_until);
+	if (account->nlent > 0)
+		take_better(account->program, id, until, account->lent[0].tier_id, account->lent[0].until);
+}
+
+/* Note when the member's tier has become another. */
 static void
 show_tier(Account *account, TimestampTz at, const char *reason)
 {
-	int			own = own_tier(account);
-	int			granted = tier_index(account->program, account->granted_tier_id);
-	bool		by_grant = granted >= 0 && (granted > own || (granted == own && account->granted_until > account->own_until));
-	int32		id = by_grant ? account->granted_tier_id : account->own_tier_id;
-	TimestampTz until = by_grant ? account->granted_until : account->own_until;
 	int32		former = account->tier_id;
+	int32		id;
+	TimestampTz until;
 
+	find_best(account, &id, &until);
 	if (id != account->tier_id)
 	{
 		TierChange *change;
@@ -488,6 +530,16 @@ end_grant(Account *account)
 	account->granted_tier_id = 0;
 	account->granted_until = DT_NOEND;
 	show_tier(account, at, "grant over");
+}
+
+static void
+end_lent(Account *account)
+{
+	TimestampTz at = account->lent[0].until;
+
+	account->lent++;
+	account->nlent--;
+	show_tier(account, at, "pool");
 }
 
 /*
@@ -588,8 +640,7 @@ add_to_window(Account *account, int32 metric, TimestampTz bucket, Numeric value)
 	if (account->own_until == account->period_end && follows_window(account->program))
 	{
 		account->own_until = bucket;
-		if (account->granted_tier_id == 0)
-			account->tier_until = bucket;
+		find_best(account, &account->tier_id, &account->tier_until);
 	}
 	account->period_end = bucket;
 }
@@ -742,6 +793,7 @@ tier_leave(Account *account, TimestampTz at)
 {
 	account->granted_tier_id = account->kept_tier_id = 0;
 	account->granted_until = DT_NOEND;
+	account->nlent = 0;
 	set_tier(account, -1, DT_NOEND, at, "merge");
 }
 
@@ -767,4 +819,137 @@ tier_join(Account *account, const Standing *other, TimestampTz at)
 	promote(account, true, at, "promotion");
 	if (!TIMESTAMP_NOT_FINITE(account->period_start))
 		promote(account, false, at, "promotion");
+}
+
+/* ---- pools ---- */
+
+void
+tier_lend(Account *account, const Lent *lent, int n, TimestampTz at)
+{
+	account->lent = MemoryContextAlloc(account->context, mul_size(Max(n, 1), sizeof(Lent)));
+	memcpy(account->lent, lent, n * sizeof(Lent));
+	account->nlent = n;
+	show_tier(account, at, "pool");
+}
+
+static void
+add_units_of(Account *pool, Account *member, TimestampTz bucket)
+{
+	for (int i = 0; i < pool->program->nunits; i++)
+	{
+		Numeric		value = counter_value(member, pool->program->units[i].id, bucket);
+
+		if (money_sign(value) != 0)
+			counter_add(pool, pool->program->units[i].id, bucket, value);
+	}
+}
+
+/* What leaves a member's window leaves the pool's.  CounterTaker */
+static void
+take_over(void *arg, const Counter *counter)
+{
+	counter_append(arg, counter->metric, counter->bucket, counter->value);
+}
+
+static void
+add_member(Account *pool, Account *member)
+{
+	pool->spend = money_add(pool->spend, member->spend);
+	pool->spend_previous = money_add(pool->spend_previous, member->spend_previous);
+	pool->earned = points_add(pool->earned, member->earned);
+	pool->earned_previous = points_add(pool->earned_previous, member->earned_previous);
+	pool->visits += member->visits;
+	pool->visits_previous += member->visits_previous;
+	add_units_of(pool, member, pool->period_start);
+	if (pool->previous_start != pool->period_start)
+		add_units_of(pool, member, pool->previous_start);
+	if (!is_rolling(pool->program))
+		return;
+	pool->period_end = Min(pool->period_end, member->period_end);
+	if (member->period_end != DT_NOEND)
+		(void) counter_leave(member, member->period_end, DT_NOEND, take_over, pool);
+}
+
+/* Has some figure of the period risen or fallen? */
+static void
+compare_figures(Account *before, Account *now, bool running, bool *rose, bool *fell)
+{
+	Figures		old = {.account = before, .running = running};
+	Figures		new = {.account = now, .running = running};
+	const Program *program = now->program;
+
+	*rose = *fell = false;
+	for (int i = -3; i < program->nunits; i++)
+	{
+		static const int32 metrics[] = {METRIC_SPEND, METRIC_POINTS, METRIC_VISITS};
+		int32		metric = i < 0 ? metrics[i + 3] : program->units[i].id;
+		int			change = money_compare(figure(&new, metric), figure(&old, metric));
+
+		*rose |= change > 0;
+		*fell |= change < 0;
+	}
+}
+
+/* As after a purchase, or a return, of one account; of a period that both have known. */
+static void
+follow_figures(Account *pool, Account *former, bool running, int former_tier, TimestampTz at)
+{
+	bool		rose;
+	bool		fell;
+
+	compare_figures(former, pool, running, &rose, &fell);
+	if (rose)
+		promote(pool, running, at, "promotion");
+	if (fell)
+		fall(pool, running, former_tier, at);
+}
+
+void
+tier_regard(Account *pool, Account **members, int n, TimestampTz at)
+{
+	const Program *program = pool->program;
+	Account		former = *pool;
+	int			by_running = tier_by_period(&former);
+	int			by_last = tier_by_previous(&former);
+
+	pool->spend = pool->spend_previous = money_zero();
+	pool->earned = pool->earned_previous = 0;
+	pool->visits = pool->visits_previous = 0;
+	pool->counting = NULL;
+	set_periods(pool, at);
+	for (int i = 0; i < n; i++)
+		if (members[i])
+			add_member(pool, members[i]);
+	if (program->ntiers == 0)
+		return;
+	follow_figures(pool, &former, true, by_running, at);
+	if (!TIMESTAMP_NOT_FINITE(pool->period_start))
+		follow_figures(pool, &former, false, by_last, at);
+	/* nothing but the window holds it: it is looked at when the window changes next, which may be another time now */
+	if (follows_window(program) && pool->own_until != DT_NOEND)
+		pool->own_until = pool->period_end;
+}
+
+int
+tier_foresee(Account *pool, Lent **lent)
+{
+	const Program *program = pool->program;
+	int			n = 0;
+	int			tier;
+
+	*lent = palloc(mul_size(Max(program->ntiers, 1), sizeof(Lent)));
+	while ((tier = own_tier(pool)) > program->lowest)
+	{
+		bool		stands = pool->own_until == DT_NOEND || (pool->period_end == DT_NOEND && tier_by_all(pool) >= tier);
+		TimestampTz until = stands ? DT_NOEND : pool->own_until;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!stands)
+			tier_settle(pool, until);
+		if (stands || own_tier(pool) != tier)
+			(*lent)[n++] = (Lent) {program->tiers[tier].id, until};
+		if (stands)
+			break;
+	}
+	return n;
 }

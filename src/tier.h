@@ -67,6 +67,21 @@ extern void tier_join(Account *account, const Standing *other, TimestampTz at);
 extern void tier_grant(Account *account, int32 tier_id, TimestampTz until, TimestampTz at);
 extern void tier_revoke(Account *account, TimestampTz at);
 
+/* What the account's pool gives: the first of these now, each until its instant.  None: the pool gives nothing. */
+extern void tier_lend(Account *account, const Lent *lent, int n, TimestampTz at);
+
+/*
+ * The figures of a pool, which is settled to `at`, are the sums of its members' (NULL ones are passed over), who are, too;
+ * its tier follows, as an account's follows a purchase or a return.
+ */
+extern void tier_regard(Account *pool, Account **members, int n, TimestampTz at);
+
+/*
+ * Which tiers a pool will have until when if nothing happens, from its present one down; those that figures of 0 give
+ * are left out.  Returns how many.  The pool is used up.
+ */
+extern int	tier_foresee(Account *pool, Lent **lent);
+
 /* As if this ladder were applied at `at`, to which the account is settled. */
 extern void tier_try_ladder(Account *account, const Program *next, TimestampTz at);
 

@@ -21,6 +21,7 @@
 #include "fixed.h"
 #include "mapping.h"
 #include "money.h"
+#include "pool.h"
 
 PG_FUNCTION_INFO_V1(loyalty_adjust_unit);
 PG_FUNCTION_INFO_V1(loyalty_recount_counters);
@@ -123,6 +124,7 @@ loyalty_adjust_unit(PG_FUNCTION_ARGS)
 	intervention.counted_at = adjust.at;
 	intervention.reason = adjust.reason;
 	intervention.key = adjust.key;
+	pool_lock(program, adjust.member);
 	call_begin(&call, "adjust_unit", program, adjust.member);
 	if (request_find(call.account, adjust.key, "adjust_unit", arguments, lengthof(arguments), &request))
 	{
@@ -136,6 +138,7 @@ loyalty_adjust_unit(PG_FUNCTION_ARGS)
 	}
 	tier = config_tier(program, call.account->tier_id);
 	call_end(&call);
+	pool_review(program, adjust.member);
 	values[0] = Int64GetDatum(intervention.entry_no);
 	values[1] = CStringGetTextDatum(adjust.unit->name);
 	values[2] = NumericGetDatum(points_to_numeric(adjust.value));
@@ -190,6 +193,7 @@ loyalty_recount_counters(PG_FUNCTION_ARGS)
 		" ORDER BY a.member_id DESC FOR NO KEY UPDATE OF a) locked", PG_GETARG_DATUM(0));
 	run("SELECT loyalty.recount_counters_of(p.id, (-9223372036854775808)::pg_catalog.int8, 9223372036854775807) FROM loyalty.program p"
 		" WHERE p.name OPERATOR(pg_catalog.=) $1", PG_GETARG_DATUM(0));
+	run("SELECT loyalty.review_pools_of(p.id, NULL) FROM loyalty.program p WHERE p.name OPERATOR(pg_catalog.=) $1", PG_GETARG_DATUM(0));
 	SPI_finish();
 	owner_restore(&owner);
 	PG_RETURN_VOID();

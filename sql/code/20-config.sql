@@ -249,6 +249,7 @@ BEGIN
   NEW.counts_visits := NEW.counts_visits OR NEW.tier_metric = 'visits' OR TG_OP = 'UPDATE' AND OLD.counts_visits;
 
   IF TG_OP = 'UPDATE' AND (NEW.tier_metric <> OLD.tier_metric OR NEW.tier_period::text <> OLD.tier_period::text) THEN
+    PERFORM loyalty.check_pools_count(OLD.id, NEW.name, NEW.tier_period::text);
     PERFORM loyalty.freeze_ladder(OLD.id);
   END IF;
   IF TG_OP = 'INSERT' THEN

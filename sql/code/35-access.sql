@@ -30,11 +30,11 @@ AS $$ VALUES
   -- a service desk: what an application can, and corrections with a reason
   ('support', 'function', 'EXECUTE', 'adjust change_expiry block unblock set_status remove_alias'),
   -- pools, exchange
-  ('app', 'function', 'EXECUTE', 'exchange create_pool join_pool leave_pool pool_role redeem_pool capture_pool release_pool reverse_pool'),
-  ('app', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
-  ('app', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement'),
-  ('report', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment'),
-  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_burn pool_statement exchange_monthly'),
+  ('app', 'function', 'EXECUTE', 'exchange create_pool join_pool leave_pool pool_role share_pool_tier redeem_pool capture_pool release_pool reverse_pool'),
+  ('app', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment shared_tier'),
+  ('app', 'view', 'SELECT', 'pool_balance pool_tier pool_standing pool_burn pool_statement'),
+  ('report', 'table', 'SELECT', 'exchange_rate exchange pool pool_member pool_redemption pool_payment shared_tier tier_sharing'),
+  ('report', 'view', 'SELECT', 'pool_balance pool_tier pool_standing pool_burn pool_statement exchange_monthly'),
   ('admin', 'view', 'SELECT', 'exchange_monthly'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'exchange_rate partner'),
   ('admin', 'function', 'EXECUTE', 'check_partner exchanged_at'),
@@ -123,7 +123,7 @@ AS $$ VALUES
   ('admin', 'function', 'EXECUTE', 'restoring program_name writing_instant check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name check_deletion current_author spread_budget recount_limits use_metric check_unit recount_counters'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
-  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch forget_counters maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
+  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch forget_counters maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers review_pools preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
 $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;

@@ -23,7 +23,7 @@ AS $$
 BEGIN
   RETURN loyalty.program_refers(program_id)
     OR EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
-    OR loyalty.has_visit_challenges(program_follows.program_id);
+    OR loyalty.has_visit_challenges(program_follows.program_id) OR loyalty.program_shares_tiers(program_follows.program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
 REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
@@ -33,16 +33,22 @@ CREATE OR REPLACE FUNCTION loyalty.program_involves(program_id integer) RETURNS 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN loyalty.program_refers(program_id);
+  RETURN loyalty.program_refers(program_id) OR loyalty.program_shares_tiers(program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.program_involves(integer) IS 'is any room in use that changes accounts of others than the members who buy; they are asked for by sales_involve()';
 REVOKE ALL ON FUNCTION loyalty.program_involves(integer) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.sales_involve(program_id integer, members bigint[]) RETURNS bigint[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  involved bigint[] := loyalty.referral_involves(program_id, members);
 BEGIN
-  RETURN loyalty.referral_involves(program_id, members);
+  IF loyalty.program_shares_tiers(program_id) THEN
+    -- last: these are locked, and whoever may be given something is known
+    involved := involved || loyalty.pools_involve(program_id, members || involved);
+  END IF;
+  RETURN involved;
 END $$;
 COMMENT ON FUNCTION loyalty.sales_involve(integer, bigint[]) IS 'whose accounts sales to these members may change beside their own: locked with them';
 REVOKE ALL ON FUNCTION loyalty.sales_involve(integer, bigint[]) FROM PUBLIC;
@@ -60,6 +66,10 @@ BEGIN
   END IF;
   IF loyalty.has_visit_challenges(follow_sales.program_id) THEN
     PERFORM loyalty.follow_visits(program_id, sales);
+  END IF;
+  -- last: it looks at what all others have left
+  IF loyalty.program_shares_tiers(follow_sales.program_id) THEN
+    PERFORM loyalty.follow_pools(program_id, sales);
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.follow_sales(integer, loyalty.sale[]) IS 'tells the rooms in use what happened to awards; called by the sale';

@@ -45,6 +45,7 @@ BEGIN
     END IF;
   END LOOP;
   PERFORM loyalty.lock_pools(ARRAY[merge_check.from_member, merge_check.to_member]);
+  PERFORM loyalty.lock_pools_of(s.program_id, ARRAY[merge_check.from_member, merge_check.to_member]) FROM loyalty.tier_sharing s ORDER BY s.program_id;
 END $$;
 COMMENT ON FUNCTION loyalty.merge_check(bigint, bigint) IS 'part of merge_members(): can these two be merged; locks both';
 REVOKE ALL ON FUNCTION loyalty.merge_check(bigint, bigint) FROM PUBLIC;
@@ -171,7 +172,7 @@ BEGIN
   SET available = 0, pending = 0, held = 0, debt = 0, open_from_expires_at = 'infinity', open_from_entry_no = 9223372036854775807,
     next_change_at = 'infinity', active_at = '-infinity', inactive_at = 'infinity', life = 1, period_start = '-infinity', previous_start = '-infinity', period_end = 'infinity', tier_until = 'infinity',
     spend = 0, spend_previous = 0, earned = 0, earned_previous = 0, visits = 0, visits_previous = 0, status = 'merged',
-    own_tier_id = NULL, own_until = NULL, granted_tier_id = NULL, granted_until = NULL, kept_tier_id = NULL
+    own_tier_id = NULL, own_until = NULL, granted_tier_id = NULL, granted_until = NULL, kept_tier_id = NULL, lent_tier_ids = NULL, lent_until = NULL
   WHERE a.member_id = from_member AND a.program_id = merge_entries.program_id;
   DELETE FROM loyalty.counter c WHERE c.member_id = from_member AND c.program_id = merge_entries.program_id;
   DELETE FROM loyalty.visit v WHERE v.member_id = from_member AND v.program_id = merge_entries.program_id;

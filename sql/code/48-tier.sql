@@ -88,6 +88,7 @@ BEGIN
   IF anew THEN
     PERFORM loyalty.recount_counters(p.name);
   END IF;
+  PERFORM loyalty.review_pools(p.name);
   RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION loyalty.apply_tiers(text, boolean) IS

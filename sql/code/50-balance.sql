@@ -11,7 +11,8 @@ CREATE OR REPLACE FUNCTION loyalty.settled(
   OUT as_of timestamptz, OUT available bigint, OUT pending bigint, OUT held bigint, OUT debt bigint,
   OUT tier_id integer, OUT tier_until timestamptz, OUT spend numeric, OUT earned bigint, OUT visits integer,
   OUT period_start timestamptz, OUT period_end timestamptz, OUT next_change_at timestamptz,
-  OUT next_expiry_at timestamptz, OUT next_expiry_points bigint, OUT inactive_at timestamptz)
+  OUT next_expiry_at timestamptz, OUT next_expiry_points bigint, OUT inactive_at timestamptz,
+  OUT own_tier_id integer, OUT own_until timestamptz)
 RETURNS SETOF record
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1 COST 1000 AS 'MODULE_PATHNAME', 'loyalty_settled';
 COMMENT ON FUNCTION loyalty.settled(bigint, integer, timestamptz) IS

@@ -280,7 +280,7 @@ BEGIN
     SELECT r.member_id, r.program_id, sum(r.taken) AS held, min(r.held_until) AS first_lapse FROM loyalty.redemption r WHERE r.state = 'held' GROUP BY 1, 2
   ), accounts AS (
     SELECT a.*, coalesce(v.available, 0) AS lots_available, coalesce(v.pending, 0) AS lots_pending, v.passed_over,
-      least(v.next_change_at, a.period_end, a.tier_until, a.own_until, a.granted_until, h.first_lapse, CASE WHEN a.inactive_at > a.settled_at THEN a.inactive_at END) AS first_change_at, h.first_lapse,
+      least(v.next_change_at, a.period_end, a.tier_until, a.own_until, a.granted_until, a.lent_until[1], h.first_lapse, CASE WHEN a.inactive_at > a.settled_at THEN a.inactive_at END) AS first_change_at, h.first_lapse,
       coalesce(d.left_over, 0) AS debts, coalesce(d.grown, false) AS debt_grown, coalesce(h.held, 0) AS holds
     FROM loyalty.account a
     LEFT JOIN alive v ON v.member_id = a.member_id AND v.program_id = a.program_id

@@ -10,7 +10,7 @@ AS $$ VALUES
   ('member', 'member_id', '', 'attributes birth_date', 'status erased_at merged_into'),
   ('member_alias', 'member_id', '', '*', 'external_id'),
   ('member_role', 'member_id', '', '*', 'place role role_name may_redeem added_at by set_role removed_at removed_by'),
-  ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'own_tier_id own_until granted_tier_id granted_until kept_tier_id ladder_no enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
+  ('account', 'member_id', 'available pending held debt earned earned_previous', '', 'own_tier_id own_until granted_tier_id granted_until kept_tier_id ladder_no lent_tier_ids lent_until enrolled_at settled_at next_change_at next_entry open_from_expires_at open_from_entry_no tier_until period_start period_end previous_start program_id tier_id active_at inactive_at life visits visits_previous spend spend_previous status'),
   ('lot', 'member_id', 'points remaining owed', '', 'expires_at entry_no earned_at available_at at posted_at program_id source_id unit part life kind source_key amount kept_amount breakdown'),
   ('lot_origin', 'member_id origin_member_id', '', '', 'entry_no expires_at origin_entry_no origin_expires_at moved_by program_id'),
   ('movement', 'member_id', 'points', 'reason', 'entry_no lot_expires_at lot_entry_no at posted_at redemption_id origin_entry_no program_id kind'),
@@ -45,6 +45,8 @@ AS $$ VALUES
   ('offer_member', 'member_id', '', '', 'program_id offer_id given_at until activated_at withdrawn_at by set_role posted_at'),
   ('exchange', 'member_id', 'taken given', '', 'exchange_id from_program_id to_program_id rate_id rate from_entry to_entry key at posted_at by set_role'),
   ('pool', '', '', '', ''),
+  ('shared_tier', '', '', '', ''),
+  ('tier_sharing', '', '', '', ''),
   ('pool_member', 'member_id asked_by', '', '', 'pool_id place program_id role joined_at left_at by set_role'),
   ('pool_redemption', 'member_id', 'points', 'reason', 'pool_redemption_id pool_id program_id reward_id quantity key at posted_at by set_role'),
   ('pool_payment', 'member_id', 'points', '', 'redemption_id pool_redemption_id'),
@@ -313,8 +315,8 @@ BEGIN
     person := loyalty.lock_member(person);
     numbers := loyalty.member_numbers(person);
     PERFORM loyalty.lock_pools(numbers);
-    PERFORM loyalty.lock_accounts(a.program_id, ARRAY[person]) FROM (
-      SELECT o.program_id FROM loyalty.account o WHERE o.member_id = person ORDER BY o.program_id) a;
+    PERFORM loyalty.lock_accounts(a.program_id, loyalty.pool_accounts(a.pool_id) || person) FROM (
+      SELECT o.program_id, (SELECT t.pool_id FROM loyalty.pool_member t WHERE t.member_id = person AND t.program_id = o.program_id AND t.left_at IS NULL) AS pool_id FROM loyalty.account o WHERE o.member_id = person ORDER BY o.program_id) a;
     PERFORM loyalty.say_consent(person, false, c.purpose, 'erasure', NULL, NULL, NULL, NULL)
     FROM (SELECT DISTINCT o.purpose FROM loyalty.consent o WHERE o.member_id = person ORDER BY o.purpose) c WHERE loyalty.has_consent(person, c.purpose, NULL);
     SELECT coalesce(jsonb_object_agg(t.relation, t.n) FILTER (WHERE t.n > 0), '{}') INTO touched

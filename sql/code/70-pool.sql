@@ -1,5 +1,5 @@
--- Pools: who is in, and burns across the accounts of all.  Whoever changes or burns a pool locks its row, then the accounts in the order of
--- all locks: sales lock accounts alone, so nobody waits in a ring.  Membership changes update the row, so that a burn of an older snapshot fails.
+-- Pools: who is in, their tier, and burns across the accounts of all.  Whoever changes or burns a pool locks its row, then the accounts in
+-- the order of all locks; so do sales where a pool shares its tier, and else they lock accounts alone: nobody waits in a ring.  Membership changes update the row, so that a burn of an older snapshot fails.
 
 CREATE OR REPLACE FUNCTION loyalty.redeem_share(
   member_id bigint, reward text, points numeric, quantity integer, program text, key text, hold interval, reason text)
@@ -104,18 +104,19 @@ REVOKE ALL ON FUNCTION loyalty.put_pool_member(bigint, bigint, integer, text, ti
 
 -- ---- who is in ----
 
-CREATE OR REPLACE FUNCTION loyalty.create_pool(member_id bigint, name text, kind text DEFAULT 'household', program text DEFAULT NULL, key text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION loyalty.create_pool(member_id bigint, name text, kind text DEFAULT 'household', program text DEFAULT NULL, key text DEFAULT NULL,
+  shares_tier boolean DEFAULT false)
 RETURNS bigint LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_as_owner';
-COMMENT ON FUNCTION loyalty.create_pool(bigint, text, text, text, text) IS 'make a household or a company with this member as its owner; returns pool_id. The same key and arguments again give the same pool';
-REVOKE ALL ON FUNCTION loyalty.create_pool(bigint, text, text, text, text) FROM PUBLIC;
-CREATE OR REPLACE FUNCTION loyalty.create_pool_as_owner(member_id bigint, name text, kind text, program text, key text) RETURNS bigint
+COMMENT ON FUNCTION loyalty.create_pool(bigint, text, text, text, text, boolean) IS 'make a household or a company with this member as its owner; returns pool_id. shares_tier: its members have at least the tier that their figures give together. The same key and arguments again give the same pool';
+REVOKE ALL ON FUNCTION loyalty.create_pool(bigint, text, text, text, text, boolean) FROM PUBLIC;
+CREATE OR REPLACE FUNCTION loyalty.create_pool_as_owner(member_id bigint, name text, kind text, program text, key text, shares_tier boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   who bigint := loyalty.member_now(member_id);
   program_name text := loyalty.program_name(program);
   program_no integer := (SELECT p.id FROM loyalty.program p WHERE p.name = program_name);
-  arguments json := json_build_object('name', name, 'kind', kind);
+  arguments json := json_build_object('name', name, 'kind', kind, 'shares_tier', nullif(shares_tier, false));
   former jsonb;
   at timestamptz;
   pool_no bigint;
@@ -134,11 +135,14 @@ BEGIN
   INSERT INTO loyalty.pool (program_id, name, kind, created_at, changed_at, by, set_role)
   VALUES (program_no, create_pool_as_owner.name, create_pool_as_owner.kind, at, at, session_user, loyalty.caller()) RETURNING pool_id INTO pool_no;
   PERFORM loyalty.put_pool_member(who, pool_no, program_no, 'owner', at, NULL);
+  IF shares_tier THEN
+    PERFORM loyalty.begin_sharing(pool_no, program_no, at);
+  END IF;
   PERFORM loyalty.keep_call(who, program_no, key, 'create_pool', arguments, at, jsonb_build_object('pool_id', pool_no));
   RETURN pool_no;
 END $$;
-COMMENT ON FUNCTION loyalty.create_pool_as_owner(bigint, text, text, text, text) IS 'the body of create_pool()';
-REVOKE ALL ON FUNCTION loyalty.create_pool_as_owner(bigint, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.create_pool_as_owner(bigint, text, text, text, text, boolean) IS 'the body of create_pool()';
+REVOKE ALL ON FUNCTION loyalty.create_pool_as_owner(bigint, text, text, text, text, boolean) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.check_in_no_pool(member_id bigint, program_id integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -176,7 +180,7 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no pool %', pool_id USING ERRCODE = 'LY017', HINT = 'loyalty.create_pool() returns its number.';
   END IF;
-  PERFORM loyalty.lock_accounts(program_no, ARRAY[who]);
+  PERFORM loyalty.lock_accounts(program_no, loyalty.pool_accounts(pool_id) || who);
   former := loyalty.find_call(who, program_no, key, 'join_pool', arguments);
   IF former IS NOT NULL THEN
     RETURN (former ->> 'joined')::boolean;
@@ -192,6 +196,7 @@ BEGIN
       RAISE EXCEPTION 'pool % is full', pool_id USING ERRCODE = 'LY008', DETAIL = 'A pool has at most 1000 members.';
     END IF;
     PERFORM loyalty.put_pool_member(who, pool_id, program_no, role, at, asked_by), loyalty.pool_changed(pool_id, at);
+    PERFORM loyalty.review_pools_of(program_no, ARRAY[who]);
   END IF;
   PERFORM loyalty.keep_call(who, program_no, key, 'join_pool', arguments, at, jsonb_build_object('joined', new));
   RETURN new;
@@ -241,7 +246,7 @@ DECLARE
   changed boolean := false;
 BEGIN
   pool_no := loyalty.lock_pool_of(who, program_no);
-  PERFORM loyalty.lock_accounts(program_no, ARRAY[who]);
+  PERFORM loyalty.lock_accounts(program_no, loyalty.pool_accounts(pool_no) || who);
   former := loyalty.find_call(who, program_no, key, call, arguments);
   IF former IS NOT NULL THEN
     RETURN (former ->> 'changed')::boolean;
@@ -256,12 +261,234 @@ BEGIN
   IF changed THEN
     PERFORM loyalty.put_pool_member(who, pool_no, program_no, role, at, asked_by);
     PERFORM loyalty.pool_changed(pool_no, at);
+    IF role IS NULL THEN
+      PERFORM loyalty.leave_tier(who, pool_no, program_no, at);
+    END IF;
   END IF;
   PERFORM loyalty.keep_call(who, program_no, key, call, arguments, at, jsonb_build_object('changed', changed));
   RETURN changed;
 END $$;
 COMMENT ON FUNCTION loyalty.change_pool_role(bigint, text, text, bigint, text, text) IS 'part of pool_role() and leave_pool()';
 REVOKE ALL ON FUNCTION loyalty.change_pool_role(bigint, text, text, bigint, text, text) FROM PUBLIC;
+
+-- ---- the tier of a pool ----
+
+-- Where a pool shares its tier, whoever changes who is in it or what they have counted locks the pool and then all of these.
+CREATE OR REPLACE FUNCTION loyalty.pool_accounts(pool_id bigint) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN coalesce((
+    SELECT array_agg(m.member_id) FROM loyalty.pool_member m JOIN loyalty.pool o ON o.pool_id = m.pool_id
+    WHERE m.pool_id = pool_accounts.pool_id AND m.left_at IS NULL AND o.shares_tier), '{}');
+END $$;
+COMMENT ON FUNCTION loyalty.pool_accounts(bigint) IS 'who is in a pool that shares its tier; none of another';
+REVOKE ALL ON FUNCTION loyalty.pool_accounts(bigint) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.review_pool(pool_id bigint, program_id integer, members bigint[], at timestamptz) RETURNS void
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'loyalty_review_pool';
+COMMENT ON FUNCTION loyalty.review_pool(bigint, integer, bigint[], timestamptz) IS
+  'the tier of a pool that shares it follows the figures of its members, who are locked, and they have it, at this instant or the greatest one of theirs; pool_id 0: these are in none, and have their own alone';
+REVOKE ALL ON FUNCTION loyalty.review_pool(bigint, integer, bigint[], timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.pool_of(member_id bigint, program_id integer) RETURNS TABLE (pool_id bigint, members bigint[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT o.pool_id, array_agg(m.member_id) FROM loyalty.pool_member i
+  JOIN loyalty.pool o ON o.pool_id = i.pool_id AND o.shares_tier
+  JOIN loyalty.pool_member m ON m.pool_id = o.pool_id AND m.left_at IS NULL
+  WHERE i.member_id = pool_of.member_id AND i.program_id = pool_of.program_id AND i.left_at IS NULL
+  GROUP BY o.pool_id;
+END $$;
+COMMENT ON FUNCTION loyalty.pool_of(bigint, integer) IS 'the pool of a member that shares its tier, and who is in it; no row: none';
+REVOKE ALL ON FUNCTION loyalty.pool_of(bigint, integer) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.program_shares_tiers(program_id integer) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM loyalty.tier_sharing s WHERE s.program_id = program_shares_tiers.program_id);
+END $$;
+COMMENT ON FUNCTION loyalty.program_shares_tiers(integer) IS 'does any pool of the program share its tier, or has it';
+REVOKE ALL ON FUNCTION loyalty.program_shares_tiers(integer) FROM PUBLIC;
+
+-- The pools of these members, locked so that nobody joins or leaves, and who is in those that share their tier.
+CREATE OR REPLACE FUNCTION loyalty.pools_involve(program_id integer, members bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  pools bigint[];
+  locked bigint[] := '{}';
+BEGIN
+  LOOP
+    SELECT coalesce(array_agg(DISTINCT m.pool_id), '{}') INTO pools FROM loyalty.pool_member m
+    WHERE m.member_id = ANY (members) AND m.program_id = pools_involve.program_id AND m.left_at IS NULL;
+    EXIT WHEN pools <@ locked;
+    PERFORM FROM loyalty.pool o WHERE o.pool_id = ANY (pools) ORDER BY o.pool_id FOR SHARE;
+    locked := locked || pools;
+  END LOOP;
+  RETURN (SELECT array_agg(m.member_id) FROM loyalty.pool_member m JOIN loyalty.pool o ON o.pool_id = m.pool_id
+          WHERE m.pool_id = ANY (pools) AND m.left_at IS NULL AND o.shares_tier);
+END $$;
+COMMENT ON FUNCTION loyalty.pools_involve(integer, bigint[]) IS 'part of sales_involve(): who has the tier of a pool that one of these members is in';
+REVOKE ALL ON FUNCTION loyalty.pools_involve(integer, bigint[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.lock_pools_of(program_id integer, members bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM loyalty.lock_accounts(program_id, loyalty.pools_involve(program_id, members) || members);
+END $$;
+COMMENT ON FUNCTION loyalty.lock_pools_of(integer, bigint[]) IS 'lock the pools of these members, then the accounts of all who have their tiers, and of the members';
+REVOKE ALL ON FUNCTION loyalty.lock_pools_of(integer, bigint[]) FROM PUBLIC;
+
+-- members NULL: those of all pools.
+CREATE OR REPLACE FUNCTION loyalty.review_pools_of(program_id integer, members bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  pool bigint;
+BEGIN
+  FOR pool IN
+    SELECT o.pool_id FROM loyalty.pool o
+    WHERE members IS NOT NULL AND o.shares_tier AND o.pool_id IN (
+      SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id = ANY (members) AND m.program_id = review_pools_of.program_id AND m.left_at IS NULL)
+    UNION ALL
+    SELECT o.pool_id FROM loyalty.pool o WHERE members IS NULL AND o.shares_tier AND o.program_id = review_pools_of.program_id
+    ORDER BY 1
+  LOOP
+    PERFORM loyalty.review_pool(pool, review_pools_of.program_id, loyalty.pool_accounts(pool), '-infinity');
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.review_pools_of(integer, bigint[]) IS 'the tiers of the pools of these members follow what these have counted; all who have them are locked';
+REVOKE ALL ON FUNCTION loyalty.review_pools_of(integer, bigint[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.follow_pools(program_id integer, sales loyalty.sale[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM loyalty.review_pools_of(program_id, (SELECT array_agg(DISTINCT s.member_id) FROM unnest(sales) s));
+END $$;
+COMMENT ON FUNCTION loyalty.follow_pools(integer, loyalty.sale[]) IS 'part of follow_sales(): the tiers of pools';
+REVOKE ALL ON FUNCTION loyalty.follow_pools(integer, loyalty.sale[]) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.review_pools(program text DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_as_owner';
+COMMENT ON FUNCTION loyalty.review_pools(text) IS 'find the tiers of all pools that share them anew from what their members have counted; returns how many pools. apply_tiers() calls it';
+REVOKE ALL ON FUNCTION loyalty.review_pools(text) FROM PUBLIC;
+CREATE OR REPLACE FUNCTION loyalty.review_pools_as_owner(program text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  program_no integer := (SELECT p.id FROM loyalty.program p WHERE p.name = loyalty.program_name(review_pools_as_owner.program));
+  members bigint[];
+BEGIN
+  SELECT array_agg(m.member_id) INTO members FROM loyalty.pool_member m JOIN loyalty.pool o ON o.pool_id = m.pool_id
+  WHERE o.program_id = program_no AND o.shares_tier AND m.left_at IS NULL;
+  IF members IS NOT NULL THEN
+    PERFORM loyalty.lock_pools_of(program_no, members);
+    PERFORM loyalty.review_pools_of(program_no, members);
+  END IF;
+  RETURN (SELECT count(*) FROM loyalty.pool o WHERE o.program_id = program_no AND o.shares_tier);
+END $$;
+COMMENT ON FUNCTION loyalty.review_pools_as_owner(text) IS 'the body of review_pools()';
+REVOKE ALL ON FUNCTION loyalty.review_pools_as_owner(text) FROM PUBLIC;
+
+-- Periods of a pool are those of all of its members.
+CREATE OR REPLACE FUNCTION loyalty.check_pools_count(program_id integer, program text, period text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF period = 'membership year' AND EXISTS (SELECT FROM loyalty.pool o WHERE o.program_id = check_pools_count.program_id AND o.shares_tier) THEN
+    RAISE EXCEPTION 'tiers of program "%" cannot be counted by membership year: pools share them', program
+      USING ERRCODE = 'LY017', HINT = 'Each member of a pool would have a year of their own: take a period that is the same for all.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_pools_count(integer, text, text) IS 'raise LY017 unless all members of a pool have the same period';
+REVOKE ALL ON FUNCTION loyalty.check_pools_count(integer, text, text) FROM PUBLIC;
+
+-- All are locked.
+CREATE OR REPLACE FUNCTION loyalty.begin_sharing(pool_id bigint, program_id integer, at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  INSERT INTO loyalty.tier_sharing (program_id, since) VALUES (begin_sharing.program_id, at) ON CONFLICT ON CONSTRAINT tier_sharing_pkey DO NOTHING;
+  UPDATE loyalty.pool o SET shares_tier = true WHERE o.pool_id = begin_sharing.pool_id;
+  PERFORM loyalty.check_pools_count(p.id, p.name, v.period) FROM loyalty.program p JOIN loyalty.ladder_now n ON n.program_id = p.id
+  CROSS JOIN LATERAL (VALUES (p.tier_period::text), (n.tier_period)) v (period) WHERE p.id = begin_sharing.program_id;
+  PERFORM loyalty.review_pool(begin_sharing.pool_id, begin_sharing.program_id, loyalty.pool_accounts(begin_sharing.pool_id), at);
+END $$;
+COMMENT ON FUNCTION loyalty.begin_sharing(bigint, integer, timestamptz) IS 'part of create_pool() and share_pool_tier()';
+REVOKE ALL ON FUNCTION loyalty.begin_sharing(bigint, integer, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.end_sharing(pool_id bigint, program_id integer, at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  members bigint[] := loyalty.pool_accounts(pool_id);
+BEGIN
+  UPDATE loyalty.pool o SET shares_tier = false WHERE o.pool_id = end_sharing.pool_id;
+  DELETE FROM loyalty.shared_tier t WHERE t.pool_id = end_sharing.pool_id;
+  PERFORM loyalty.review_pool(0, end_sharing.program_id, members, at);
+END $$;
+COMMENT ON FUNCTION loyalty.end_sharing(bigint, integer, timestamptz) IS 'part of share_pool_tier()';
+REVOKE ALL ON FUNCTION loyalty.end_sharing(bigint, integer, timestamptz) FROM PUBLIC;
+
+-- Who has left has their own tier alone, and the pool what the others have counted.
+CREATE OR REPLACE FUNCTION loyalty.leave_tier(member_id bigint, pool_id bigint, program_id integer, at timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM loyalty.pool o WHERE o.pool_id = leave_tier.pool_id AND o.shares_tier) THEN
+    PERFORM loyalty.review_pool(0, program_id, ARRAY[member_id], at), loyalty.review_pool(pool_id, program_id, loyalty.pool_accounts(pool_id), at);
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.leave_tier(bigint, bigint, integer, timestamptz) IS 'part of leave_pool()';
+REVOKE ALL ON FUNCTION loyalty.leave_tier(bigint, bigint, integer, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.share_pool_tier(member_id bigint, shares boolean DEFAULT true, program text DEFAULT NULL, asked_by bigint DEFAULT NULL, key text DEFAULT NULL)
+RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_as_owner';
+COMMENT ON FUNCTION loyalty.share_pool_tier(bigint, boolean, text, bigint, text) IS
+  'let the pool of this member share its tier from now on, or not any more: all members have at least the tier that their figures give together; false when it was so already';
+REVOKE ALL ON FUNCTION loyalty.share_pool_tier(bigint, boolean, text, bigint, text) FROM PUBLIC;
+CREATE OR REPLACE FUNCTION loyalty.share_pool_tier_as_owner(member_id bigint, shares boolean, program text, asked_by bigint, key text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  who bigint := loyalty.member_now(member_id);
+  program_name text := loyalty.program_name(program);
+  program_no integer := (SELECT p.id FROM loyalty.program p WHERE p.name = program_name);
+  arguments json := json_build_object('shares', shares, 'asked_by', asked_by);
+  pool_no bigint := loyalty.lock_pool_of(who, program_no);
+  former jsonb;
+  at timestamptz;
+  changed boolean;
+BEGIN
+  IF shares IS NULL THEN
+    RAISE EXCEPTION 'shares is null' USING ERRCODE = 'LY017', HINT = 'Say true or false.';
+  END IF;
+  PERFORM loyalty.lock_accounts(program_no, (SELECT array_agg(m.member_id) FROM loyalty.pool_member m WHERE m.pool_id = pool_no AND m.left_at IS NULL) || who);
+  former := loyalty.find_call(who, program_no, key, 'share_pool_tier', arguments);
+  IF former IS NOT NULL THEN
+    RETURN (former ->> 'changed')::boolean;
+  END IF;
+  PERFORM loyalty.refuse_no_pool(who, program_no) WHERE pool_no IS NULL;
+  PERFORM loyalty.check_pool_owner(pool_no, loyalty.member_now(asked_by)) WHERE asked_by IS NOT NULL;
+  at := loyalty.account_instant(who, program_no);
+  changed := EXISTS (SELECT FROM loyalty.pool o WHERE o.pool_id = pool_no AND o.shares_tier <> shares);
+  IF changed AND shares THEN
+    PERFORM loyalty.begin_sharing(pool_no, program_no, at);
+  ELSIF changed THEN
+    PERFORM loyalty.end_sharing(pool_no, program_no, at);
+  END IF;
+  PERFORM loyalty.keep_call(who, program_no, key, 'share_pool_tier', arguments, at, jsonb_build_object('changed', changed));
+  RETURN changed;
+END $$;
+COMMENT ON FUNCTION loyalty.share_pool_tier_as_owner(bigint, boolean, text, bigint, text) IS 'the body of share_pool_tier()';
+REVOKE ALL ON FUNCTION loyalty.share_pool_tier_as_owner(bigint, boolean, text, bigint, text) FROM PUBLIC;
 
 -- ---- burning ----
 
@@ -554,7 +781,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   m loyalty.pool_member;
+  touched bigint[];
 BEGIN
+  SELECT array_agg(DISTINCT f.pool_id) INTO touched FROM loyalty.pool_member f WHERE f.member_id IN (from_member, to_member) AND f.left_at IS NULL;
   FOR m IN
     SELECT f.* FROM loyalty.pool_member f WHERE f.member_id = from_member AND f.left_at IS NULL
       AND EXISTS (SELECT FROM loyalty.pool_member t WHERE t.member_id = to_member AND t.program_id = f.program_id AND t.left_at IS NULL)
@@ -565,6 +794,8 @@ BEGIN
   UPDATE loyalty.pool_member t SET member_id = to_member WHERE t.member_id = from_member;
   UPDATE loyalty.pool_redemption t SET member_id = to_member WHERE t.member_id = from_member;
   UPDATE loyalty.pool_payment t SET member_id = to_member WHERE t.member_id = from_member;
+  PERFORM loyalty.review_pool(o.pool_id, o.program_id, loyalty.pool_accounts(o.pool_id), loyalty.account_instant(to_member, o.program_id))
+  FROM loyalty.pool o WHERE o.pool_id = ANY (touched) AND o.shares_tier;
 END $$;
 COMMENT ON FUNCTION loyalty.merge_pools(bigint, bigint) IS 'part of merge_members(): pools and their burns';
 REVOKE ALL ON FUNCTION loyalty.merge_pools(bigint, bigint) FROM PUBLIC;
@@ -591,7 +822,7 @@ BEGIN
   FOR m IN SELECT t.* FROM loyalty.pool_member t WHERE t.member_id = member AND t.left_at IS NULL ORDER BY t.pool_id LOOP
     at := loyalty.account_instant(member, m.program_id);
     PERFORM loyalty.put_pool_member(member, m.pool_id, m.program_id, NULL, at, NULL);
-    PERFORM loyalty.pool_changed(m.pool_id, at);
+    PERFORM loyalty.pool_changed(m.pool_id, at), loyalty.leave_tier(member, m.pool_id, m.program_id, at);
   END LOOP;
   UPDATE loyalty.pool p SET name = 'erased'
   WHERE p.name <> 'erased' AND p.pool_id IN (SELECT t.pool_id FROM loyalty.pool_member t WHERE t.member_id = member)
@@ -619,6 +850,33 @@ BEGIN
   SELECT 'pool_owner', p.program_id, min(m.member_id), NULL::bigint, format('pool %s has members and no owner', p.pool_id)
   FROM loyalty.pool p JOIN loyalty.pool_member m ON m.pool_id = p.pool_id AND m.left_at IS NULL
   GROUP BY p.pool_id, p.program_id HAVING NOT bool_or(m.role = 'owner') LIMIT most;
+  -- what is over by the account's instant has gone from it, what is by the pool's from there
+  RETURN QUERY
+  SELECT 'pool_tier', a.program_id, a.member_id, NULL::bigint,
+    format('is lent tiers %s until %s; %s shares tiers %s until %s', coalesce(a.lent_tier_ids, '{}'), coalesce(a.lent_until, '{}'), coalesce('pool ' || o.pool_id, 'no pool'),
+           coalesce(s.tier_ids, '{}'), coalesce(s.until, '{}'))
+  FROM loyalty.account a
+  LEFT JOIN loyalty.pool_member m ON m.member_id = a.member_id AND m.program_id = a.program_id AND m.left_at IS NULL
+  LEFT JOIN loyalty.pool o ON o.pool_id = m.pool_id AND o.shares_tier
+  LEFT JOIN loyalty.shared_tier t ON t.pool_id = o.pool_id
+  CROSS JOIN LATERAL (
+    SELECT array_agg(u.tier_id ORDER BY u.until) AS tier_ids, array_agg(u.until ORDER BY u.until) AS until
+    FROM unnest(t.step_tier_ids, t.step_until) u (tier_id, until) WHERE u.until > a.settled_at) s
+  CROSS JOIN LATERAL (
+    SELECT array_agg(u.tier_id ORDER BY u.until) AS tier_ids, array_agg(u.until ORDER BY u.until) AS until
+    FROM unnest(a.lent_tier_ids, a.lent_until) u (tier_id, until) WHERE u.until > coalesce(t.settled_at, a.settled_at)) l
+  WHERE (l.tier_ids, l.until) IS DISTINCT FROM (s.tier_ids, s.until) AND (o.pool_id IS NOT NULL OR a.lent_tier_ids IS NOT NULL) LIMIT most;
+  -- what its members have counted since is not there
+  RETURN QUERY
+  SELECT 'pool_figures', t.program_id, NULL::bigint, NULL::bigint,
+    format('pool %s has counted spend %s, points %s, visits %s; its members %s, %s, %s', t.pool_id, trim_scale(t.spend), trim_scale(t.earned * 0.0001), t.visits,
+           trim_scale(f.spend), trim_scale(f.earned * 0.0001), f.visits)
+  FROM loyalty.shared_tier t
+  JOIN loyalty.ladder_now n ON n.program_id = t.program_id AND n.ladder_no = t.ladder_no
+  CROSS JOIN LATERAL (
+    SELECT coalesce(sum(g.spend), 0) AS spend, coalesce(sum(g.earned), 0) AS earned, coalesce(sum(g.visits), 0) AS visits, max(g.as_of) AS as_of
+    FROM loyalty.pool_member m CROSS JOIN LATERAL loyalty.settled(m.member_id, t.program_id, t.settled_at) g WHERE m.pool_id = t.pool_id AND m.left_at IS NULL) f
+  WHERE (t.spend, t.earned, t.visits) IS DISTINCT FROM (f.spend, f.earned, f.visits) AND f.as_of < t.period_end LIMIT most;
 END $$;
 COMMENT ON FUNCTION loyalty.verify_pools(integer) IS 'part of verify(): pools and what their members paid';
 REVOKE ALL ON FUNCTION loyalty.verify_pools(integer) FROM PUBLIC;

@@ -52,7 +52,10 @@ CREATE TABLE loyalty.account (
   granted_until timestamptz,
   kept_tier_id integer,
   ladder_no integer,
-  CHECK ((granted_tier_id IS NULL) = (granted_until IS NULL) AND (granted_until IS NULL) = (own_until IS NULL)),
+  lent_tier_ids integer[],
+  lent_until timestamptz[],
+  CHECK ((granted_tier_id IS NULL) = (granted_until IS NULL) AND cardinality(lent_tier_ids) IS NOT DISTINCT FROM cardinality(lent_until)
+    AND (own_until IS NULL) = (granted_until IS NULL AND lent_until IS NULL)),
   PRIMARY KEY (member_id, program_id)
 ) WITH (fillfactor = 70);
 
@@ -96,12 +99,14 @@ COMMENT ON COLUMN loyalty.account.life IS 'number of the present life: points of
 COMMENT ON COLUMN loyalty.account.spend IS 'amount of this periods purchases, net of returns, in the applications money';
 COMMENT ON COLUMN loyalty.account.spend_previous IS 'the same, period before';
 COMMENT ON COLUMN loyalty.account.status IS 'active (default); blocked: earns and spends nothing; erased: so for ever; merged: all is the accounts of member.merged_into';
-COMMENT ON COLUMN loyalty.account.own_tier_id IS 'while a tier is granted: loyalty.tier.id of the one that figures gave; NULL: none';
-COMMENT ON COLUMN loyalty.account.own_until IS 'while a tier is granted: until when that one is held; NULL: nothing is granted, tier_id and tier_until are the accounts own';
+COMMENT ON COLUMN loyalty.account.own_tier_id IS 'while a tier is granted or lent: loyalty.tier.id of the one that figures gave; NULL: none';
+COMMENT ON COLUMN loyalty.account.own_until IS 'while a tier is granted or lent: until when that one is held; NULL: nothing is, tier_id and tier_until are the accounts own';
 COMMENT ON COLUMN loyalty.account.granted_tier_id IS 'loyalty.tier.id of the tier that grant_tier() gave; NULL: none';
 COMMENT ON COLUMN loyalty.account.granted_until IS 'first instant at which it is over; infinity: until it is revoked';
 COMMENT ON COLUMN loyalty.account.kept_tier_id IS 'loyalty.tier.id of the highest tier that is never lost and that figures of periods before the last one gave; NULL: none';
 COMMENT ON COLUMN loyalty.account.ladder_no IS 'loyalty.ladder.ladder_no that the account has met; NULL: the first';
+COMMENT ON COLUMN loyalty.account.lent_tier_ids IS 'loyalty.tier.id of the tiers that the members pool shares, one after the other if nothing more is earned; NULL: none';
+COMMENT ON COLUMN loyalty.account.lent_until IS 'of each of them the first instant at which it is over; infinity: without end';
 
 -- replay
 -- Who is excluded is cached, too.  Ordinary members cost nothing here.

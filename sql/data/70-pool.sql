@@ -8,8 +8,40 @@ CREATE TABLE loyalty.pool (
   created_at timestamptz NOT NULL,
   changed_at timestamptz NOT NULL,
   by text NOT NULL,
-  set_role text NOT NULL
+  set_role text NOT NULL,
+  shares_tier boolean NOT NULL DEFAULT false
 );
+
+-- Programs in which some pool shares its tier, or did: their sales look for pools.
+CREATE TABLE loyalty.tier_sharing (
+  program_id integer PRIMARY KEY,
+  since timestamptz NOT NULL
+);
+
+-- A pool that shares its tier, as if it were one account: its columns are those of src/pool.c, in their order.
+CREATE TABLE loyalty.shared_tier (
+  pool_id bigint PRIMARY KEY,
+  program_id integer NOT NULL,
+  settled_at timestamptz NOT NULL,
+  tier_id integer,
+  tier_until timestamptz NOT NULL,
+  kept_tier_id integer,
+  ladder_no integer NOT NULL,
+  period_start timestamptz NOT NULL,
+  period_end timestamptz NOT NULL,
+  previous_start timestamptz NOT NULL,
+  spend numeric NOT NULL,
+  spend_previous numeric NOT NULL,
+  earned bigint NOT NULL,
+  earned_previous bigint NOT NULL,
+  visits integer NOT NULL,
+  visits_previous integer NOT NULL,
+  metrics integer[] NOT NULL,
+  buckets timestamptz[] NOT NULL,
+  counted numeric[] NOT NULL,
+  step_tier_ids integer[] NOT NULL,
+  step_until timestamptz[] NOT NULL
+) WITH (fillfactor = 70);
 
 -- A row each time that somebody joins or gets another role.
 CREATE TABLE loyalty.pool_member (
@@ -65,6 +97,34 @@ COMMENT ON COLUMN loyalty.pool.created_at IS 'the instant at which it began';
 COMMENT ON COLUMN loyalty.pool.changed_at IS 'the instant at which somebody joined, left or got another role last';
 COMMENT ON COLUMN loyalty.pool.by IS 'who made it (session_user)';
 COMMENT ON COLUMN loyalty.pool.set_role IS 'as which role';
+COMMENT ON COLUMN loyalty.pool.shares_tier IS 'do its members have at least the tier that their figures give together';
+
+COMMENT ON TABLE loyalty.tier_sharing IS 'programs in which some pool shares its tier, or did';
+COMMENT ON COLUMN loyalty.tier_sharing.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.tier_sharing.since IS 'the instant at which the first one began';
+
+COMMENT ON TABLE loyalty.shared_tier IS 'standing of the pools that share their tier, at settled_at; figures are sums over the members';
+COMMENT ON COLUMN loyalty.shared_tier.pool_id IS 'loyalty.pool.pool_id';
+COMMENT ON COLUMN loyalty.shared_tier.program_id IS 'loyalty.program.id';
+COMMENT ON COLUMN loyalty.shared_tier.settled_at IS 'the instant at which something of it changed last';
+COMMENT ON COLUMN loyalty.shared_tier.tier_id IS 'loyalty.tier.id then; NULL: none';
+COMMENT ON COLUMN loyalty.shared_tier.tier_until IS 'when it is reviewed; infinity: never';
+COMMENT ON COLUMN loyalty.shared_tier.kept_tier_id IS 'loyalty.tier.id of the highest tier that is never lost and that figures of periods before the last one gave; NULL: none';
+COMMENT ON COLUMN loyalty.shared_tier.ladder_no IS 'loyalty.ladder.ladder_no that it has met';
+COMMENT ON COLUMN loyalty.shared_tier.period_start IS 'first instant of the period of the figures';
+COMMENT ON COLUMN loyalty.shared_tier.period_end IS 'first instant after it; rolling: when something leaves the window';
+COMMENT ON COLUMN loyalty.shared_tier.previous_start IS 'first instant of the period before';
+COMMENT ON COLUMN loyalty.shared_tier.spend IS 'amount of this periods purchases, net of returns';
+COMMENT ON COLUMN loyalty.shared_tier.spend_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.shared_tier.earned IS 'count of 1/10,000 point: awarded this period, net of returns';
+COMMENT ON COLUMN loyalty.shared_tier.earned_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.shared_tier.visits IS 'days with a purchase of each member, this period';
+COMMENT ON COLUMN loyalty.shared_tier.visits_previous IS 'the same, period before';
+COMMENT ON COLUMN loyalty.shared_tier.metrics IS 'with buckets and counted: status units, and what leaves a rolling window, as in loyalty.counter';
+COMMENT ON COLUMN loyalty.shared_tier.buckets IS 'see metrics';
+COMMENT ON COLUMN loyalty.shared_tier.counted IS 'see metrics';
+COMMENT ON COLUMN loyalty.shared_tier.step_tier_ids IS 'loyalty.tier.id of the tiers that its members have of it, one after the other if nothing more is earned';
+COMMENT ON COLUMN loyalty.shared_tier.step_until IS 'of each of them the first instant at which it is over; infinity: without end';
 
 COMMENT ON TABLE loyalty.pool_member IS 'who was in which pool as what, from when to when; a member is in at most one of a program at a time';
 COMMENT ON COLUMN loyalty.pool_member.member_id IS 'loyalty.member.member_id';
@@ -104,6 +164,8 @@ SELECT loyalty.watch_ledger('pool');
 SELECT loyalty.watch_ledger('pool_member');
 SELECT loyalty.watch_ledger('pool_redemption');
 SELECT loyalty.watch_ledger('pool_payment');
+SELECT loyalty.watch_ledger('shared_tier');
+SELECT loyalty.watch_ladder('tier_sharing');
 
 CREATE OR REPLACE VIEW loyalty.pool_balance WITH (security_invoker = true) AS
 SELECT o.pool_id, p.name AS program, o.name, o.kind, count(*) AS members,
@@ -117,19 +179,42 @@ JOIN loyalty.account_now a ON a.member_id = m.member_id AND a.program_id = o.pro
 JOIN loyalty.account c ON c.member_id = m.member_id AND c.program_id = o.program_id
 GROUP BY o.pool_id, p.name, o.name, o.kind;
 
--- What all members did together in the running period, and the tier that it would give one member.
+-- What all members did together in the running period, the tier that it would give one member, and the one that they have of it.
 CREATE OR REPLACE VIEW loyalty.pool_tier WITH (security_invoker = true) AS
 SELECT s.pool_id, s.program, s.name, s.metric, s.value,
   (SELECT t.name FROM loyalty.tier_reach t WHERE t.program = s.program AND t.needs <= s.value ORDER BY t.rank DESC LIMIT 1) AS tier,
   (SELECT t.name FROM loyalty.tier_reach t WHERE t.program = s.program AND t.needs > s.value ORDER BY t.rank LIMIT 1) AS next_tier,
-  (SELECT trim_scale(t.needs - s.value) FROM loyalty.tier_reach t WHERE t.program = s.program AND t.needs > s.value ORDER BY t.rank LIMIT 1) AS to_next
+  (SELECT trim_scale(t.needs - s.value) FROM loyalty.tier_reach t WHERE t.program = s.program AND t.needs > s.value ORDER BY t.rank LIMIT 1) AS to_next,
+  s.shares_tier, h.tier AS shared_tier, CASE WHEN isfinite(h.until) THEN h.until END AS held_until, h.falls_to
 FROM (
-  SELECT o.pool_id, p.name AS program, o.name, p.tier_metric AS metric, sum(a.value) AS value
+  SELECT o.pool_id, p.name AS program, o.name, p.tier_metric AS metric, sum(a.value) AS value, o.shares_tier
   FROM loyalty.pool o
   JOIN loyalty.program p ON p.id = o.program_id
   JOIN loyalty.pool_member m ON m.pool_id = o.pool_id AND m.left_at IS NULL
   JOIN loyalty.account_now a ON a.member_id = m.member_id AND a.program_id = o.program_id
-  GROUP BY o.pool_id, p.name, o.name, p.tier_metric) s;
+  GROUP BY o.pool_id, p.name, o.name, p.tier_metric, o.shares_tier) s
+LEFT JOIN LATERAL (
+  SELECT n.name AS tier, u.until, (
+      SELECT l.name FROM unnest(t.step_tier_ids, t.step_until) k (tier_id, until) JOIN loyalty.tier l ON l.id = k.tier_id
+      WHERE k.until > u.until ORDER BY k.until LIMIT 1) AS falls_to
+  FROM loyalty.shared_tier t
+  CROSS JOIN LATERAL unnest(t.step_tier_ids, t.step_until) u (tier_id, until)
+  JOIN loyalty.tier n ON n.id = u.tier_id
+  WHERE t.pool_id = s.pool_id AND u.until > greatest(loyalty.instant(), t.settled_at)
+  ORDER BY u.until LIMIT 1) h ON true;
+
+-- Where each member of a pool that shares its tier stands, by their own figures and by those of all.
+CREATE OR REPLACE VIEW loyalty.pool_standing WITH (security_invoker = true) AS
+SELECT m.member_id, l.program, m.pool_id, t.name AS tier, CASE WHEN isfinite(s.tier_until) THEN s.tier_until END AS held_until,
+  o.name AS own_tier, CASE WHEN isfinite(s.own_until) THEN s.own_until END AS own_until, a.value AS own_value,
+  l.shared_tier, l.held_until AS shared_until, l.metric, l.value AS pool_value, l.next_tier, l.to_next
+FROM loyalty.pool_tier l
+JOIN loyalty.pool_member m ON m.pool_id = l.pool_id AND m.left_at IS NULL
+JOIN loyalty.account_now a ON a.member_id = m.member_id AND a.program_id = m.program_id
+CROSS JOIN LATERAL loyalty.settled(m.member_id, m.program_id, loyalty.instant()) s
+LEFT JOIN loyalty.tier t ON t.id = s.tier_id
+LEFT JOIN loyalty.tier o ON o.id = s.own_tier_id
+WHERE l.shares_tier;
 
 CREATE OR REPLACE VIEW loyalty.pool_burn WITH (security_invoker = true) AS
 SELECT r.pool_redemption_id, r.pool_id, p.name AS program, r.member_id, r.at,
@@ -169,7 +254,7 @@ COMMENT ON COLUMN loyalty.pool_balance.held IS 'points reserved by redemptions, 
 COMMENT ON COLUMN loyalty.pool_balance.debt IS 'points that members owe; what others have is not touched for it';
 COMMENT ON COLUMN loyalty.pool_balance.as_of IS 'the instant of these figures';
 
-COMMENT ON VIEW loyalty.pool_tier IS 'the tier that the sum of its members counters would give';
+COMMENT ON VIEW loyalty.pool_tier IS 'the tier that the sum of its members counters gives, now; where the pool shares it, what its members have of it';
 COMMENT ON COLUMN loyalty.pool_tier.pool_id IS 'loyalty.pool.pool_id';
 COMMENT ON COLUMN loyalty.pool_tier.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.pool_tier.name IS 'of the pool';
@@ -178,6 +263,26 @@ COMMENT ON COLUMN loyalty.pool_tier.value IS 'of it, in the running period, all 
 COMMENT ON COLUMN loyalty.pool_tier.tier IS 'the highest tier that this reaches; NULL: none';
 COMMENT ON COLUMN loyalty.pool_tier.next_tier IS 'the next one that it does not reach; NULL: none';
 COMMENT ON COLUMN loyalty.pool_tier.to_next IS 'what is missing for that';
+COMMENT ON COLUMN loyalty.pool_tier.shares_tier IS 'do its members have its tier';
+COMMENT ON COLUMN loyalty.pool_tier.shared_tier IS 'the one that all members have at least; NULL: none above what everybody has';
+COMMENT ON COLUMN loyalty.pool_tier.held_until IS 'first instant at which it is over if nothing more is earned; NULL: without end';
+COMMENT ON COLUMN loyalty.pool_tier.falls_to IS 'the one that they have then; NULL: none above what everybody has';
+
+COMMENT ON VIEW loyalty.pool_standing IS 'where each member of a pool that shares its tier stands, now';
+COMMENT ON COLUMN loyalty.pool_standing.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.pool_standing.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.pool_standing.pool_id IS 'loyalty.pool.pool_id';
+COMMENT ON COLUMN loyalty.pool_standing.tier IS 'the one that counts: the best of their own, a granted one and that of the pool; NULL: none';
+COMMENT ON COLUMN loyalty.pool_standing.held_until IS 'until when; NULL: without end';
+COMMENT ON COLUMN loyalty.pool_standing.own_tier IS 'what their own figures gave; NULL: none';
+COMMENT ON COLUMN loyalty.pool_standing.own_until IS 'when it is reviewed; NULL: never';
+COMMENT ON COLUMN loyalty.pool_standing.own_value IS 'what they have of metric in the running period';
+COMMENT ON COLUMN loyalty.pool_standing.shared_tier IS 'what the pool gives; NULL: none above what everybody has';
+COMMENT ON COLUMN loyalty.pool_standing.shared_until IS 'first instant at which it is over if nobody earns more; NULL: without end';
+COMMENT ON COLUMN loyalty.pool_standing.metric IS 'what counts: the programs tier_metric';
+COMMENT ON COLUMN loyalty.pool_standing.pool_value IS 'what all members have of it together';
+COMMENT ON COLUMN loyalty.pool_standing.next_tier IS 'the next one that the pool does not reach; NULL: none';
+COMMENT ON COLUMN loyalty.pool_standing.to_next IS 'what is missing for that';
 
 COMMENT ON VIEW loyalty.pool_burn IS 'burns across a pool, and what has become of them, now';
 COMMENT ON COLUMN loyalty.pool_burn.pool_redemption_id IS 'its number';
