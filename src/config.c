@@ -755,7 +755,7 @@ load_challenges(Config *config)
 {
 	static const char *const kinds[] = {"target", "stamp", "streak", NULL};
 	uint64		n = query("SELECT program, id, kind, metric, unit, source, target, times, period::loyalty.period, starts_at, ends_at, deadline,"
-						  " opt_in FROM loyalty.challenge WHERE enabled AND metric OPERATOR(pg_catalog.<>) 'visits' ORDER BY id");
+						  " opt_in, name, points, counts_for_tier, reward IS NOT NULL, badge FROM loyalty.challenge WHERE enabled AND metric OPERATOR(pg_catalog.<>) 'visits' ORDER BY id");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -784,6 +784,11 @@ load_challenges(Config *config)
 		c->ends_at = DatumGetTimestampTz(next_datum(&r));
 		c->deadline = limit_interval(&r, &c->has_deadline);
 		c->opt_in = DatumGetBool(next_datum(&r));
+		c->name = next_text(&r);
+		c->points = next_points(&r);
+		c->counts_for_tier = DatumGetBool(next_datum(&r));
+		c->has_reward = DatumGetBool(next_datum(&r));
+		c->badge = next_text(&r);
 	}
 }
 
