@@ -336,7 +336,8 @@ challenge_write(Account *account)
 		if (progressing->list[i]->changed)
 		{
 			store_change_progress(account, progressing->list[i]);
-			progressing->list[i]->changed = false;
+			progressing->list[i]->changed = progressing->list[i]->stored = false;
+			progressing->list[i]->value = NULL;	/* read again when it is needed again */
 		}
 }
 

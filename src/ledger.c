@@ -702,5 +702,5 @@ ledger_write(Account *account)
 	account->debts_read = account->holds_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
-	account->changed = account->enrolled = false;
+	account->changed = account->enrolled = account->is_new = false;
 }

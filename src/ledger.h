@@ -272,7 +272,7 @@ typedef struct Account
 	bool		stored;
 	bool		changed;
 	bool		enrolled;		/* since it was written last */
-	bool		is_new;			/* since it was locked: nothing of it is in any table */
+	bool		is_new;			/* and not there before: nothing of it is in any table */
 	TimestampTz posted_at;		/* statement time, for what is written */
 
 	Lot		  **lots;			/* open lots read so far, in burn order */

@@ -247,7 +247,7 @@ extern bool store_find_visit_of(Account *account, int32 source_id, const char *s
 extern void store_insert_visit_of(Account *account, const VisitOf *of);
 
 /* How far the account has come in the period of a challenge that `progress` names: fill it in, when it is there; write it. */
-extern void store_read_progress(Account *account, Progress *progress);
+extern void store_read_progress(Account *account, Progress *progress);	/* as it is when all is flushed */
 extern void store_change_progress(Account *account, Progress *progress);
 
 /* The number of the last award of a challenge and period (0: none); what of all its awards is owed. */

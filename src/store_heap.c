@@ -23,6 +23,8 @@
 #include "errcodes.h"
 #include "store_heap.h"
 
+#define BULK_ROWS	32				/* for fewer, a ring of buffers costs more than the rows */
+
 static void write_rows(HeapStore *store);
 static void flush_table(HeapStore *store, HeapTable *table);
 
@@ -245,7 +247,7 @@ flush_table(HeapStore *store, HeapTable *table)
 		table_tuple_insert(table->rel, table->batch[0], cid, 0, NULL);
 	else
 	{
-		if (table->bulk == NULL)
+		if (table->bulk == NULL && n >= BULK_ROWS)
 		{
 			MemoryContextSwitchTo(store->base.context);
 			table->bulk = GetBulkInsertState();

@@ -1,8 +1,6 @@
 /*
  * store_heap_challenge.c
  *	  Progress in challenges, what there was for it, and interventions.
- *
- * Rule: progress is changed again by later batches of the same statement, so it is written at once; the others are kept back.
  */
 #include "postgres.h"
 
@@ -47,11 +45,7 @@ heap_change_progress(Account *account, Progress *progress)
 	if (progress->stored)
 		heap_update_row(store, table, &progress->tid, values, nulls);
 	else
-	{
-		heap_insert_now(store, table, values, nulls);
-		progress->tid = table->slot->tts_tid;
-		progress->stored = true;
-	}
+		heap_insert_row(store, table, values, nulls);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }

@@ -47,7 +47,6 @@ sql_change_progress(Account *account, Progress *progress)
 	{
 		progress_to_row(account, progress, values, nulls);
 		changed = sql_run(account->store, SQL_INSERT_ROW + STORE_PROGRESS, values, nulls);
-		progress->stored = true;
 	}
 	if (changed != 1)
 		sql_refuse_change(STORE_PROGRESS, account->member_id, 0, changed);
