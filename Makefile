@@ -32,7 +32,7 @@ EXTRA_CLEAN = tmp_install tmp_check
 
 PG_CONFIG ?= pg_config
 
-.PHONY: help deps demo test test-long test-17 bench accept installcheck-pgtap installcheck-sql installcheck-tap
+.PHONY: help deps demo test test-long test-17 bench coverage accept installcheck-pgtap installcheck-sql installcheck-tap
 
 help:
 	@printf '%s\n' \
@@ -41,6 +41,7 @@ help:
 	 'make test-long   what make test tries by samples, in full: hours' \
 	 'make test-17     the same on PostgreSQL 17, in a Debian 13 that debootstrap makes (root)' \
 	 'make bench       the figures of the README' \
+	 'make coverage    which lines of C the tests run (TESTS=… names targets)' \
 	 'make deps        install what building and testing needs (Debian; the targets above call it)' \
 	 '' \
 	 'For a server of your own:  make && make install && make installcheck   [PG_CONFIG=/path/to/pg_config]' \
@@ -50,7 +51,7 @@ help:
 deps:
 	@scripts/deps.sh
 
-demo bench: deps
+demo bench coverage: deps
 	@scripts/throwaway.sh $@
 
 test test-long: deps
@@ -64,7 +65,7 @@ accept:
 	cp results/*.out expected/
 
 # ---- PostgreSQL from here on ----
-ifeq ($(filter-out help deps demo bench test test-long test-17 accept,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out help deps demo bench coverage test test-long test-17 accept,$(or $(MAKECMDGOALS),all)),)
 else
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -94,7 +95,7 @@ expected/%.out:
 
 # What the ledger does, once more with the store that writes by SQL.  The answers are the same, but for the words of some
 # serialization failures, which PostgreSQL chooses: so without purchase_concurrent.
-sql_tests = install access alias attacks bad_purchase balance benefit burn challenge charity consent counter debt engagement enroll event explain follow guard_rows hold inactivity limit maintenance merge opening_balance partner paths payers plan points_spent pool privacy program_daily quote recognition reconcile referral refund release reverse segment settings survey tier tier_expiry transfer verify views voucher voucher_issue
+sql_tests = install access alias attacks bad_purchase balance benefit burn challenge charity consent counter debt engagement enroll event explain follow guard_rows hold inactivity key limit maintenance merge opening_balance partner paths payers plan points_spent pool privacy program_daily quote recognition reconcile referral refund release reverse segment settings survey tier tier_expiry transfer verify views voucher voucher_issue
 installcheck-sql:
 	PGOPTIONS='-c loyalty.store=sql' $(MAKE) installcheck REGRESS='$(filter $(REGRESS),$(sql_tests))' ISOLATION='$(filter-out purchase_concurrent,$(ISOLATION))'
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# throwaway.sh demo|test|test-long|bench|COMMAND: build in a private copy, stage the extension there, start
+# throwaway.sh demo|test|test-long|bench|coverage|COMMAND: build in a private copy, stage the extension there, start
 # a throw-away server that finds it, run the command, leave nothing behind.
 #   PGVERSION=15   which server (the newest installed)      KEEP=1   keep the copy and say where it is
 set -euo pipefail
@@ -28,7 +28,7 @@ if [ -d "$shared/data" ]; then
   mkdir shared && cp -r "$shared/data" shared/ && chmod -R a+rX shared
   shared=$work/shared
 fi
-export LC_ALL=C.UTF-8 LOYALTY_SHARED="$shared" LOYALTY_SOURCE=$here
+export PG_CONFIG=$bin/pg_config LC_ALL=C.UTF-8 LOYALTY_SHARED="$shared" LOYALTY_SOURCE=$here
 mk="make -s PG_CONFIG=$bin/pg_config with_llvm=no"
 if [ "$what" = test ]; then
   # One pass each of both compilers with warnings as errors; the second one's objects are the ones tested.
@@ -55,6 +55,7 @@ case $what in
     cmd="$mk installcheck-tap PROVE_FLAGS=-v PROVE_TESTS='test/t/050_two_stores.pl test/t/060_double_spend.pl test/t/061_retries.pl test/t/080_random_operations.pl'" ;;
   bench) cmd="bench/run.sh ${PARTS:-}"
     opts+=(-o shared_buffers=1GB -o max_wal_size=8GB -o checkpoint_timeout=1h -o autovacuum=off) ;;
+  coverage) cmd=scripts/coverage.sh ;;
   *) cmd=$what ;;
 esac
 pg_virtualenv "${opts[@]}" bash -ec "$cmd"

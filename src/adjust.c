@@ -11,7 +11,6 @@
 #include "utils/timestamp.h"
 
 #include "adjust.h"
-#include "errcodes.h"
 #include "mapping.h"
 
 PG_FUNCTION_INFO_V1(loyalty_adjust);
@@ -34,26 +33,17 @@ typedef struct Adjust
 } Adjust;
 
 static void
-refuse(const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-			 errmsg_internal("%s", what),
-			 errhint("%s", hint)));
-}
-
-static void
 read_arguments(FunctionCallInfo fcinfo, const Program *program, Adjust *adjust)
 {
 	Numeric		points = call_number(fcinfo, 1);
 
 	adjust->member = call_member(fcinfo, 0);
 	if (points == NULL)
-		refuse("points is null", "Positive points are given, negative ones taken.");
+		call_refuse("points is null", "Positive points are given, negative ones taken.");
 	adjust->points = call_points(program, points);
 	adjust->reason = call_text(fcinfo, 2);
 	if (adjust->reason == NULL || *adjust->reason == '\0')
-		refuse("reason is missing", "Say why: the statement of the account shows it.");
+		call_refuse("reason is missing", "Say why: the statement of the account shows it.");
 	adjust->key = call_text(fcinfo, 4);
 	request_check_key(adjust->key);
 	adjust->has_expires_at = !PG_ARGISNULL(5);
@@ -64,9 +54,9 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Adjust *adjust)
 	adjust->has_at = PG_NARGS() > 8 && !PG_ARGISNULL(8);
 	adjust->at = adjust->has_at ? PG_GETARG_TIMESTAMPTZ(8) : 0;
 	if (adjust->has_available_at && TIMESTAMP_NOT_FINITE(adjust->available_at))
-		refuse("available_at is infinite", "Give a time, or leave it out for now.");
+		call_refuse("available_at is infinite", "Give a time, or leave it out for now.");
 	if (adjust->points < 0 && (adjust->has_expires_at || adjust->has_available_at))
-		refuse("expires_at or available_at is given for points that are taken", "Only points that are given have them.");
+		call_refuse("expires_at or available_at is given for points that are taken", "Only points that are given have them.");
 }
 
 /*
@@ -85,8 +75,8 @@ give(Call *call, const Adjust *adjust, Intervention *intervention)
 	Lot		   *lot;
 
 	if (expires_at <= available_at)
-		refuse(psprintf("expires_at is %s", timestamptz_to_str(expires_at)),
-			   psprintf("The points are available from %s: they could never be spent.", timestamptz_to_str(available_at)));
+		call_refuse(psprintf("expires_at is %s", timestamptz_to_str(expires_at)),
+					psprintf("The points are available from %s: they could never be spent.", timestamptz_to_str(available_at)));
 	lot = ledger_grant(call->account, adjust->points, LOT_ADJUST, call->at, available_at, expires_at, with_account,
 					   call->at);
 	intervention->entry_no = intervention->last_entry = lot->entry_no;

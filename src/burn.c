@@ -50,15 +50,6 @@ refuse_long_hold(void)
 			 errdetail("Points can be held for %d days at most.", HOLD_DAYS_LIMIT)));
 }
 
-static void
-refuse_argument(const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-			 errmsg_internal("%s", what),
-			 errhint("%s", hint)));
-}
-
 /* How long to hold; nothing: as long as by default.  Its end is judged when it is known. */
 static Interval *
 read_hold(const Interval *given)
@@ -69,7 +60,7 @@ read_hold(const Interval *given)
 	if (hold->month == 0 && hold->day == 0 && hold->time == 0)
 		hold->time = HOLD_DEFAULT;
 	if (hold->month < 0 || hold->day < 0 || hold->time < 0)
-		refuse_argument("hold is negative", "It says how long the points are reserved, 15 minutes for instance.");
+		call_refuse("hold is negative", "It says how long the points are reserved, 15 minutes for instance.");
 	if (hold->month > HOLD_DAYS_LIMIT || hold->day > HOLD_DAYS_LIMIT || hold->time > HOLD_DAYS_LIMIT * USECS_PER_DAY)
 		refuse_long_hold();
 	return hold;
@@ -106,15 +97,15 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, Redeem *redeem)
 	redeem->hold = PG_ARGISNULL(6) ? NULL : read_hold(PG_GETARG_INTERVAL_P(6));
 	reward = redeem->reward && points ? config_reward(program, redeem->reward) : NULL;
 	if (redeem->share ? points == NULL : (redeem->reward == NULL) == (points == NULL) && !(reward && reward->by_points))
-		refuse_argument(points ? "both reward and points are given" : "neither reward nor points is given",
-						"Name a reward, or say how many points.");
+		call_refuse(points ? "both reward and points are given" : "neither reward nor points is given",
+					"Name a reward, or say how many points.");
 	if (redeem->quantity < 1)
-		refuse_argument(psprintf("quantity is %d", redeem->quantity), "It is 1 or more.");
+		call_refuse(psprintf("quantity is %d", redeem->quantity), "It is 1 or more.");
 	if (points && redeem->quantity != 1 && !(redeem->share && redeem->reward))
-		refuse_argument(psprintf("quantity is %d", redeem->quantity), redeem->reward ? "Leave it out, or leave points out." : "Only rewards have a quantity.");
+		call_refuse(psprintf("quantity is %d", redeem->quantity), redeem->reward ? "Leave it out, or leave points out." : "Only rewards have a quantity.");
 	redeem->points = points ? call_points(program, points) : 0;
 	if (redeem->points < 0)
-		refuse_argument(psprintf("points is %s", points_to_text(redeem->points)), "It is above 0.");
+		call_refuse(psprintf("points is %s", points_to_text(redeem->points)), "It is above 0.");
 	request_check_key(redeem->key);
 }
 
@@ -146,7 +137,7 @@ find_reward(const Account *account, const Redeem *redeem, TimestampTz at, Terms 
 	if (reward->special)
 		voucher_terms(account, reward, redeem->share ? 0 : redeem->points, redeem->quantity, at, terms);
 	else if (pg_mul_s64_overflow(reward->cost, redeem->quantity, &terms->points))
-		refuse_argument(psprintf("quantity is %d", redeem->quantity), "So many pieces cost more points than there can be.");
+		call_refuse(psprintf("quantity is %d", redeem->quantity), "So many pieces cost more points than there can be.");
 	return reward;
 }
 

@@ -33,6 +33,15 @@ call_number(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : PG_GETARG_NUMERIC(n);
 }
 
+void
+call_refuse(const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg_internal("%s", what),
+			 errhint("%s", hint)));
+}
+
 int64
 call_member(FunctionCallInfo fcinfo, int n)
 {

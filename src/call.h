@@ -26,6 +26,9 @@ typedef struct Call
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 extern Numeric call_number(FunctionCallInfo fcinfo, int n);
 
+/* An argument that cannot be, LY017: what is wrong with it, and what it may be. */
+extern void call_refuse(const char *what, const char *hint) pg_attribute_noreturn();
+
 /* Who that member is now; LY017 when NULL. */
 extern int64 call_member(FunctionCallInfo fcinfo, int n);
 

@@ -11,25 +11,19 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
 #include "compat.h"
 #include "earn_rate.h"
-#include "errcodes.h"
 #include "fixed.h"
 #include "points.h"
-#include "words.h"
+#include "words_type.h"
 
-PG_FUNCTION_INFO_V1(earn_rate_in);
 PG_FUNCTION_INFO_V1(earn_rate_out);
 PG_FUNCTION_INFO_V1(earn_rate_recv);
 PG_FUNCTION_INFO_V1(earn_rate_send);
-PG_FUNCTION_INFO_V1(earn_rate_cmp);
-PG_FUNCTION_INFO_V1(earn_rate_hash);
-PG_FUNCTION_INFO_V1(earn_rate_hash_extended);
 PG_FUNCTION_INFO_V1(numeric_mul_earn_rate);
 PG_FUNCTION_INFO_V1(earn_rate_mul_numeric);
 
@@ -211,19 +205,6 @@ parse(Words *words, EarnRate *rate)
 }
 
 Datum
-earn_rate_in(PG_FUNCTION_ARGS)
-{
-	EarnRate   *rate = palloc0(sizeof(EarnRate));
-	Words		words;
-
-	if (!words_split(&words, PG_GETARG_CSTRING(0), "earn_rate", forms, fcinfo->context) ||
-		!parse(&words, rate))
-		PG_RETURN_NULL();
-	Assert(check(rate));
-	PG_RETURN_POINTER(rate);
-}
-
-Datum
 earn_rate_out(PG_FUNCTION_ARGS)
 {
 	const EarnRate *rate = PG_GETARG_EARN_RATE(0);
@@ -246,10 +227,7 @@ earn_rate_recv(PG_FUNCTION_ARGS)
 	rate->per = pq_getmsgint64(buffer);
 	rate->kind = (int32) pq_getmsgint(buffer, 4);
 	if (!check(rate))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("invalid binary form of type loyalty.earn_rate"),
-				 errhint("Send it as text. %s", forms)));
+		words_refuse_binary("earn_rate", forms);
 	PG_RETURN_POINTER(rate);
 }
 
@@ -283,37 +261,4 @@ compare(const EarnRate *a, const EarnRate *b)
 	return 0;
 }
 
-#define COMPARISON(name, operator) \
-PG_FUNCTION_INFO_V1(earn_rate_##name); \
-Datum \
-earn_rate_##name(PG_FUNCTION_ARGS) \
-{ \
-	PG_RETURN_BOOL(compare(PG_GETARG_EARN_RATE(0), PG_GETARG_EARN_RATE(1)) operator 0); \
-} \
-extern int no_such_thing
-
-COMPARISON(eq, ==);
-COMPARISON(ne, !=);
-COMPARISON(lt, <);
-COMPARISON(le, <=);
-COMPARISON(gt, >);
-COMPARISON(ge, >=);
-
-Datum
-earn_rate_cmp(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT32(compare(PG_GETARG_EARN_RATE(0), PG_GETARG_EARN_RATE(1)));
-}
-
-Datum
-earn_rate_hash(PG_FUNCTION_ARGS)
-{
-	return hash_any((const unsigned char *) PG_GETARG_EARN_RATE(0), sizeof(EarnRate));
-}
-
-Datum
-earn_rate_hash_extended(PG_FUNCTION_ARGS)
-{
-	return hash_any_extended((const unsigned char *) PG_GETARG_EARN_RATE(0), sizeof(EarnRate),
-							 PG_GETARG_INT64(1));
-}
+WORDS_TYPE(earn_rate, EarnRate);

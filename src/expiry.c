@@ -10,24 +10,18 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "errcodes.h"
 #include "expiry.h"
-#include "words.h"
+#include "words_type.h"
 
-PG_FUNCTION_INFO_V1(expiry_in);
 PG_FUNCTION_INFO_V1(expiry_out);
 PG_FUNCTION_INFO_V1(expiry_recv);
 PG_FUNCTION_INFO_V1(expiry_send);
-PG_FUNCTION_INFO_V1(expiry_cmp);
-PG_FUNCTION_INFO_V1(expiry_hash);
-PG_FUNCTION_INFO_V1(expiry_hash_extended);
 PG_FUNCTION_INFO_V1(expiry_expires_at);
 PG_FUNCTION_INFO_V1(expiry_inactivity);
 PG_FUNCTION_INFO_V1(expiry_last_day);
@@ -171,19 +165,6 @@ parse(Words *words, Expiry *expiry)
 }
 
 Datum
-expiry_in(PG_FUNCTION_ARGS)
-{
-	Expiry	   *expiry = palloc0(sizeof(Expiry));
-	Words		words;
-
-	if (!words_split(&words, PG_GETARG_CSTRING(0), "expiry", forms, fcinfo->context) ||
-		!parse(&words, expiry))
-		PG_RETURN_NULL();
-	Assert(check(expiry));
-	PG_RETURN_POINTER(expiry);
-}
-
-Datum
 expiry_out(PG_FUNCTION_ARGS)
 {
 	const Expiry *expiry = PG_GETARG_EXPIRY(0);
@@ -225,10 +206,7 @@ expiry_recv(PG_FUNCTION_ARGS)
 	expiry->month = (int8) pq_getmsgint(buffer, 1);
 	expiry->day = (int8) pq_getmsgint(buffer, 1);
 	if (!check(expiry))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("invalid binary form of type loyalty.expiry"),
-				 errhint("Send it as text. %s", forms)));
+		words_refuse_binary("expiry", forms);
 	PG_RETURN_POINTER(expiry);
 }
 
@@ -264,40 +242,7 @@ compare(const Expiry *a, const Expiry *b)
 	return 0;
 }
 
-#define COMPARISON(name, operator) \
-PG_FUNCTION_INFO_V1(expiry_##name); \
-Datum \
-expiry_##name(PG_FUNCTION_ARGS) \
-{ \
-	PG_RETURN_BOOL(compare(PG_GETARG_EXPIRY(0), PG_GETARG_EXPIRY(1)) operator 0); \
-} \
-extern int no_such_thing
-
-COMPARISON(eq, ==);
-COMPARISON(ne, !=);
-COMPARISON(lt, <);
-COMPARISON(le, <=);
-COMPARISON(gt, >);
-COMPARISON(ge, >=);
-
-Datum
-expiry_cmp(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT32(compare(PG_GETARG_EXPIRY(0), PG_GETARG_EXPIRY(1)));
-}
-
-Datum
-expiry_hash(PG_FUNCTION_ARGS)
-{
-	return hash_any((const unsigned char *) PG_GETARG_EXPIRY(0), sizeof(Expiry));
-}
-
-Datum
-expiry_hash_extended(PG_FUNCTION_ARGS)
-{
-	return hash_any_extended((const unsigned char *) PG_GETARG_EXPIRY(0), sizeof(Expiry),
-							 PG_GETARG_INT64(1));
-}
+WORDS_TYPE(expiry, Expiry);
 
 /* ---- what people ask ---- */
 

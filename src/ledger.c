@@ -1,8 +1,8 @@
 /*
  * ledger.c
- *	  The only room that changes points; ledger_keep.c (returns), ledger_burn.c (burns), ledger_hold.c (holds, and burns
- *	  that are undone), ledger_debt.c (debts), ledger_move.c (points that go on to other lots) and ledger_life.c (points that
- *	  die of inactivity) are its other doors.
+ *	  The only room that changes points; ledger_keep.c (returns), ledger_payer.c (who paid for them), ledger_burn.c (burns),
+ *	  ledger_hold.c (holds, and burns that are undone), ledger_debt.c (debts), ledger_move.c (points that go on to other
+ *	  lots) and ledger_life.c (points that die of inactivity) are its other doors.
  *
  * Rules:
  * - Whoever calls anything here but a reader holds the account's row lock.

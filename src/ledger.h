@@ -70,6 +70,13 @@ typedef struct Lot
 	bool		changed;
 } Lot;
 
+/* Of a purchase's lots by part: is lots[i] the first of an award? */
+static inline bool
+ledger_begins_award(Lot *const *lots, int i)
+{
+	return i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD;
+}
+
 typedef struct Movement
 {
 	int64		entry_no;

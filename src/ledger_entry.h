@@ -13,6 +13,12 @@ extern void ledger_move(Account *account, Lot *lot, EntryKind kind, Points point
 						int64 redemption_id, int64 origin);
 
 /*
+ * ledger_payer.c: a purchase comes back.  Who paid in the place of this lot of it, or the lot itself to its debt, has up to
+ * `points` again; returns how many.
+ */
+extern Points ledger_undo_payments(Account *account, Lot *lot, Points points, TimestampTz at);
+
+/*
  * Points come back to a lot that they had left, by a movement of `kind` (see Movement for the rest).  Its own owed
  * points are paid first (not under pending_only), then the lots that paid for its return have theirs back; dead points
  * stay dead.  Returns how many are alive; when all is restored, ledger_pay_debts() takes from them what is owed.

@@ -20,7 +20,6 @@
 #include "utils/timestamp.h"
 
 #include "call.h"
-#include "errcodes.h"
 #include "instant.h"
 
 PG_FUNCTION_INFO_V1(loyalty_merge_members);
@@ -35,15 +34,6 @@ typedef struct Merge
 } Merge;
 
 static void
-refuse(const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-			 errmsg_internal("%s", what),
-			 errhint("%s", hint)));
-}
-
-static void
 read_arguments(FunctionCallInfo fcinfo, Merge *merge)
 {
 	call_member(fcinfo, 0);
@@ -51,10 +41,10 @@ read_arguments(FunctionCallInfo fcinfo, Merge *merge)
 	merge->to = call_member(fcinfo, 1);
 	merge->reason = call_text(fcinfo, 2);
 	if (merge->from == merge->to)
-		refuse(PG_GETARG_INT64(1) == merge->to ? "from_member is to_member" : "to_member was merged into from_member",
-			   "Name the member who is to go first, and the one who stays second.");
+		call_refuse(PG_GETARG_INT64(1) == merge->to ? "from_member is to_member" : "to_member was merged into from_member",
+					"Name the member who is to go first, and the one who stays second.");
 	if (merge->reason == NULL || *merge->reason == '\0')
-		refuse("reason is missing", "Say why: the statement of the account shows it.");
+		call_refuse("reason is missing", "Say why: the statement of the account shows it.");
 }
 
 /* The programs of the member who goes, with when that membership began. */

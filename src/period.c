@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "funcapi.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
@@ -19,15 +18,11 @@
 #include "compat.h"
 #include "errcodes.h"
 #include "period.h"
-#include "words.h"
+#include "words_type.h"
 
-PG_FUNCTION_INFO_V1(period_in);
 PG_FUNCTION_INFO_V1(period_out);
 PG_FUNCTION_INFO_V1(period_recv);
 PG_FUNCTION_INFO_V1(period_send);
-PG_FUNCTION_INFO_V1(period_cmp);
-PG_FUNCTION_INFO_V1(period_hash);
-PG_FUNCTION_INFO_V1(period_hash_extended);
 PG_FUNCTION_INFO_V1(period_bounds_of);
 PG_FUNCTION_INFO_V1(period_start_of);
 PG_FUNCTION_INFO_V1(period_end_of);
@@ -203,19 +198,6 @@ parse(Words *words, Period *period)
 }
 
 Datum
-period_in(PG_FUNCTION_ARGS)
-{
-	Period	   *period = palloc0(sizeof(Period));
-	Words		words;
-
-	if (!words_split(&words, PG_GETARG_CSTRING(0), "period", forms, fcinfo->context) ||
-		!parse(&words, period))
-		PG_RETURN_NULL();
-	Assert(check(period));
-	PG_RETURN_POINTER(period);
-}
-
-Datum
 period_out(PG_FUNCTION_ARGS)
 {
 	const Period *period = PG_GETARG_PERIOD(0);
@@ -259,10 +241,7 @@ period_recv(PG_FUNCTION_ARGS)
 	period->month = (int8) pq_getmsgint(buffer, 1);
 	period->day = (int8) pq_getmsgint(buffer, 1);
 	if (!check(period))
-		ereport(ERROR,
-				(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-				 errmsg("invalid binary form of type loyalty.period"),
-				 errhint("Send it as text. %s", forms)));
+		words_refuse_binary("period", forms);
 	PG_RETURN_POINTER(period);
 }
 
@@ -298,40 +277,7 @@ compare(const Period *a, const Period *b)
 	return 0;
 }
 
-#define COMPARISON(name, operator) \
-PG_FUNCTION_INFO_V1(period_##name); \
-Datum \
-period_##name(PG_FUNCTION_ARGS) \
-{ \
-	PG_RETURN_BOOL(compare(PG_GETARG_PERIOD(0), PG_GETARG_PERIOD(1)) operator 0); \
-} \
-extern int no_such_thing
-
-COMPARISON(eq, ==);
-COMPARISON(ne, !=);
-COMPARISON(lt, <);
-COMPARISON(le, <=);
-COMPARISON(gt, >);
-COMPARISON(ge, >=);
-
-Datum
-period_cmp(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_INT32(compare(PG_GETARG_PERIOD(0), PG_GETARG_PERIOD(1)));
-}
-
-Datum
-period_hash(PG_FUNCTION_ARGS)
-{
-	return hash_any((const unsigned char *) PG_GETARG_PERIOD(0), sizeof(Period));
-}
-
-Datum
-period_hash_extended(PG_FUNCTION_ARGS)
-{
-	return hash_any_extended((const unsigned char *) PG_GETARG_PERIOD(0), sizeof(Period),
-							 PG_GETARG_INT64(1));
-}
+WORDS_TYPE(period, Period);
 
 /* ---- what people ask ---- */
 
@@ -358,27 +304,33 @@ period_bounds_of(PG_FUNCTION_ARGS)
 }
 
 /* One of the bounds, for those who ask for many rows: period_start(period, at, timezone, enrolled_at) and period_end(). */
+static void
+ask_bounds(FunctionCallInfo fcinfo, TimestampTz *start, TimestampTz *end)
+{
+	*start = DT_NOBEGIN;
+	*end = DT_NOEND;
+	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
+		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
+					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), start, end);
+}
+
 Datum
 period_start_of(PG_FUNCTION_ARGS)
 {
-	TimestampTz start = DT_NOBEGIN;
-	TimestampTz end = DT_NOEND;
+	TimestampTz start;
+	TimestampTz end;
 
-	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
-		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
-					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
+	ask_bounds(fcinfo, &start, &end);
 	PG_RETURN_TIMESTAMPTZ(start);
 }
 
 Datum
 period_end_of(PG_FUNCTION_ARGS)
 {
-	TimestampTz start = DT_NOBEGIN;
-	TimestampTz end = DT_NOEND;
+	TimestampTz start;
+	TimestampTz end;
 
-	if (PG_GETARG_PERIOD(0)->kind != PERIOD_LIFETIME)
-		period_bounds(PG_GETARG_PERIOD(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_TIMESTAMPTZ(3),
-					  calendar_zone(text_to_cstring(PG_GETARG_TEXT_PP(2))), &start, &end);
+	ask_bounds(fcinfo, &start, &end);
 	PG_RETURN_TIMESTAMPTZ(end);
 }
 

@@ -449,30 +449,6 @@ list_accounts(Pass *pass)
 		list_involved(pass);
 }
 
-/*
- * Rows that the statement has added, under keys that are all new (the usual load), are found out by one look at the
- * range of their keys.  Nobody else can earn for such a row before it is committed, so one look serves the batch.
- */
-static bool
-keys_fresh(Pass *pass)
-{
-	const char *low = NULL;
-	const char *high = NULL;
-
-	if (!pass->rows->all_new || pass->nitems < 2)
-		return false;
-	for (int i = 0; i < pass->nitems; i++)
-	{
-		char	   *key = pass->items[i].purchase.key;
-
-		if (pass->items[i].skip)
-			continue;
-		low = low == NULL || strcmp(key, low) < 0 ? key : low;
-		high = high == NULL || strcmp(key, high) > 0 ? key : high;
-	}
-	return low == NULL || store_keys_fresh(pass->store, pass->source->id, low, high);
-}
-
 static int
 compare_items(const void *a, const void *b)
 {
@@ -499,6 +475,22 @@ probe_items(Pass *pass, int first, int end)
 	store_probe_keys(pass->store, pass->source->id, n, keys, pass->context, results);
 	for (int i = 0; i < n; i++)
 		items[i]->lots = results[i];
+}
+
+/*
+ * Rows that the statement has added, under keys that are all new: the usual load.  Nobody else can earn for such a row
+ * before it is committed, so one look before any account is locked serves the batch.
+ */
+static bool
+keys_fresh(Pass *pass)
+{
+	if (!pass->rows->all_new || pass->nitems < 2)
+		return false;
+	probe_items(pass, 0, pass->nitems);
+	for (int i = 0; i < pass->nitems; i++)
+		if (pass->items[i].lots.nlots > 0)
+			return false;
+	return true;
 }
 
 /* ---- working ---- */
@@ -892,7 +884,7 @@ keep_item(Pass *pass, Account *account, PostItem *item, Lot **lots, int nlots, i
 		refund_kept(&pass->returns, account, lots, nlots, item->purchase.key, says, &kept);
 	pass->posted += refund_keep(account, lots, nlots, kept, pass->statement_at);
 	for (int i = 0; i < nlots && says; i++)
-		if (i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD)
+		if (ledger_begins_award(lots, i))
 		{
 			grown = money_subtract(grown, lots[i]->amount);
 			if (kept)

@@ -40,9 +40,6 @@ typedef struct PostRows
 	void		(*there) (struct PostRows *rows, int64 member, const char *key);
 } PostRows;
 
-/* part of a lot = award number * LOTS_AN_AWARD + lot: awards of one key are its first and what it grew by later */
-#define LOTS_AN_AWARD	64
-
 /* Post them; returns how many awards were made or changed. */
 extern int64 post_rows(Mapping *mapping, const Source *source, PostRows *rows);
 

@@ -102,12 +102,6 @@ refund_sort_lots(Lot **lots, int nlots)
 	qsort(lots, nlots, sizeof(Lot *), compare_parts);
 }
 
-static inline bool
-first_of_award(Lot *const *lots, int i)
-{
-	return i == 0 || lots[i]->part / LOTS_AN_AWARD != lots[i - 1]->part / LOTS_AN_AWARD;
-}
-
 /* What the awards of a purchase were given for, and what is kept of it. */
 static void
 sum_awards(Lot *const *lots, int nlots, Numeric *amount, Numeric *kept, bool *gone)
@@ -116,7 +110,7 @@ sum_awards(Lot *const *lots, int nlots, Numeric *amount, Numeric *kept, bool *go
 	*gone = false;
 	for (int i = 0; i < nlots; i++)
 	{
-		if (!first_of_award(lots, i))
+		if (!ledger_begins_award(lots, i))
 			continue;
 		*amount = money_add(*amount, lots[i]->amount);
 		if (lots[i]->kept_amount)
@@ -157,7 +151,7 @@ refund_in_step(Lot *const *lots, int nlots, Numeric kept)
 	{
 		Numeric		now;
 
-		if (!first_of_award(lots, i))
+		if (!ledger_begins_award(lots, i))
 			continue;
 		now = share_of_award(lots[i]->amount, kept, left);
 		if (!same_share(now, lots[i]->kept_amount))
@@ -192,7 +186,7 @@ refund_keep(Account *account, Lot **lots, int nlots, Numeric kept, TimestampTz a
 	{
 		Numeric		now = share_of_award(lots[first]->amount, kept, left);
 
-		for (end = first + 1; end < nlots && !first_of_award(lots, end); end++)
+		for (end = first + 1; end < nlots && !ledger_begins_award(lots, end); end++)
 			;
 		if (!same_share(now, lots[first]->kept_amount))
 		{

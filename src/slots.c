@@ -225,3 +225,19 @@ slots_give(SlotTable *table, int32 id, int64 n)
 	}
 	SPI_finish();
 }
+
+void
+slots_give_free(SlotTable *table, int32 id, int64 n)
+{
+	Slots		slots;
+
+	begin();
+	if (run(table, SLOTS_FIND, id, PG_INT64_MIN, 0, false) > 0)
+	{
+		read_slots(&slots);
+		add(table, id, slots.slot[0], n);
+	}
+	else
+		run(table, SLOTS_ADD, id, n, 0, false);
+	SPI_finish();
+}

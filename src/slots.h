@@ -46,6 +46,9 @@ extern int64 slots_take(SlotTable *table, int32 id, int64 wanted, bool partly, i
 /* Put back; or, when negative, take whatever is left or not. */
 extern void slots_give(SlotTable *table, int32 id, int64 n);
 
+/* Put back to a slot that nobody holds; where all are held, to the first one when it is free.  There may be none at all. */
+extern void slots_give_free(SlotTable *table, int32 id, int64 n);
+
 /* Wait for all slots, take from them or give to them in memory, write them in the end. */
 extern void slots_lock(SlotTable *table, int32 id, Slots *slots);
 extern int64 slots_take_locked(Slots *slots, int64 wanted);

@@ -299,12 +299,6 @@ store_next_source_lot(Store *store, MemoryContext context)
 	return store->ops->next_source_lot(store, context);
 }
 
-bool
-store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high)
-{
-	return store->ops->keys_fresh(store, source_id, low, high);
-}
-
 int
 store_read_taking(Account *account, const Redemption *redemption, Movement **movements)
 {

@@ -175,16 +175,13 @@ extern int	store_read_back(Account *account, TimestampTz expires_at, int64 entry
 /* The lot of one place in burn order; NULL when there is none. */
 extern Lot *store_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 
-/* Lots of source keys; results[i] for keys[i]. */
+/* Lots of source keys, which are in "C" order; results[i] for keys[i]. */
 extern void store_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 							 KeyLots *results);
 
 /* All lots of a source in the order of (key, part), "C": begin, then next until NULL.  Allocates in `context`. */
 extern void store_begin_source(Store *store, int32 source_id);
 extern Lot *store_next_source_lot(Store *store, MemoryContext context);
-
-/* true when no lot of the source has a key in [low, high] ("C" order): then nothing needs probing */
-extern bool store_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 
 /*
  * For a big statement whose keys and accounts are hoped to be new.  From here on the keys of new lots are indexed at

@@ -12,10 +12,12 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -23,7 +25,11 @@
 #include "errcodes.h"
 #include "store_heap.h"
 
-#define BULK_ROWS	32				/* for fewer, a ring of buffers costs more than the rows */
+/* Bytes of a page: one account or two lots.  A row that is longer and finds no room goes elsewhere, as ever. */
+#define ROOM_FOR_VERSION 400
+
+/* From so many rows on a table gets a page of its own to fill, which costs as much as writing ten. */
+#define BULK_ROWS 100
 
 static void write_rows(HeapStore *store);
 static void flush_table(HeapStore *store, HeapTable *table);
@@ -137,17 +143,54 @@ heap_indexes(HeapStore *store, HeapTable *table)
 }
 
 /*
+ * Come to the page of the row that the scan has found.  An index scan prunes a page that it comes to as soon as the
+ * reserve of its fillfactor is touched: where each row is updated soon after it was read, that is at each row, and
+ * costs more than the update.  So come to the page first, and prune when there is no room left for a new version.
+ */
+static void
+come_to_page(IndexScanDesc scan, ItemPointer tid)
+{
+	IndexFetchHeapData *fetch = (IndexFetchHeapData *) scan->xs_heapfetch;
+	Buffer		before = fetch->xs_cbuf;
+	Page		page;
+
+	fetch->xs_cbuf = ReleaseAndReadBuffer(before, scan->heapRelation, ItemPointerGetBlockNumber(tid));
+	if (fetch->xs_cbuf == before)
+		return;
+	page = BufferGetPage(fetch->xs_cbuf);
+	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < ROOM_FOR_VERSION)
+		heap_page_prune_opt(scan->heapRelation, fetch->xs_cbuf);
+}
+
+/*
  * The next row of a scan that outlives the call: the access method keeps what it allocates on the way (dead items to
  * be marked) until the scan ends, so it must not come from a caller's short-lived memory.
  */
 bool
 heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
+	while (heap_next_entry(store, scan, direction))
+		if (heap_fetch_entry(scan, slot))
+			return true;
+	return false;
+}
+
+/* The same in two: to the next entry of the index, and its row, if the scan's snapshot sees it. */
+bool
+heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction)
+{
 	MemoryContext old = MemoryContextSwitchTo(store->base.context);
-	bool		found = index_getnext_slot(scan, direction, slot);
+	bool		found = index_getnext_tid(scan, direction) != NULL;
 
 	MemoryContextSwitchTo(old);
 	return found;
+}
+
+bool
+heap_fetch_entry(IndexScanDesc scan, TupleTableSlot *slot)
+{
+	come_to_page(scan, &scan->xs_heaptid);
+	return index_fetch_heap(scan, slot);
 }
 
 void
@@ -325,6 +368,19 @@ heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum
 	*tid = slot->tts_tid;
 }
 
+void
+heap_put_row(HeapStore *store, HeapTable *table, ItemPointer tid, bool *stored, const Datum *values, const bool *nulls)
+{
+	if (*stored)
+		heap_update_row(store, table, tid, values, nulls);
+	else
+	{
+		heap_insert_now(store, table, values, nulls);
+		*tid = table->slot->tts_tid;
+		*stored = true;
+	}
+}
+
 const StoreOps store_heap = {
 	.name = "heap",
 	.size = sizeof(HeapStore),
@@ -344,7 +400,6 @@ const StoreOps store_heap = {
 	.probe_keys = heap_probe_keys,
 	.begin_source = heap_begin_source,
 	.next_source_lot = heap_next_source_lot,
-	.keys_fresh = heap_keys_fresh,
 	.find_lot = heap_find_lot,
 	.insert_lots = heap_insert_lots,
 	.change_lots = heap_change_lots,

@@ -9,7 +9,12 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/stratnum.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 
 #include "compat.h"
 #include "store_ops.h"
@@ -82,10 +87,54 @@ heap_of(Store *store)
 	return (HeapStore *) store;
 }
 
+/* Keys of a search: the account, which comes first in most indexes; a text; what comes after a pair. */
+static inline void
+heap_account_keys(ScanKeyData *keys, const Account *account)
+{
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+}
+
+static inline void
+heap_text_key(ScanKeyData *key, AttrNumber column, const char *text)
+{
+	ScanKeyEntryInitialize(key, 0, column, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(text));
+}
+
+/* `pair` are the keys of two neighbouring columns; the scan keeps a pointer to them. */
+static inline void
+heap_after_key(ScanKeyData *key, ScanKeyData *pair)
+{
+	pair[0].sk_flags = SK_ROW_MEMBER;
+	pair[1].sk_flags = SK_ROW_MEMBER | SK_ROW_END;
+	memset(key, 0, sizeof(ScanKeyData));
+	key->sk_flags = SK_ROW_HEADER;
+	key->sk_attno = pair[0].sk_attno;
+	key->sk_strategy = BTGreaterStrategyNumber;
+	key->sk_argument = PointerGetDatum(pair);
+}
+
+/* What rows are formed from between the two is freed by the second one. */
+static inline MemoryContext
+heap_begin_rows(HeapStore *store)
+{
+	return MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+}
+
+static inline void
+heap_end_rows(HeapStore *store, MemoryContext outer)
+{
+	MemoryContextSwitchTo(outer);
+	ResetPerTupleExprContext(store->estate);
+}
+
 /* store_heap.c: tables, snapshots, rows */
 extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
 extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
 extern bool heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot);
+extern bool heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction);
+extern bool heap_fetch_entry(IndexScanDesc scan, TupleTableSlot *slot);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
 extern void heap_renew_snapshot(HeapStore *store);
@@ -95,6 +144,10 @@ extern void heap_insert_row(HeapStore *store, HeapTable *table, const Datum *val
 extern void heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const bool *nulls);
 extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid, const Datum *values,
 							const bool *nulls);
+
+/* a row that is stored is changed; one that is not is inserted at once, and has its place then */
+extern void heap_put_row(HeapStore *store, HeapTable *table, ItemPointer tid, bool *stored, const Datum *values,
+						 const bool *nulls);
 
 /* store_heap_account.c */
 extern void heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
@@ -120,7 +173,6 @@ extern void heap_probe_keys(Store *base, int32 source_id, int n, char **keys, Me
 							KeyLots *results);
 extern void heap_begin_source(Store *base, int32 source_id);
 extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
-extern bool heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high);
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot);

@@ -6,12 +6,7 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 
 #include "store_heap.h"
 
@@ -25,17 +20,12 @@ heap_read_counters(Account *account, TimestampTz bucket, int32 metric, Timestamp
 	ScanKeyData keys[3];
 	int			found = 0;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
-	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 3, BTGreaterStrategyNumber, TIMESTAMPTZOID, InvalidOid,
-						   F_TIMESTAMPTZ_CMP, TimestampTzGetDatum(bucket));
-	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 4, BTGreaterStrategyNumber, INT4OID, InvalidOid,
-						   F_BTINT4CMP, Int32GetDatum(metric));
-	memset(&keys[2], 0, sizeof(ScanKeyData));
-	keys[2].sk_flags = SK_ROW_HEADER;
-	keys[2].sk_attno = 3;
-	keys[2].sk_strategy = BTGreaterStrategyNumber;
-	keys[2].sk_argument = PointerGetDatum(position);
+	heap_account_keys(keys, account);
+	ScanKeyEntryInitialize(&position[0], 0, 3, BTGreaterStrategyNumber, TIMESTAMPTZOID, InvalidOid, F_TIMESTAMPTZ_CMP,
+						   TimestampTzGetDatum(bucket));
+	ScanKeyEntryInitialize(&position[1], 0, 4, BTGreaterStrategyNumber, INT4OID, InvalidOid, F_BTINT4CMP,
+						   Int32GetDatum(metric));
+	heap_after_key(&keys[2], position);
 	heap_search(store, scan, keys, 3);
 	while (found < n && heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
@@ -55,21 +45,13 @@ heap_change_counter(Account *account, Counter *counter)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_COUNTER);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[C_COUNT];
 	bool		nulls[C_COUNT];
 
 	counter_to_row(account, counter, values, nulls);
-	if (counter->stored)
-		heap_update_row(store, table, &counter->tid, values, nulls);
-	else
-	{
-		heap_insert_now(store, table, values, nulls);
-		counter->tid = table->slot->tts_tid;
-		counter->stored = true;
-	}
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_put_row(store, table, &counter->tid, &counter->stored, values, nulls);
+	heap_end_rows(store, old);
 }
 
 int
@@ -82,10 +64,8 @@ heap_read_visits(Account *account, const char *visit, Visit ***visits)
 	int			found = 0;
 
 	*visits = NULL;
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
-	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(visit));
+	heap_account_keys(keys, account);
+	heap_text_key(&keys[2], 3, visit);
 	heap_search(store, scan, keys, 3);
 	while (heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
@@ -106,21 +86,13 @@ heap_change_visit(Account *account, Visit *visit)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_VISIT);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[V_COUNT];
 	bool		nulls[V_COUNT];
 
 	visit_to_row(account, visit, values, nulls);
-	if (visit->stored)
-		heap_update_row(store, table, &visit->tid, values, nulls);
-	else
-	{
-		heap_insert_now(store, table, values, nulls);
-		visit->tid = table->slot->tts_tid;
-		visit->stored = true;
-	}
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_put_row(store, table, &visit->tid, &visit->stored, values, nulls);
+	heap_end_rows(store, old);
 }
 
 bool
@@ -132,11 +104,9 @@ heap_find_visit_of(Account *account, int32 source_id, const char *source_key, Vi
 	ScanKeyData keys[4];
 	bool		found;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
-	ScanKeyEntryInitialize(&keys[3], 0, 4, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(source_key));
+	heap_text_key(&keys[3], 4, source_key);
 	heap_search(store, scan, keys, 4);
 	found = heap_next(store, scan, ForwardScanDirection, table->slot);
 	if (found)
@@ -154,12 +124,11 @@ heap_insert_visit_of(Account *account, const VisitOf *of)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_VISIT_OF);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[W_COUNT];
 	bool		nulls[W_COUNT];
 
 	visit_of_to_row(account, of, values, nulls);
 	heap_insert_now(store, table, values, nulls);
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }

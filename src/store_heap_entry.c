@@ -4,16 +4,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -25,7 +19,7 @@ heap_insert_movements(Account *account, const Movement *movements, int n)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_MOVEMENT);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -35,8 +29,7 @@ heap_insert_movements(Account *account, const Movement *movements, int n)
 		movement_to_row(account, &movements[i], values, nulls);
 		heap_insert_row(store, table, values, nulls);
 	}
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }
 
 /* The index on (member_id, program_id, origin_entry_no), by its columns: whoever copied the table named it anew. */
@@ -83,8 +76,7 @@ heap_read_origin(Account *account, int64 origin, Movement **movements)
 	if (store->base.snapshot == NULL)
 		heap_refresh_snapshot(store);
 	*movements = NULL;
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(origin));
 	scan = index_beginscan(table->rel, origin_index(store, table), store->base.snapshot, NULL, 3, 0);
 	heap_search(store, scan, keys, 3);
@@ -118,8 +110,7 @@ heap_read_debts(Account *account)
 	if (store->base.snapshot == NULL)
 		heap_refresh_snapshot(store);
 	scan = heap_primary_scan(store, table, 2);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	heap_search(store, scan, keys, 2);
 	while (heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
@@ -141,7 +132,7 @@ heap_insert_debts(Account *account, Debt **debts, int n)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_DEBT);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -151,8 +142,7 @@ heap_insert_debts(Account *account, Debt **debts, int n)
 		debt_to_row(account, debts[i], values, nulls);
 		heap_insert_row(store, table, values, nulls);
 	}
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }
 
 void
@@ -178,7 +168,7 @@ heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_TIER_CHANGE);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -188,8 +178,7 @@ heap_insert_tier_changes(Account *account, const TierChange *changes, int n)
 		tier_change_to_row(account, &changes[i], values, nulls);
 		heap_insert_row(store, table, values, nulls);
 	}
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }
 
 void
@@ -200,8 +189,7 @@ heap_read_usage(Account *account, Usage *usage)
 	IndexScanDesc scan = heap_primary_scan(store, table, 5);
 	ScanKeyData keys[5];
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(usage->rule_id));
 	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_start));
 	ScanKeyInit(&keys[4], 5, BTEqualStrategyNumber, F_TIMESTAMPTZ_EQ, TimestampTzGetDatum(usage->period_end));
@@ -223,8 +211,7 @@ heap_read_uses(Account *account, int32 rule_id, TimestampTz from, TimestampTz to
 	ScanKeyData keys[5];
 	int			n = 0;
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	ScanKeyInit(&keys[2], 3, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(rule_id));
 	ScanKeyInit(&keys[3], 4, BTGreaterEqualStrategyNumber, F_TIMESTAMPTZ_GE, TimestampTzGetDatum(from));
 	ScanKeyInit(&keys[4], 4, BTLessEqualStrategyNumber, F_TIMESTAMPTZ_LE, TimestampTzGetDatum(to));
@@ -248,21 +235,13 @@ heap_change_usage(Account *account, Usage *usage)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_USAGE);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[U_COUNT];
 	bool		nulls[U_COUNT];
 
 	usage_to_row(account, usage, values, nulls);
-	if (usage->stored)
-		heap_update_row(store, table, &usage->tid, values, nulls);
-	else
-	{
-		heap_insert_now(store, table, values, nulls);
-		usage->tid = table->slot->tts_tid;
-		usage->stored = true;
-	}
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_put_row(store, table, &usage->tid, &usage->stored, values, nulls);
+	heap_end_rows(store, old);
 }
 
 void
@@ -270,14 +249,13 @@ heap_insert_redemption(Account *account, const Redemption *redemption)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_REDEMPTION);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[R_COUNT];
 	bool		nulls[R_COUNT];
 
 	redemption_to_row(account, redemption, values, nulls);
 	heap_insert_row(store, table, values, nulls);
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }
 
 /* The redemption in a slot. */
@@ -341,8 +319,7 @@ heap_read_holds(Account *account)
 {
 	ScanKeyData keys[2];
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	read_redemptions(account, "redemption_held", keys, 2);
 }
 
@@ -353,8 +330,7 @@ heap_read_spent(Account *account, int32 source_id, const char *source_key)
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
-	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(source_key));
+	heap_text_key(&keys[2], 3, source_key);
 	read_redemptions(account, "redemption_source", keys, 3);
 }
 
@@ -399,8 +375,7 @@ heap_read_taking(Account *account, const Redemption *redemption, Movement **move
 	if (store->base.snapshot == NULL)
 		heap_refresh_snapshot(store);
 	scan = heap_primary_scan(store, table, 4);
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
+	heap_account_keys(keys, account);
 	ScanKeyInit(&keys[2], 3, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(redemption->first_entry));
 	ScanKeyInit(&keys[3], 3, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(redemption->last_entry));
 	heap_search(store, scan, keys, 4);
@@ -419,14 +394,13 @@ heap_insert_request(Account *account, const Request *request)
 {
 	HeapStore  *store = heap_of(account->store);
 	HeapTable  *table = heap_table(store, STORE_REQUEST);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[Q_COUNT];
 	bool		nulls[Q_COUNT];
 
 	request_to_row(account, request, values, nulls);
 	heap_insert_row(store, table, values, nulls);
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }
 
 bool
@@ -437,10 +411,8 @@ heap_find_request(Account *account, const char *key, Request *request)
 	IndexScanDesc scan = heap_primary_scan(store, table, 3);
 	ScanKeyData keys[3];
 
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(account->member_id));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(account->program->id));
-	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(key));
+	heap_account_keys(keys, account);
+	heap_text_key(&keys[2], 3, key);
 	heap_search(store, scan, keys, 3);
 	if (!heap_next(store, scan, ForwardScanDirection, table->slot))
 		return false;

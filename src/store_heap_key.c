@@ -19,6 +19,9 @@
 
 #include "store_heap.h"
 
+#define WALK_KEYS		8		/* from so many keys on, see walk_keys() */
+#define WALK_ENTRIES	4		/* of the index, for each of them */
+
 static IndexScanDesc
 key_scan(HeapStore *store, int nkeys)
 {
@@ -51,38 +54,94 @@ text_key(ScanKey key, StrategyNumber strategy, RegProcedure function, const char
 	ScanKeyEntryInitialize(key, 0, 2, strategy, TEXTOID, C_COLLATION_OID, function, CStringGetTextDatum(value));
 }
 
+/* The row in the slot is a lot of this key. */
+static void
+add_lot(KeyLots *result, TupleTableSlot *slot, MemoryContext context)
+{
+	int			n = result->nlots;
+
+	/* room for 2, 4, 8, … */
+	if (n == 0)
+		result->lots = MemoryContextAlloc(context, 2 * sizeof(Lot *));
+	else if (n >= 2 && (n & (n - 1)) == 0)
+		result->lots = repalloc(result->lots, 2 * n * sizeof(Lot *));
+	result->lots[result->nlots++] = heap_lot(slot, context);
+}
+
+static void
+probe_key(HeapStore *store, ScanKey scan_keys, char *key, MemoryContext context, KeyLots *result)
+{
+	IndexScanDesc scan = key_scan(store, 2);
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+
+	CHECK_FOR_INTERRUPTS();
+	result->nlots = 0;
+	result->lots = NULL;
+	text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, key);
+	heap_search(store, scan, scan_keys, 2);
+	while (heap_next(store, scan, ForwardScanDirection, slot))
+		add_lot(result, slot, context);
+	pfree(DatumGetPointer(scan_keys[1].sk_argument));
+}
+
+static int
+compare_key(const char *key, const text *entry)
+{
+	int			length = strlen(key);
+	int			other = VARSIZE_ANY_EXHDR(entry);
+	int			c = memcmp(key, VARDATA_ANY(entry), Min(length, other));
+
+	return c != 0 ? c : length - other;
+}
+
+/*
+ * Keys that follow each other, as a sequence gives them, are found by walking the index from the first to the last of
+ * them, which costs a tenth of a search for each.  Where many others lie between, it is given up.  Returns how many
+ * of the keys are done.
+ */
+static int
+walk_keys(HeapStore *store, ScanKey scan_keys, int n, char **keys, MemoryContext context, KeyLots *results)
+{
+	IndexScanDesc scan = key_scan(store, 3);
+	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+	int			done = 0;
+
+	scan->xs_want_itup = true;
+	text_key(&scan_keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, keys[0]);
+	text_key(&scan_keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, keys[n - 1]);
+	heap_search(store, scan, scan_keys, 3);
+	for (int walked = 0; heap_next_entry(store, scan, ForwardScanDirection); walked++)
+	{
+		bool		isnull;
+		text	   *entry = DatumGetTextPP(index_getattr(scan->xs_itup, 2, scan->xs_itupdesc, &isnull));
+
+		CHECK_FOR_INTERRUPTS();
+		if (walked == WALK_ENTRIES * n)
+			return done;
+		while (compare_key(keys[done], entry) < 0)
+			done++;				/* ends: the last key is not less than the entry */
+		if (compare_key(keys[done], entry) > 0 || !heap_fetch_entry(scan, slot))
+			continue;
+		for (int same = done; same < n && strcmp(keys[same], keys[done]) == 0; same++)
+			add_lot(&results[same], slot, context);
+	}
+	return n;
+}
+
 void
 heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext context, KeyLots *results)
 {
 	HeapStore  *store = heap_of(base);
-	IndexScanDesc scan = key_scan(store, 2);
-	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
-	ScanKeyData scan_keys[2];
+	ScanKeyData scan_keys[3];
+	int			done = 0;
 
+	memset(results, 0, n * sizeof(KeyLots));
 	ScanKeyInit(&scan_keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
-	for (int i = 0; i < n; i++)
-	{
-		KeyLots    *result = &results[i];
-		int			room = 0;
-
-		CHECK_FOR_INTERRUPTS();
-		result->nlots = 0;
-		result->lots = NULL;
-		text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, keys[i]);
-		heap_search(store, scan, scan_keys, 2);
-		while (heap_next(store, scan, ForwardScanDirection, slot))
-		{
-			if (result->nlots == room)
-			{
-				room = room ? room * 2 : 2;
-				result->lots = result->lots ? repalloc(result->lots, room * sizeof(Lot *))
-					: MemoryContextAlloc(context, room * sizeof(Lot *));
-			}
-			result->lots[result->nlots++] = heap_lot(slot, context);
-		}
-		pfree(DatumGetPointer(scan_keys[1].sk_argument));
-	}
-	ExecClearTuple(slot);
+	if (n >= WALK_KEYS)
+		done = walk_keys(store, scan_keys, n, keys, context, results);
+	for (; done < n; done++)
+		probe_key(store, scan_keys, keys[done], context, &results[done]);
+	ExecClearTuple(store->tables[STORE_LOT].slot);
 }
 
 void
@@ -105,24 +164,6 @@ heap_next_source_lot(Store *base, MemoryContext context)
 	if (!heap_next(store, store->key_scan, ForwardScanDirection, slot))
 		return NULL;
 	return heap_lot(slot, context);
-}
-
-bool
-heap_keys_fresh(Store *base, int32 source_id, const char *low, const char *high)
-{
-	HeapStore  *store = heap_of(base);
-	IndexScanDesc scan = key_scan(store, 3);
-	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
-	ScanKeyData keys[3];
-	bool		found;
-
-	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
-	text_key(&keys[1], BTGreaterEqualStrategyNumber, F_TEXT_GE, low);
-	text_key(&keys[2], BTLessEqualStrategyNumber, F_TEXT_LE, high);
-	heap_search(store, scan, keys, 3);
-	found = heap_next(store, scan, ForwardScanDirection, slot);
-	ExecClearTuple(slot);
-	return !found;
 }
 
 /* Of the lots' indexes all are PostgreSQL's to fill but this one. */

@@ -6,14 +6,9 @@
  */
 #include "postgres.h"
 
-#include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 
 #include "store_heap.h"
 
@@ -63,8 +58,7 @@ heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *ke
 
 	*found = (Refunds) {0};
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
-	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, TEXTOID, C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(key));
+	heap_text_key(&keys[1], 2, key);
 	heap_search(store, scan, keys, 2);
 	while (heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
@@ -94,15 +88,11 @@ heap_read_refunds(Store *base, int32 source_id, const char *after_key, int32 aft
 	int			found = 0;
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(source_id));
-	ScanKeyEntryInitialize(&position[0], SK_ROW_MEMBER, 2, BTGreaterStrategyNumber, TEXTOID, C_COLLATION_OID, F_BTTEXTCMP,
+	ScanKeyEntryInitialize(&position[0], 0, 2, BTGreaterStrategyNumber, TEXTOID, C_COLLATION_OID, F_BTTEXTCMP,
 						   CStringGetTextDatum(after_key));
-	ScanKeyEntryInitialize(&position[1], SK_ROW_MEMBER | SK_ROW_END, 3, BTGreaterStrategyNumber, INT4OID, InvalidOid,
-						   F_BTINT4CMP, Int32GetDatum(after_part));
-	memset(&keys[1], 0, sizeof(ScanKeyData));
-	keys[1].sk_flags = SK_ROW_HEADER;
-	keys[1].sk_attno = 2;
-	keys[1].sk_strategy = BTGreaterStrategyNumber;
-	keys[1].sk_argument = PointerGetDatum(position);
+	ScanKeyEntryInitialize(&position[1], 0, 3, BTGreaterStrategyNumber, INT4OID, InvalidOid, F_BTINT4CMP,
+						   Int32GetDatum(after_part));
+	heap_after_key(&keys[1], position);
 	heap_search(store, scan, keys, 2);
 	while (found < n && heap_next(store, scan, ForwardScanDirection, table->slot))
 	{
@@ -120,15 +110,14 @@ heap_insert_refund(Store *base, const Refund *refund)
 {
 	HeapStore  *store = heap_of(base);
 	HeapTable  *table = heap_table(store, STORE_REFUND);
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContext old = heap_begin_rows(store);
 	Datum		values[F_COUNT];
 	bool		nulls[F_COUNT];
 
 	refund_to_row(refund, values, nulls);
 	heap_insert_row(store, table, values, nulls);
 	store->refunds_unseen = true;
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
+	heap_end_rows(store, old);
 }
 
 /* The row was found by this store, so no insert of ours is newer than its snapshot. */

@@ -37,7 +37,6 @@ typedef struct StoreOps
 							   KeyLots *results);
 	void		(*begin_source) (Store *store, int32 source_id);
 	Lot		   *(*next_source_lot) (Store *store, MemoryContext context);
-	bool		(*keys_fresh) (Store *store, int32 source_id, const char *low, const char *high);
 	void		(*insert_lots) (Account *account, Lot **lots, int n);
 	void		(*change_lots) (Account *account, Lot **lots, int n);
 

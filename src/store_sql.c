@@ -512,7 +512,6 @@ const StoreOps store_sql = {
 	.probe_keys = sql_probe_keys,
 	.begin_source = sql_begin_source,
 	.next_source_lot = sql_next_source_lot,
-	.keys_fresh = sql_keys_fresh,
 	.find_lot = sql_find_lot,
 	.insert_lots = sql_insert_lots,
 	.change_lots = sql_change_lots,

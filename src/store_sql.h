@@ -30,7 +30,6 @@ typedef enum SqlStatement
 	SQL_READ_MOVED,
 	SQL_PROBE_KEY,
 	SQL_PROBE_KEYS,
-	SQL_FIND_KEY,
 	SQL_READ_SOURCE,
 	SQL_FIND_REFUNDS,
 	SQL_FIND_REFUNDS_OF,
@@ -139,7 +138,6 @@ extern void sql_insert_lots(Account *account, Lot **lots, int n);
 extern void sql_change_lots(Account *account, Lot **lots, int n);
 extern void sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext context,
 						   KeyLots *results);
-extern bool sql_keys_fresh(Store *store, int32 source_id, const char *low, const char *high);
 extern void sql_begin_source(Store *base, int32 source_id);
 extern Lot *sql_next_source_lot(Store *base, MemoryContext context);
 

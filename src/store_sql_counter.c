@@ -33,20 +33,27 @@ sql_read_counters(Account *account, TimestampTz bucket, int32 metric, TimestampT
 	return found;
 }
 
+/* A row that is stored is changed, one that is not is inserted. */
+static void
+put_row(Account *account, StoreTableId id, SqlStatement change, bool *stored, const Datum *values, const bool *nulls)
+{
+	uint64		changed = sql_run(account->store, *stored ? change : SQL_INSERT_ROW + id, values, nulls);
+
+	if (changed != 1)
+		sql_refuse_change(id, account->member_id, 0, changed);
+	*stored = true;
+}
+
 void
 sql_change_counter(Account *account, Counter *counter)
 {
 	Datum		values[C_COUNT];
 	bool		nulls[C_COUNT];
 	SqlCall		call;
-	uint64		changed;
 
 	sql_enter(&call);
 	counter_to_row(account, counter, values, nulls);
-	changed = sql_run(account->store, counter->stored ? SQL_CHANGE_COUNTER : SQL_INSERT_ROW + STORE_COUNTER, values, nulls);
-	counter->stored = true;
-	if (changed != 1)
-		sql_refuse_change(STORE_COUNTER, account->member_id, 0, changed);
+	put_row(account, STORE_COUNTER, SQL_CHANGE_COUNTER, &counter->stored, values, nulls);
 	sql_leave(&call);
 }
 
@@ -79,14 +86,10 @@ sql_change_visit(Account *account, Visit *visit)
 	Datum		values[V_COUNT];
 	bool		nulls[V_COUNT];
 	SqlCall		call;
-	uint64		changed;
 
 	sql_enter(&call);
 	visit_to_row(account, visit, values, nulls);
-	changed = sql_run(account->store, visit->stored ? SQL_CHANGE_VISIT : SQL_INSERT_ROW + STORE_VISIT, values, nulls);
-	visit->stored = true;
-	if (changed != 1)
-		sql_refuse_change(STORE_VISIT, account->member_id, 0, changed);
+	put_row(account, STORE_VISIT, SQL_CHANGE_VISIT, &visit->stored, values, nulls);
 	sql_leave(&call);
 }
 

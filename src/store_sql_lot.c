@@ -214,19 +214,6 @@ sql_probe_keys(Store *store, int32 source_id, int n, char **keys, MemoryContext 
 	sql_leave(&call);
 }
 
-bool
-sql_keys_fresh(Store *store, int32 source_id, const char *low, const char *high)
-{
-	SqlCall		call;
-	uint64		found;
-
-	sql_enter(&call);
-	found = sql_run(store, SQL_FIND_KEY,
-					(Datum[]) {Int32GetDatum(source_id), CStringGetTextDatum(low), CStringGetTextDatum(high)}, NULL);
-	sql_leave(&call);
-	return found == 0;
-}
-
 /* ---- the lots of a source ---- */
 
 void

@@ -106,10 +106,6 @@ static const SqlText texts[] = {
 		" JOIN loyalty.lot ON source_id" EQ "$1 AND source_key" EQ "k.key ORDER BY k.nth, part",
 	{INT4OID, TEXTARRAYOID}},
 
-	[SQL_FIND_KEY] = {STORE_LOT,
-		"SELECT true FROM loyalty.lot WHERE source_id" EQ "$1 AND source_key" GE "$2 AND source_key" LE "$3 LIMIT 1",
-	{INT4OID, TEXTOID, TEXTOID}},
-
 	/* all lots of a source, by a cursor */
 	[SQL_READ_SOURCE] = {STORE_LOT,
 		"SELECT {columns} FROM loyalty.lot WHERE source_id" EQ "$1 ORDER BY source_key, part",

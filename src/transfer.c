@@ -23,15 +23,6 @@
 PG_FUNCTION_INFO_V1(loyalty_transfer);
 PG_FUNCTION_INFO_V1(loyalty_change_expiry);
 
-static void
-refuse(const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-			 errmsg_internal("%s", what),
-			 errhint("%s", hint)));
-}
-
 /* ---- origins ---- */
 
 static ArrayType *
@@ -178,12 +169,12 @@ read_transfer(FunctionCallInfo fcinfo, const Program *program, Transfer *transfe
 	transfer->from = call_member(fcinfo, 0);
 	transfer->to = call_member(fcinfo, 1);
 	if (transfer->from == transfer->to)
-		refuse("from_member is to_member", "Points are transferred to somebody else; loyalty.change_expiry() changes how long they live.");
+		call_refuse("from_member is to_member", "Points are transferred to somebody else; loyalty.change_expiry() changes how long they live.");
 	if (points == NULL)
-		refuse("points is null", "Say how many points are given.");
+		call_refuse("points is null", "Say how many points are given.");
 	transfer->points = call_points(program, points);
 	if (transfer->points < 0)
-		refuse(psprintf("points is %s", points_to_text(transfer->points)), "It is above 0; swap the members to give the other way.");
+		call_refuse(psprintf("points is %s", points_to_text(transfer->points)), "It is above 0; swap the members to give the other way.");
 	transfer->key = call_text(fcinfo, 4);
 	request_check_key(transfer->key);
 	transfer->reason = call_text(fcinfo, 5);
@@ -262,12 +253,12 @@ read_lots(ArrayType *array, ExpiryChange *change)
 
 	deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values, &nulls, &n);
 	if (n == 0)
-		refuse("lots is empty", "Name the lots by their entry_no, or leave lots out for all.");
+		call_refuse("lots is empty", "Name the lots by their entry_no, or leave lots out for all.");
 	change->lots = palloc(mul_size(n, sizeof(int64)));
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
-			refuse("a lot is null", "Name the lots by their entry_no, or leave lots out for all.");
+			call_refuse("a lot is null", "Name the lots by their entry_no, or leave lots out for all.");
 		change->lots[i] = DatumGetInt64(values[i]);
 	}
 	qsort(change->lots, n, sizeof(int64), compare_numbers);
@@ -281,11 +272,11 @@ read_expiry_change(FunctionCallInfo fcinfo, ExpiryChange *change)
 {
 	*change = (ExpiryChange) {.member = call_member(fcinfo, 0)};
 	if (PG_ARGISNULL(1))
-		refuse("expires_at is null", "Say when the points die; infinity: never.");
+		call_refuse("expires_at is null", "Say when the points die; infinity: never.");
 	change->expires_at = PG_GETARG_TIMESTAMPTZ(1);
 	change->reason = call_text(fcinfo, 2);
 	if (change->reason == NULL || *change->reason == '\0')
-		refuse("reason is missing", "Say why: the statement of the account shows it.");
+		call_refuse("reason is missing", "Say why: the statement of the account shows it.");
 	if (!PG_ARGISNULL(3))
 		read_lots(PG_GETARG_ARRAYTYPE_P(3), change);
 	change->key = call_text(fcinfo, 5);
@@ -366,12 +357,12 @@ change_expiry(Call *call, const ExpiryChange *change, const Argument *arguments,
 
 	call_settle(call);
 	if (change->expires_at <= call->at)
-		refuse(psprintf("expires_at is %s", timestamptz_to_str(change->expires_at)),
-			   "It lies ahead; loyalty.adjust() takes points away.");
+		call_refuse(psprintf("expires_at is %s", timestamptz_to_str(change->expires_at)),
+					"It lies ahead; loyalty.adjust() takes points away.");
 	lots = find_lots(call->account, change, call->at, &n);
 	if (n == 0)
-		refuse(psprintf("no lot expires otherwise than at %s", timestamptz_to_str(change->expires_at)),
-			   "Nothing would change.");
+		call_refuse(psprintf("no lot expires otherwise than at %s", timestamptz_to_str(change->expires_at)),
+					"Nothing would change.");
 	moved = ledger_change_expiry(call->account, lots, n, change->expires_at, change->reason, call->at);
 	write_all(call);
 	keep(call, &intervention, change->member, moved, n, arguments, narguments);

@@ -18,7 +18,6 @@
 
 #include "call.h"
 #include "counter.h"
-#include "errcodes.h"
 #include "fixed.h"
 #include "mapping.h"
 #include "money.h"
@@ -37,15 +36,6 @@ typedef struct AdjustUnit
 	TimestampTz at;				/* for when it counts */
 } AdjustUnit;
 
-static void
-refuse(const char *what, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
-			 errmsg_internal("%s", what),
-			 errhint("%s", hint)));
-}
-
 static const Unit *
 unit_argument(FunctionCallInfo fcinfo, const Program *program)
 {
@@ -53,10 +43,10 @@ unit_argument(FunctionCallInfo fcinfo, const Program *program)
 	const Unit *unit = name ? config_unit(program, name) : NULL;
 
 	if (name == NULL)
-		refuse("unit is null", "Name a status unit: SELECT name FROM loyalty.unit lists them.");
+		call_refuse("unit is null", "Name a status unit: SELECT name FROM loyalty.unit lists them.");
 	if (unit == NULL)
-		refuse(psprintf("program \"%s\" has no status unit \"%s\"", program->name, name),
-			   "SELECT name FROM loyalty.unit lists them; a rule that names one makes it.");
+		call_refuse(psprintf("program \"%s\" has no status unit \"%s\"", program->name, name),
+					"SELECT name FROM loyalty.unit lists them; a rule that names one makes it.");
 	return unit;
 }
 
@@ -69,12 +59,12 @@ value_argument(FunctionCallInfo fcinfo, const Unit *unit)
 	Points		smallest = POINTS_ONE;
 
 	if (value == NULL)
-		refuse("value is null", "Above 0 it is given, below 0 taken.");
+		call_refuse("value is null", "Above 0 it is given, below 0 taken.");
 	for (int i = 0; i < unit->decimals; i++)
 		smallest /= 10;
 	if (fixed_from_numeric(value, POINTS_SCALE, &points) != FIXED_OK || points == 0 || points % smallest != 0)
-		refuse(psprintf("value is %s", request_number(value)),
-			   psprintf("It is a number other than 0 with at most %d decimals.", unit->decimals));
+		call_refuse(psprintf("value is %s", request_number(value)),
+					psprintf("It is a number other than 0 with at most %d decimals.", unit->decimals));
 	return points;
 }
 
@@ -86,13 +76,13 @@ read_arguments(FunctionCallInfo fcinfo, const Program *program, AdjustUnit *adju
 	adjust->value = value_argument(fcinfo, adjust->unit);
 	adjust->reason = call_text(fcinfo, 3);
 	if (adjust->reason == NULL || *adjust->reason == '\0')
-		refuse("reason is missing", "Say why: loyalty.intervention keeps it.");
+		call_refuse("reason is missing", "Say why: loyalty.intervention keeps it.");
 	adjust->key = call_text(fcinfo, 5);
 	request_check_key(adjust->key);
 	adjust->has_at = !PG_ARGISNULL(6);
 	adjust->at = adjust->has_at ? PG_GETARG_TIMESTAMPTZ(6) : 0;
 	if (adjust->has_at && TIMESTAMP_NOT_FINITE(adjust->at))
-		refuse("at is infinite", "Give a time, or leave it out for now.");
+		call_refuse("at is infinite", "Give a time, or leave it out for now.");
 }
 
 static void
@@ -104,7 +94,7 @@ count(Call *call, const AdjustUnit *adjust, Intervention *intervention)
 	if (!adjust->has_at)
 		intervention->counted_at = call->at;
 	else if (adjust->at > call->at)
-		refuse(psprintf("at is %s", timestamptz_to_str(adjust->at)), "It lies before now.");
+		call_refuse(psprintf("at is %s", timestamptz_to_str(adjust->at)), "It lies before now.");
 	intervention->entry_no = ledger_note(account);
 	ledger_count_unit(account, adjust->unit->id, adjust->value, intervention->counted_at, call->at);
 	call_intervene(call, intervention);

@@ -133,49 +133,60 @@ virtual_columns(VirtualRow row)
 	return list.data;
 }
 
+typedef struct VirtualColumn
+{
+	const char *name;
+	Oid			type;
+} VirtualColumn;
+
+/* Made once a backend, and kept. */
+static TupleDesc
+make_desc(const VirtualColumn *columns, int n)
+{
+	MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+	TupleDesc	desc = CreateTemplateTupleDesc(n);
+
+	for (int i = 0; i < n; i++)
+		TupleDescInitEntry(desc, i + 1, columns[i].name, columns[i].type, -1, 0);
+	MemoryContextSwitchTo(old);
+	return desc;
+}
+
 TupleDesc
 expression_earn_desc(void)
 {
+	static const VirtualColumn columns[EARN_COLUMNS] = {
+		[EARN_AMOUNT] = {"amount", NUMERICOID},
+		[EARN_OCCURRED_AT] = {"occurred_at", TIMESTAMPTZOID},
+		[EARN_LOCAL_TIME] = {"local_time", TIMESTAMPOID},
+		[EARN_BASE] = {"base", NUMERICOID},
+	};
 	static TupleDesc desc = NULL;
 
 	if (desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-		TupleDesc	d = CreateTemplateTupleDesc(EARN_COLUMNS);
-
-		TupleDescInitEntry(d, EARN_AMOUNT + 1, "amount", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, EARN_OCCURRED_AT + 1, "occurred_at", TIMESTAMPTZOID, -1, 0);
-		TupleDescInitEntry(d, EARN_LOCAL_TIME + 1, "local_time", TIMESTAMPOID, -1, 0);
-		TupleDescInitEntry(d, EARN_BASE + 1, "base", NUMERICOID, -1, 0);
-		MemoryContextSwitchTo(old);
-		desc = d;
-	}
+		desc = make_desc(columns, EARN_COLUMNS);
 	return desc;
 }
 
 TupleDesc
 expression_account_desc(void)
 {
+	static const VirtualColumn columns[ACCOUNT_COLUMNS] = {
+		[ACCOUNT_MEMBER_ID] = {"member_id", INT8OID},
+		[ACCOUNT_TIER] = {"tier", TEXTOID},
+		[ACCOUNT_TIER_RANK] = {"tier_rank", INT4OID},
+		[ACCOUNT_BALANCE] = {"balance", NUMERICOID},
+		[ACCOUNT_SPEND] = {"spend", NUMERICOID},
+		[ACCOUNT_VISITS] = {"visits", INT4OID},
+		[ACCOUNT_EARNED] = {"earned", NUMERICOID},
+		[ACCOUNT_ENROLLED_AT] = {"enrolled_at", TIMESTAMPTZOID},
+		[ACCOUNT_UNITS] = {"units", JSONBOID},
+		[MEMBER_ATTRIBUTES] = {"attributes", JSONBOID},
+		[MEMBER_BIRTH_DATE] = {"birth_date", DATEOID},
+	};
 	static TupleDesc desc = NULL;
 
 	if (desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-		TupleDesc	d = CreateTemplateTupleDesc(ACCOUNT_COLUMNS);
-
-		TupleDescInitEntry(d, ACCOUNT_MEMBER_ID + 1, "member_id", INT8OID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_TIER + 1, "tier", TEXTOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_TIER_RANK + 1, "tier_rank", INT4OID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_BALANCE + 1, "balance", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_SPEND + 1, "spend", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_VISITS + 1, "visits", INT4OID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_EARNED + 1, "earned", NUMERICOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_ENROLLED_AT + 1, "enrolled_at", TIMESTAMPTZOID, -1, 0);
-		TupleDescInitEntry(d, ACCOUNT_UNITS + 1, "units", JSONBOID, -1, 0);
-		TupleDescInitEntry(d, MEMBER_ATTRIBUTES + 1, "attributes", JSONBOID, -1, 0);
-		TupleDescInitEntry(d, MEMBER_BIRTH_DATE + 1, "birth_date", DATEOID, -1, 0);
-		MemoryContextSwitchTo(old);
-		desc = d;
-	}
+		desc = make_desc(columns, ACCOUNT_COLUMNS);
 	return desc;
 }

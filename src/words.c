@@ -161,6 +161,15 @@ words_accept(Words *words, const char *word)
 	return true;
 }
 
+void
+words_refuse_binary(const char *type, const char *forms)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_INVALID_ARGUMENT),
+			 errmsg("invalid binary form of type loyalty.%s", type),
+			 errhint("Send it as text. %s", forms)));
+}
+
 bool
 words_expect(Words *words, const char *word)
 {

@@ -53,6 +53,9 @@ extern bool words_fail(Words *words, const char *expected);
 /* a figure is out of its range: reported at the word before; always false */
 extern bool words_out_of_range(Words *words, const char *range);
 
+/* what was received in binary is no value of the type; does not return */
+extern void words_refuse_binary(const char *type, const char *forms) pg_attribute_noreturn();
+
 extern bool words_expect(Words *words, const char *word);
 extern bool words_expect_end(Words *words);
 

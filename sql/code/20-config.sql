@@ -125,6 +125,19 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_name(text, text) IS 'raise LY017 for empty and overlong names';
 REVOKE ALL ON FUNCTION loyalty.check_name(text, text) FROM PUBLIC;
 
+-- Of a BEFORE DELETE: what is named stays.
+CREATE OR REPLACE FUNCTION loyalty.check_deletion(config text, name text, program text, named boolean, why text DEFAULT 'is named by the ledger')
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF named THEN
+    RAISE EXCEPTION '% "%" of program "%" %', config, name, program, why
+      USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_deletion(text, text, text, boolean, text) IS 'raise LY011 when a configuration row that is to be deleted is named';
+REVOKE ALL ON FUNCTION loyalty.check_deletion(text, text, text, boolean, text) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.current_author() RETURNS regrole
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT r.oid::pg_catalog.regrole FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) current_user $$;
@@ -267,10 +280,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('tier', OLD.id) THEN
-      RAISE EXCEPTION 'tier "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('tier', OLD.name, OLD.program, loyalty.in_ledger('tier', OLD.id));
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('tier', NEW.name);
@@ -350,10 +360,8 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('source', OLD.id) THEN
-      RAISE EXCEPTION 'source "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    ELSIF OLD.attached AND EXISTS (SELECT FROM pg_class c WHERE c.oid = OLD.relation) THEN
+    PERFORM loyalty.check_deletion('source', OLD.name, OLD.program, loyalty.in_ledger('source', OLD.id));
+    IF OLD.attached AND EXISTS (SELECT FROM pg_class c WHERE c.oid = OLD.relation) THEN
       RAISE EXCEPTION 'source "%" of program "%" is attached', OLD.name, OLD.program
         USING ERRCODE = 'LY006', HINT = 'Call loyalty.detach() first.';
     END IF;
@@ -439,10 +447,7 @@ BEGIN
   END IF;
   IF TG_OP = 'DELETE' THEN
     SELECT x.id INTO s FROM loyalty.source x WHERE x.program = OLD.program AND x.name = OLD.source;
-    IF FOUND AND loyalty.in_ledger('source', s.id) THEN
-      RAISE EXCEPTION 'rule "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('rule', OLD.name, OLD.program, FOUND AND loyalty.in_ledger('source', s.id));
     RETURN OLD;
   END IF;
 

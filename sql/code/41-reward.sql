@@ -39,10 +39,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('reward', OLD.id) THEN
-      RAISE EXCEPTION 'reward "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('reward', OLD.name, OLD.program, loyalty.in_ledger('reward', OLD.id));
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('reward', NEW.name);

@@ -10,10 +10,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('plan', OLD.id) THEN
-      RAISE EXCEPTION 'plan "%" of program "%" is named by subscriptions', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('plan', OLD.name, OLD.program, loyalty.in_ledger('plan', OLD.id), 'is named by subscriptions');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('plan', NEW.name);

@@ -9,10 +9,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('cause', OLD.id) THEN
-      RAISE EXCEPTION 'cause "%" of program "%" is named by donations', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('cause', OLD.name, OLD.program, loyalty.in_ledger('cause', OLD.id), 'is named by donations');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('cause', NEW.name);
@@ -31,10 +28,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('giving', OLD.id) THEN
-      RAISE EXCEPTION 'giving "%" of program "%" is named by donations', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('giving', OLD.name, OLD.program, loyalty.in_ledger('giving', OLD.id), 'is named by donations');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('giving', NEW.name);

@@ -13,10 +13,8 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF EXISTS (SELECT FROM loyalty.referral r WHERE r.referral_program_id = OLD.id) THEN
-      RAISE EXCEPTION 'referral_program "%" of program "%" is named by referrals', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('referral_program', OLD.name, OLD.program,
+      EXISTS (SELECT FROM loyalty.referral r WHERE r.referral_program_id = OLD.id), 'is named by referrals');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('referral_program', NEW.name);

@@ -8,10 +8,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('benefit', OLD.id) THEN
-      RAISE EXCEPTION 'benefit "%" of program "%" was used', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('benefit', OLD.name, OLD.program, loyalty.in_ledger('benefit', OLD.id), 'was used');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('benefit', NEW.name);

@@ -12,10 +12,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.in_ledger('recognition', OLD.id) THEN
-      RAISE EXCEPTION 'recognition "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('recognition', OLD.name, OLD.program, loyalty.in_ledger('recognition', OLD.id));
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('recognition', NEW.name);

@@ -21,14 +21,13 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF EXISTS (SELECT FROM loyalty.source s WHERE s.program = OLD.program AND s.partner = OLD.name
-               UNION ALL SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.partner = OLD.name
-               UNION ALL SELECT FROM loyalty.reward w WHERE w.program = OLD.program AND w.partner = OLD.name
-               UNION ALL SELECT FROM loyalty.config_history h
-                 WHERE h.config IN ('source', 'rule', 'reward') AND h.former ->> 'program' = OLD.program AND h.former ->> 'partner' = OLD.name) THEN
-      RAISE EXCEPTION 'partner "%" of program "%" is named by sources, rules or rewards', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('partner', OLD.name, OLD.program,
+      EXISTS (SELECT FROM loyalty.source s WHERE s.program = OLD.program AND s.partner = OLD.name
+              UNION ALL SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.partner = OLD.name
+              UNION ALL SELECT FROM loyalty.reward w WHERE w.program = OLD.program AND w.partner = OLD.name
+              UNION ALL SELECT FROM loyalty.config_history h
+                WHERE h.config IN ('source', 'rule', 'reward') AND h.former ->> 'program' = OLD.program AND h.former ->> 'partner' = OLD.name),
+      'is named by sources, rules or rewards');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('partner', NEW.name);
@@ -52,10 +51,7 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF loyalty.exchanged_at(OLD.id) THEN
-      RAISE EXCEPTION 'exchange_rate "%" of program "%" is named by the ledger', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('exchange_rate', OLD.name, OLD.program, loyalty.exchanged_at(OLD.id));
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('exchange_rate', NEW.name);

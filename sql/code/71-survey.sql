@@ -11,10 +11,8 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF EXISTS (SELECT FROM loyalty.response r WHERE r.survey_id = OLD.id) THEN
-      RAISE EXCEPTION 'survey "%" of program "%" has been answered', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('survey', OLD.name, OLD.program,
+      EXISTS (SELECT FROM loyalty.response r WHERE r.survey_id = OLD.id), 'has been answered');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('survey', NEW.name);

@@ -13,10 +13,7 @@ BEGIN
     SELECT u.what INTO named_by FROM (
       SELECT 'rule "' || r.name || '"' AS what FROM loyalty.rule r WHERE r.program = OLD.program AND r.segment = OLD.name
       UNION ALL SELECT 'offer "' || o.name || '"' FROM loyalty.offer o WHERE o.program = OLD.program AND o.segment = OLD.name) u LIMIT 1;
-    IF FOUND THEN
-      RAISE EXCEPTION 'segment "%" of program "%" is named by %', OLD.name, OLD.program, named_by
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('segment', OLD.name, OLD.program, FOUND, 'is named by ' || named_by);
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('segment', NEW.name);

@@ -9,11 +9,9 @@ BEGIN
     RETURN coalesce(NEW, OLD);
   END IF;
   IF TG_OP = 'DELETE' THEN
-    IF EXISTS (SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.offer = OLD.name)
-       OR EXISTS (SELECT FROM loyalty.offer_member m WHERE m.offer_id = OLD.id) THEN
-      RAISE EXCEPTION 'offer "%" of program "%" is named by rules or was given', OLD.name, OLD.program
-        USING ERRCODE = 'LY011', HINT = 'Disable it instead: UPDATE … SET enabled = false.';
-    END IF;
+    PERFORM loyalty.check_deletion('offer', OLD.name, OLD.program,
+      EXISTS (SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.offer = OLD.name)
+       OR EXISTS (SELECT FROM loyalty.offer_member m WHERE m.offer_id = OLD.id), 'is named by rules or was given');
     RETURN OLD;
   END IF;
   PERFORM loyalty.check_name('offer', NEW.name);

@@ -17,10 +17,21 @@ INSERT INTO loyalty.program (name) VALUES ('p');
 SELECT loyalty.attach('rule_test.sale', program => 'p', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
 SELECT loyalty.grant_access('loyalty_test_author', 'admin');
 
--- The whole message once; then without its context.
-INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'r', 'earn.amount * colour');
+-- The message with its position in the text, and the first line of its context: whose text it is.
+CREATE FUNCTION pg_temp.context_of(points text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  context text;
+BEGIN
+  INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'r', points);
+  RETURN 'good';
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+  RETURN split_part(context, E'\n', 1);
+END $$;
 \set SHOW_CONTEXT never
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'r', 'earn.amount * colour');
 \echo :LAST_ERROR_SQLSTATE
+SELECT pg_temp.context_of('earn.amount * colour');
 
 CREATE FUNCTION pg_temp.try(points text, condition text DEFAULT NULL, kind text DEFAULT 'bonus') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
