@@ -20,7 +20,7 @@
 #include "store_heap.h"
 
 #define WALK_KEYS		8		/* from so many keys on, see walk_keys() */
-#define WALK_ENTRIES	4		/* of the index, for each of them */
+#define WALK_ENTRIES	4		/* of the index, for each key that is done */
 
 static IndexScanDesc
 key_scan(HeapStore *store, int nkeys)
@@ -116,7 +116,7 @@ walk_keys(HeapStore *store, ScanKey scan_keys, int n, char **keys, MemoryContext
 		text	   *entry = DatumGetTextPP(index_getattr(scan->xs_itup, 2, scan->xs_itupdesc, &isnull));
 
 		CHECK_FOR_INTERRUPTS();
-		if (walked == WALK_ENTRIES * n)
+		if (walked > WALK_ENTRIES * (done + WALK_KEYS))
 			return done;
 		while (compare_key(keys[done], entry) < 0)
 			done++;				/* ends: the last key is not less than the entry */

@@ -64,7 +64,7 @@ AS $$ VALUES
   ('report', 'table', 'SELECT', 'consent erasure'),
   ('admin', 'table', 'SELECT', 'erasure'),
   -- reports: views, and what lies below them; nothing that writes
-  ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end'),
+  ('report', 'function', 'EXECUTE', 'instant settled units_at due_tier_changes due_movements lot_end quarter_sums'),
   ('report', 'table', 'SELECT', 'account lot lot_origin movement debt refund redemption intervention tier_change member_alias program tier tier_requirement ladder ladder_rung source rule reward unit'),
   ('report', 'view', 'SELECT', 'ladder_now tier_asks account_now tier_reach member_balance statement award_share expiring program_daily tier_standing tier_progress member_unit unit_share tier_movement rule_performance reward_performance'),
   -- rewards and vouchers: a code is seen by its holder alone, through redeem(), capture(), vouchers()

@@ -221,27 +221,29 @@ HAVING sum(l.points) > 0;
 -- Entries are added up by quarters of an hour before anybody asks for their local day: every zone's midnight is one, since
 -- 1972.  Before, each instant counts for itself.
 CREATE OR REPLACE VIEW loyalty.program_daily WITH (security_invoker = true) AS
-WITH entry AS (
-  SELECT l.program_id, CASE WHEN l.at < '1973-01-01 00:00+00' THEN l.at ELSE date_bin('15 minutes', l.at, '2000-01-01 00:00+00') END AS at,
-    CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END AS kind, sum(l.points) AS points
-  FROM loyalty.lot l GROUP BY l.program_id, 2, l.kind
-  UNION ALL
-  SELECT m.program_id, CASE WHEN m.at < '1973-01-01 00:00+00' THEN m.at ELSE date_bin('15 minutes', m.at, '2000-01-01 00:00+00') END AS at,
-    m.kind, sum(m.points) AS points
-  FROM loyalty.movement m GROUP BY m.program_id, 2, m.kind
-  UNION ALL
-  -- an account whose next change lies ahead has nothing due
-  SELECT l.program_id, CASE WHEN l.expires_at < '1973-01-01 00:00+00' THEN l.expires_at ELSE date_bin('15 minutes', l.expires_at, '2000-01-01 00:00+00') END AS at,
-    'expire' AS kind, -sum(l.remaining) AS points
-  FROM loyalty.lot l
-  JOIN loyalty.account a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.next_change_at <= (SELECT loyalty.instant())
-  WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AND l.life = 0
-  GROUP BY l.program_id, 2
+WITH due AS MATERIALIZED (  -- an account whose next change lies ahead has nothing due; of a plain one, expiry alone
+  SELECT a.member_id, a.program_id, a.settled_at,
+    a.debt = 0 AND a.held = 0 AND a.inactive_at = 'infinity' AND a.active_at < 'infinity' AS plain
+  FROM loyalty.account a WHERE a.next_change_at <= (SELECT loyalty.instant())
+), entry AS (
+  SELECT e.program_id, e.at, e.kind, e.points
+  FROM (
+    SELECT loyalty.sum_by_quarter(l.program_id, l.at,
+      CASE l.kind WHEN 'a' THEN 'issue' WHEN 'j' THEN 'adjust' WHEN 't' THEN 'transfer' END, l.points) AS sums FROM loyalty.lot l
+    UNION ALL
+    SELECT loyalty.sum_by_quarter(m.program_id, m.at, m.kind, m.points) FROM loyalty.movement m
+    UNION ALL
+    SELECT loyalty.sum_by_quarter(l.program_id, l.expires_at, 'expire', -l.remaining)
+    FROM loyalty.lot l
+    JOIN due a ON a.member_id = l.member_id AND a.program_id = l.program_id AND a.plain
+    WHERE l.remaining > 0 AND l.expires_at > a.settled_at AND l.expires_at <= (SELECT loyalty.instant()) AND l.life = 0
+  ) s
+  CROSS JOIN LATERAL loyalty.quarter_sums(s.sums) e
   UNION ALL
   SELECT a.program_id, d.at, d.kind, d.points
-  FROM loyalty.account a
+  FROM due a
   CROSS JOIN LATERAL loyalty.due_movements(a.member_id, a.program_id, loyalty.instant()) d
-  WHERE (a.debt > 0 OR a.held > 0 OR a.inactive_at < 'infinity' OR a.active_at = 'infinity') AND a.next_change_at <= (SELECT loyalty.instant())
+  WHERE NOT a.plain
 ), daily AS (
   SELECT p.name AS program, (e.at AT TIME ZONE p.timezone)::date AS day,
     coalesce(sum(e.points) FILTER (WHERE e.kind = 'issue'), 0) AS issued,

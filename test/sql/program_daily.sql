@@ -77,3 +77,39 @@ SELECT * FROM loyalty.verify();
 INSERT INTO loyalty.movement SELECT member_id, 1000000, lot_expires_at, lot_entry_no, 10000, at, posted_at, NULL, NULL, program_id, 'adjust', NULL FROM loyalty.movement ORDER BY at DESC LIMIT 1;
 SELECT count(*) > 0 AS found FROM wrong;
 ROLLBACK;
+
+-- sum_by_quarter() against plain SQL: many programs, kinds, none, years before 1973, sums beyond 64 bits; by one process and by several
+CREATE TEMP TABLE entry AS SELECT (1 + i % 7)::integer AS program_id, timestamptz '1960-01-01 00:00+00' + i * interval '11 hours 7 minutes 13 seconds' AS at,
+  (ARRAY['redeem', 'expire', NULL, 'issue'])[1 + i % 4] AS kind, CASE WHEN i % 1000 = 0 THEN 9223372036854775807 WHEN i % 1000 = 1 THEN -9223372036854775808 ELSE i END AS points
+FROM generate_series(1::bigint, 60000) i, generate_series(1, 3);
+INSERT INTO entry VALUES (1, 'infinity', 'issue', 1), (1, '-infinity', 'issue', 2), (1, NULL, 'issue', 4), (NULL, now(), 'issue', 8), (1, now(), 'issue', NULL);
+CREATE TEMP VIEW plain AS SELECT program_id, CASE WHEN at < '1973-01-01 00:00+00' OR NOT isfinite(at) THEN at ELSE date_bin('15 minutes', at, '2000-01-01 00:00+00') END AS at,
+  kind, sum(points) AS points FROM entry WHERE program_id IS NOT NULL AND points IS NOT NULL AND at IS NOT NULL GROUP BY 1, 2, 3;
+CREATE TEMP VIEW ours AS SELECT q.* FROM (SELECT loyalty.sum_by_quarter(program_id, at, kind, points) AS sums FROM entry) s, loyalty.quarter_sums(s.sums) q;
+SELECT count(*) FROM ((TABLE plain EXCEPT TABLE ours) UNION ALL (TABLE ours EXCEPT TABLE plain)) x;
+SELECT count(*), sum(points), max(points) > 9223372036854775807 AS beyond FROM ours;
+BEGIN;
+CREATE SCHEMA daily_test;
+CREATE TABLE daily_test.entry AS TABLE entry;
+ANALYZE daily_test.entry;
+SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL max_parallel_workers_per_gather = 2;
+EXPLAIN (COSTS OFF) SELECT loyalty.sum_by_quarter(program_id, at, kind, points) FROM daily_test.entry;
+CREATE TEMP TABLE parallel AS SELECT q.* FROM (SELECT loyalty.sum_by_quarter(program_id, at, kind, points) AS sums FROM daily_test.entry) s, loyalty.quarter_sums(s.sums) q;
+SELECT count(*) FROM ((TABLE plain EXCEPT TABLE parallel) UNION ALL (TABLE parallel EXCEPT TABLE plain)) x;
+ROLLBACK;
+SELECT loyalty.sum_by_quarter(program_id, at, kind, points) IS NULL AS nothing FROM entry WHERE false;
+-- what is not a state of it
+SELECT loyalty.sum_by_quarter(1, now(), repeat('x', 16), 1);
+SELECT loyalty.sum_by_quarter(1, now(), i::text, 1) IS NOT NULL FROM generate_series(1, 16) i;
+SELECT loyalty.sum_by_quarter(-1, now(), 'issue', 1);
+SELECT loyalty.quarter_sums_add(NULL, 1, now(), 'issue', 1);
+SELECT loyalty.quarter_sums_combine('\x00', '\x00');
+SELECT loyalty.quarter_sums('');
+CREATE FUNCTION pg_temp.try(sums bytea) RETURNS SETOF numeric LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN QUERY SELECT q.points FROM loyalty.quarter_sums(sums) q;
+EXCEPTION WHEN invalid_binary_representation THEN
+  NULL;
+END $$;
+SELECT count(*) AS damaged, count(*) FILTER (WHERE refused) AS refused FROM (
+  SELECT (SELECT count(*) FROM pg_temp.try(set_byte(s.sums, b, 255))) = 0 AS refused FROM (SELECT loyalty.sum_by_quarter(1, '2024-01-01', 'issue', 1) AS sums) s, generate_series(0, 11) b) d;
