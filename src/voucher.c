@@ -140,11 +140,14 @@ typedef struct VoucherCall
 	int64		voucher_id;
 	const char *words_name;		/* reference or reason */
 	char	   *words;
+	Numeric		amount;			/* of money; NULL: all */
 	char	   *key;
 	Request		request;
-	Argument	arguments[2];
+	Argument	arguments[3];
 	int64		redemption_id;
 	Points		points;			/* that go back when it is cancelled */
+	const char *state;			/* that it is in then */
+	const char *left_over;		/* of its value; NULL: it is not worth money */
 } VoucherCall;
 
 /* Whose voucher it is; then the account is locked.  Was the key used before? */
@@ -161,6 +164,7 @@ begin(FunctionCallInfo fcinfo, VoucherCall *v)
 
 	v->words = call_text(fcinfo, 3);
 	v->key = call_text(fcinfo, 4);
+	v->amount = PG_NARGS() > 5 ? call_number(fcinfo, 5) : NULL;
 	request_check_key(v->key);
 	for (int i = 0; i < 3; i++)
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
@@ -175,6 +179,7 @@ begin(FunctionCallInfo fcinfo, VoucherCall *v)
 	owner_restore(&caller);
 	v->arguments[0] = (Argument) {"voucher_id", psprintf(INT64_FORMAT, v->voucher_id), true};
 	v->arguments[1] = (Argument) {v->words_name, v->words, false};
+	v->arguments[2] = (Argument) {"amount", request_number(v->amount), true};
 	call_begin(&v->call, v->name, config_program_by_id(program), v->member);
 	return request_find(v->call.account, v->key, v->name, v->arguments, lengthof(v->arguments), &v->request);
 }
@@ -182,12 +187,14 @@ begin(FunctionCallInfo fcinfo, VoucherCall *v)
 static void
 change(VoucherCall *v)
 {
-	Oid			types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID};
+	Oid			types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, NUMERICOID};
 	Datum		values[] = {
 		Int64GetDatum(v->member), Int64GetDatum(v->voucher_id), CStringGetTextDatum(v->what),
 		v->words ? CStringGetTextDatum(v->words) : (Datum) 0, 0,
-		CStringGetTextDatum(GetUserNameFromId(v->call.caller.user, false))
+		CStringGetTextDatum(GetUserNameFromId(v->call.caller.user, false)), NumericGetDatum(v->amount)
 	};
+	char		nulls[] = {' ', ' ', ' ', v->words ? ' ' : 'n', ' ', ' ', v->amount ? ' ' : 'n'};
+	MemoryContext context = CurrentMemoryContext;
 	HeapTuple	row;
 	bool		isnull;
 
@@ -195,21 +202,30 @@ change(VoucherCall *v)
 	if (strcmp(v->what, "used") == 0)
 		call_check_active(v->call.account);
 	values[4] = TimestampTzGetDatum(v->call.at);
-	row = ask("SELECT c.redemption_id, c.points FROM loyalty.change_voucher($1, $2, $3, $4, $5, $6) c", lengthof(types), types,
-			  values, v->words ? NULL : "   n  ");
+	row = ask("SELECT c.redemption_id, c.points, c.new_state, c.left_over::text"
+			  " FROM loyalty.change_voucher($1, $2, $3, $4, $5, $6, $7) c", lengthof(types), types, values, nulls);
 	v->redemption_id = DatumGetInt64(column(row, 1, &isnull));
 	v->points = DatumGetInt64(column(row, 2, &isnull));
+	v->state = MemoryContextStrdup(context, SPI_getvalue(row, SPI_tuptable->tupdesc, 3));
+	column(row, 4, &isnull);
+	v->left_over = isnull ? NULL : MemoryContextStrdup(context, SPI_getvalue(row, SPI_tuptable->tupdesc, 4));
 	done();
 }
 
-/* voucher_id, member_id, state, reward, value, value_unit, argument, at */
+static Numeric
+as_number(const char *text)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+}
+
+/* voucher_id, member_id, state, reward, value, value_unit, argument, at, left_over */
 static Datum
-answer_voucher(FunctionCallInfo fcinfo, const VoucherCall *v, const char *state)
+answer_voucher(FunctionCallInfo fcinfo, const VoucherCall *v)
 {
 	Oid			types[] = {INT8OID, INT8OID};
 	Datum		arguments[] = {Int64GetDatum(v->member), Int64GetDatum(v->voucher_id)};
-	Datum		values[8];
-	bool		nulls[8];
+	Datum		values[9];
+	bool		nulls[9];
 	OwnerSwitch caller;
 	HeapTuple	row;
 
@@ -220,45 +236,51 @@ answer_voucher(FunctionCallInfo fcinfo, const VoucherCall *v, const char *state)
 	done();
 	owner_restore(&caller);
 	/* what was answered then, whatever has become of it since */
-	values[2] = CStringGetTextDatum(state);
+	values[2] = CStringGetTextDatum(v->state);
 	values[7] = TimestampTzGetDatum(v->call.at);
+	nulls[8] = v->left_over == NULL;
+	values[8] = nulls[8] ? (Datum) 0 : NumericGetDatum(as_number(v->left_over));
 	return call_result(fcinfo, values, nulls);
 }
 
-/* The voucher is used, or its use undone. */
+/* The voucher, or part of it, is used, or its use undone. */
 static Datum
-turn(FunctionCallInfo fcinfo, const char *name, const char *what, const char *words_name, const char *state)
+turn(FunctionCallInfo fcinfo, const char *name, const char *what, const char *words_name)
 {
 	VoucherCall v = {.name = name, .what = what, .words_name = words_name};
 
 	if (begin(fcinfo, &v))
+	{
 		v.call.at = v.request.at;
+		v.state = request_answer(&v.request, "state");
+		v.left_over = request_answer(&v.request, "left_over");
+	}
 	else
 	{
 		change(&v);
-		request_keep(v.call.account, v.key, name, v.arguments, lengthof(v.arguments), v.redemption_id, 0, v.call.at);
+		request_keep_answer(v.call.account, v.key, name, v.arguments, lengthof(v.arguments), v.redemption_id, 0, v.call.at,
+							(Argument[]) {{"state", v.state, false}, {"left_over", v.left_over, true}}, 2);
 	}
 	call_end(&v.call);
-	return answer_voucher(fcinfo, &v, state);
+	return answer_voucher(fcinfo, &v);
 }
 
 Datum
 loyalty_use_voucher(PG_FUNCTION_ARGS)
 {
-	return turn(fcinfo, "use_voucher", "used", "reference", "used");
+	return turn(fcinfo, "use_voucher", "used", "reference");
 }
 
 Datum
 loyalty_restore_voucher(PG_FUNCTION_ARGS)
 {
-	return turn(fcinfo, "restore_voucher", "restored", "reason", "issued");
+	return turn(fcinfo, "restore_voucher", "restored", "reason");
 }
 
 static Points
 answered(const Request *request, const char *name)
 {
-	return points_from_numeric(DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(request_answer(request, name)),
-																   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+	return points_from_numeric(as_number(request_answer(request, name)));
 }
 
 /* Its points go back as those of a redemption that is reversed: the redemption is, when this was the last of it. */

@@ -71,12 +71,12 @@ AS $$ VALUES
   ('app', 'function', 'EXECUTE', 'vouchers use_voucher restore_voucher cancel_voucher rewards_for'),
   ('app', 'table', 'SELECT', 'reward_price reward_step'),
   ('report', 'table', 'SELECT', 'reward_price reward_step reward_stock code_pool'),
-  ('report', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
+  ('report', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, used, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
   ('report', 'table', 'SELECT (program, pool, valid_until, loaded_at, loaded_by, redemption_id, held_until, given_at)', 'code'),
   ('report', 'table', 'SELECT', 'voucher_issue voucher_change'),
   ('report', 'view', 'SELECT', 'voucher_status voucher_issued code_pool_level'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'reward_price reward_step code_pool'),
-  ('admin', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
+  ('admin', 'table', 'SELECT (member_id, voucher_id, program_id, reward_id, redemption_id, state, value, value_unit, used, issued_at, valid_until, changed_at, reference, reason, issue, posted_at, by)', 'voucher'),
   ('admin', 'table', 'SELECT (program, pool, valid_until, loaded_at, loaded_by, redemption_id, held_until, given_at), INSERT (program, pool, code, valid_until), DELETE', 'code'),
   ('admin', 'table', 'SELECT', 'voucher_issue voucher_change'),
   ('admin', 'view', 'SELECT', 'voucher_status voucher_issued code_pool_level'),
@@ -116,10 +116,10 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT', 'subscription_event donation'),
   ('admin', 'view', 'SELECT', 'plan_revenue plan_churn cause_total'),
   ('admin', 'function', 'EXECUTE', 'check_money write_plan_rules'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name check_deletion current_author spread_budget recount_limits use_metric check_unit recount_counters'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name writing_instant check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name check_deletion current_author spread_budget recount_limits use_metric check_unit recount_counters'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
-  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
+  ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch forget_counters maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
 $$;
 COMMENT ON FUNCTION loyalty.access_list() IS 'what grant_access() grants: kind of access, kind of object, privileges, names';
 REVOKE ALL ON FUNCTION loyalty.access_list() FROM PUBLIC;

@@ -263,6 +263,43 @@ COMMENT ON FUNCTION loyalty.recount_counters(text) IS
   'add up again, from the ledger, what members of a program have counted for tiers; waits for the sales that are running on its tables, and lets others wait. Tiers follow with the next award or review';
 REVOKE ALL ON FUNCTION loyalty.recount_counters(text) FROM PUBLIC;
 
+-- ---- forgetting ----
+
+CREATE OR REPLACE FUNCTION loyalty.forget_counters(after_member bigint, after_program integer, last_member bigint, last_program integer) RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'loyalty_as_owner';
+COMMENT ON FUNCTION loyalty.forget_counters(bigint, integer, bigint, integer) IS
+  'part of run_maintenance(): of accounts in a range of the primary key, those that nobody holds, delete what has left a rolling window; returns how many rows';
+REVOKE ALL ON FUNCTION loyalty.forget_counters(bigint, integer, bigint, integer) FROM PUBLIC;
+
+-- Up to the account's own settled_at, under its lock: nothing reads it any more, and a return of what has left changes none.
+CREATE OR REPLACE FUNCTION loyalty.forget_counters_as_owner(after_member bigint, after_program integer, last_member bigint, last_program integer) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rolling integer[] := ARRAY(SELECT n.program_id FROM loyalty.ladder_now n WHERE n.tier_period LIKE 'rolling %');
+  gone bigint := 0;
+BEGIN
+  IF rolling <> '{}' THEN
+    WITH mine AS MATERIALIZED (
+      SELECT a.member_id, a.program_id, a.settled_at FROM loyalty.account a
+      WHERE (a.member_id, a.program_id) > (after_member, after_program) AND (a.member_id, a.program_id) <= (last_member, last_program)
+        AND a.program_id = ANY (rolling)
+        AND (EXISTS (SELECT FROM loyalty.counter c WHERE c.member_id = a.member_id AND c.program_id = a.program_id AND c.bucket > '-infinity' AND c.bucket <= a.settled_at)
+          OR EXISTS (SELECT FROM loyalty.visit v WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.bucket <= a.settled_at))
+      FOR NO KEY UPDATE SKIP LOCKED
+    ), counters AS (
+      DELETE FROM loyalty.counter c USING mine a
+      WHERE c.member_id = a.member_id AND c.program_id = a.program_id AND c.bucket > '-infinity' AND c.bucket <= a.settled_at RETURNING c.member_id
+    ), visits AS (
+      DELETE FROM loyalty.visit v USING mine a WHERE v.member_id = a.member_id AND v.program_id = a.program_id AND v.bucket <= a.settled_at RETURNING v.member_id
+    )
+    SELECT (SELECT count(*) FROM counters) + (SELECT count(*) FROM visits) INTO gone;
+  END IF;
+  RETURN gone;
+END $$;
+COMMENT ON FUNCTION loyalty.forget_counters_as_owner(bigint, integer, bigint, integer) IS 'the body of forget_counters()';
+REVOKE ALL ON FUNCTION loyalty.forget_counters_as_owner(bigint, integer, bigint, integer) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.verify_counters(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off

@@ -44,9 +44,7 @@ BEGIN
       RAISE EXCEPTION 'member % is %', person.member_id, person.status USING ERRCODE = 'LY006';
     END IF;
   END LOOP;
-  -- pools before accounts, as those who burn
-  PERFORM FROM loyalty.pool p WHERE p.pool_id IN (
-    SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id IN (merge_check.from_member, merge_check.to_member) AND m.left_at IS NULL) ORDER BY p.pool_id FOR UPDATE;
+  PERFORM loyalty.lock_pools(ARRAY[merge_check.from_member, merge_check.to_member]);
 END $$;
 COMMENT ON FUNCTION loyalty.merge_check(bigint, bigint) IS 'part of merge_members(): can these two be merged; locks both';
 REVOKE ALL ON FUNCTION loyalty.merge_check(bigint, bigint) FROM PUBLIC;
@@ -202,9 +200,7 @@ BEGIN
   PERFORM loyalty.merge_pools(from_member, to_member);
   UPDATE loyalty.referral_code c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.referral_change c SET member_id = to_member WHERE c.member_id = from_member;
-  UPDATE loyalty.referral r SET member_id = to_member,
-    key = CASE WHEN EXISTS (SELECT FROM loyalty.referral o WHERE o.member_id = to_member AND o.program_id = r.program_id AND o.key = r.key) THEN NULL ELSE r.key END
-  WHERE r.member_id = from_member;
+  UPDATE loyalty.referral r SET member_id = to_member WHERE r.member_id = from_member;
   UPDATE loyalty.referral r SET referrer_member_id = to_member WHERE r.referrer_member_id = from_member;
   UPDATE loyalty.referral r SET state = 'refused', refused_at = statement_timestamp(), reason = 'same member'
   WHERE r.member_id = to_member AND r.referrer_member_id = to_member AND r.state = 'registered';

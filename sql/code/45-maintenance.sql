@@ -57,6 +57,7 @@ BEGIN
       USING ERRCODE = 'LY006', HINT = 'Somebody has deleted its row in loyalty.job: call it again.';
   END IF;
   SELECT b.* INTO s FROM loyalty.settle_batch(place.member, place.program, batch) b;
+  PERFORM loyalty.forget_counters(place.member, place.program, s.last_member, s.last_program) WHERE s.seen > 0;
   finished := s.seen < batch;
   PERFORM loyalty.job_step(job, s.last_member, s.last_program, s.seen, s.settled, finished, clock_timestamp() >= stop_at);
   RETURN NOT finished AND clock_timestamp() < stop_at;
@@ -95,5 +96,5 @@ BEGIN
   PERFORM loyalty.tend_events();
 END $$;
 COMMENT ON PROCEDURE loyalty.run_maintenance(integer, numeric) IS
-  'write down what is due (releases, expiries, lapsed holds, tiers) and tend the outbox, batch accounts a transaction, progress in loyalty.job; any time, in parallel, or never';
+  'write down what is due (releases, expiries, lapsed holds, tiers), forget what has left rolling windows, tend the outbox, batch accounts a transaction, progress in loyalty.job; any time, in parallel, or never';
 REVOKE ALL ON PROCEDURE loyalty.run_maintenance(integer, numeric) FROM PUBLIC;

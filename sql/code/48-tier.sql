@@ -70,7 +70,7 @@ BEGIN
   PERFORM loyalty.freeze_ladder(p.id);
   SELECT l.* INTO former FROM loyalty.ladder l WHERE l.program_id = p.id ORDER BY l.ladder_no DESC LIMIT 1;
   ladder_no := coalesce(former.ladder_no + 1, 0);
-  since := greatest(CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END, former.since);
+  since := greatest(loyalty.writing_instant(p.id), former.since);
   IF former.ladder_no IS NULL THEN
     RETURN NEXT;
     RETURN;

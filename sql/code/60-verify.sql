@@ -516,6 +516,8 @@ BEGIN
         UNION ALL SELECT * FROM loyalty.verify_limits(most)
         UNION ALL SELECT * FROM loyalty.verify_counters(most)
         UNION ALL SELECT * FROM loyalty.verify_vouchers(most)
+        UNION ALL SELECT * FROM loyalty.verify_subscriptions(most)
+        UNION ALL SELECT * FROM loyalty.verify_donations(most)
         UNION ALL SELECT * FROM loyalty.verify_referrals(most)
         UNION ALL SELECT * FROM loyalty.verify_challenges(most)
         UNION ALL SELECT * FROM loyalty.verify_recognition(most)) v

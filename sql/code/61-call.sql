@@ -34,20 +34,15 @@ BEGIN
   END IF;
   UPDATE loyalty.account a SET settled_at = a.settled_at
   WHERE a.member_id = call_begin.member_id AND a.program_id = call_begin.program_id;
-  RETURN (SELECT greatest(CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END, a.settled_at)
-          FROM loyalty.program p JOIN loyalty.account a ON a.program_id = p.id
-          WHERE p.id = call_begin.program_id AND a.member_id = call_begin.member_id);
+  RETURN loyalty.account_instant(call_begin.member_id, call_begin.program_id);
 END $$;
 COMMENT ON FUNCTION loyalty.call_begin(bigint, integer) IS 'lock a member''s account; returns the instant of the call';
 REVOKE ALL ON FUNCTION loyalty.call_begin(bigint, integer) FROM PUBLIC;
 
--- Under the account's lock.  `arguments` in the order of the function, numbers trimmed, times in UTC, so that equal ones are equal text.
-CREATE OR REPLACE FUNCTION loyalty.find_call(member_id bigint, program_id integer, key text, call text, arguments json) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+-- The words of request.c.
+CREATE OR REPLACE FUNCTION loyalty.check_call_key(key text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  former loyalty.request;
-  a record;
 BEGIN
   IF key = '' THEN
     RAISE EXCEPTION 'key is empty' USING ERRCODE = 'LY017', HINT = 'Give each call a key of its own, or leave it out.';
@@ -55,6 +50,41 @@ BEGIN
     RAISE EXCEPTION 'key is too long'
       USING ERRCODE = 'LY008', DETAIL = format('It has %s bytes, and at most 500 are allowed.', octet_length(key));
   END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_call_key(text) IS 'raise LY017 or LY008 for keys that no call can have';
+REVOKE ALL ON FUNCTION loyalty.check_call_key(text) FROM PUBLIC;
+
+-- `arguments` in the order of the function, what was left out as null, numbers trimmed, times in UTC, so that equal ones are
+-- equal text; `former` as it was kept, without what was left out: an argument that a later version adds finds old calls unchanged.
+CREATE OR REPLACE FUNCTION loyalty.check_arguments(key text, former jsonb, arguments json) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  a record;
+BEGIN
+  SELECT n.name, former ->> n.name AS was, n.value AS now INTO a
+  FROM json_each_text(arguments) WITH ORDINALITY n (name, value, place)
+  WHERE n.value IS DISTINCT FROM former ->> n.name ORDER BY n.place LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'key "%" was used with other arguments', key
+      USING ERRCODE = 'LY004', DETAIL = format('%s was %s and is now %s.', a.name, coalesce(a.was, 'left out'), coalesce(a.now, 'left out')),
+            HINT = 'Repeat a call with the same arguments, or give it a key of its own.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_arguments(text, jsonb, json) IS 'raise LY004 when a key comes with other arguments than before; the first that differs is named';
+REVOKE ALL ON FUNCTION loyalty.check_arguments(text, jsonb, json) FROM PUBLIC;
+
+-- Under the account's lock.
+CREATE OR REPLACE FUNCTION loyalty.find_call(member_id bigint, program_id integer, key text, call text, arguments json) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  former loyalty.request;
+BEGIN
+  IF key IS NULL THEN
+    RETURN NULL;
+  END IF;
+  PERFORM loyalty.check_call_key(key);
   SELECT r.* INTO former FROM loyalty.request r
   WHERE r.member_id = find_call.member_id AND r.program_id = find_call.program_id AND r.key = find_call.key COLLATE "C";
   IF NOT FOUND THEN
@@ -64,13 +94,7 @@ BEGIN
       USING ERRCODE = 'LY004', DETAIL = format('It was used by %s, and now by %s.', former.call, find_call.call),
             HINT = 'A key names one call for ever: give each call a key of its own.';
   END IF;
-  FOR a IN SELECT e.key AS name, e.value AS now, former.arguments ->> e.key AS was FROM json_each_text(arguments) e LOOP
-    IF a.now IS DISTINCT FROM a.was THEN
-      RAISE EXCEPTION 'key "%" was used with other arguments', key
-        USING ERRCODE = 'LY004', DETAIL = format('%s was %s and is now %s.', a.name, coalesce(a.was, 'left out'), coalesce(a.now, 'left out')),
-              HINT = 'Repeat a call with the same arguments, or give it a key of its own.';
-    END IF;
-  END LOOP;
+  PERFORM loyalty.check_arguments(key, former.arguments, find_call.arguments);
   RETURN coalesce(former.answer, '{}');
 END $$;
 COMMENT ON FUNCTION loyalty.find_call(bigint, integer, text, text, json) IS
@@ -112,7 +136,7 @@ $$;
 COMMENT ON FUNCTION loyalty.account_instant(bigint, integer) IS 'what time it is for a call that writes to this account';
 REVOKE ALL ON FUNCTION loyalty.account_instant(bigint, integer) FROM PUBLIC;
 
--- LY002 and LY009, as the calls in C have them.
+-- LY002, LY006 and LY009, as the calls in C have them.
 CREATE OR REPLACE FUNCTION loyalty.check_active(member_id bigint, program_id integer) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -127,9 +151,12 @@ BEGIN
   IF NOT FOUND THEN
     RAISE EXCEPTION 'member % has no account in program "%"', member_id, (SELECT p.name FROM loyalty.program p WHERE p.id = check_active.program_id)
       USING ERRCODE = 'LY002', HINT = 'The first purchase enrolls a member, or loyalty.enroll().';
+  ELSIF standing = 'erased' THEN
+    RAISE EXCEPTION 'member % was erased', member_id USING ERRCODE = 'LY006', HINT = 'That cannot be undone: the person joins again under another number.';
   ELSIF standing <> 'active' THEN
-    RAISE EXCEPTION 'the account of member % is %', member_id, standing USING ERRCODE = 'LY009';
+    RAISE EXCEPTION 'account of member % in program "%" is %', member_id, (SELECT p.name FROM loyalty.program p WHERE p.id = check_active.program_id), standing
+      USING ERRCODE = 'LY009', HINT = CASE standing WHEN 'blocked' THEN 'loyalty.unblock() lifts it.' ELSE 'The status in loyalty.member says so.' END;
   END IF;
 END $$;
-COMMENT ON FUNCTION loyalty.check_active(bigint, integer) IS 'raise LY002 without an account, LY009 unless it is active';
+COMMENT ON FUNCTION loyalty.check_active(bigint, integer) IS 'raise LY002 without an account, LY006 when it was erased, LY009 unless it is active';
 REVOKE ALL ON FUNCTION loyalty.check_active(bigint, integer) FROM PUBLIC;

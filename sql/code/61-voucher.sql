@@ -126,6 +126,11 @@ BEGIN
         LEFT JOIN loyalty.code c ON c.program = w.program AND c.pool = w.pool AND c.code = k.code) n,
     loyalty.reward w, loyalty.program p
   WHERE v.member_id = member_id AND v.voucher_id = n.voucher_id AND w.id = v.reward_id AND p.id = v.program_id;
+  -- without the code, which is its holder's
+  PERFORM loyalty.tell(v.program_id, 'voucher_issued', v.member_id, at, jsonb_build_object('voucher_id', v.voucher_id, 'redemption_id', v.redemption_id,
+    'reward', w.name, 'value', v.value, 'value_unit', v.value_unit, 'valid_until', CASE WHEN isfinite(v.valid_until) THEN v.valid_until END))
+  FROM loyalty.voucher v JOIN loyalty.reward w ON w.id = v.reward_id
+  WHERE v.member_id = member_id AND v.redemption_id = redemption_id AND v.state = 'issued' AND loyalty.tells(v.program_id, '{voucher_issued}') ORDER BY v.voucher_id;
 END $$;
 COMMENT ON FUNCTION loyalty.issue_held(bigint, bigint, text[], timestamptz) IS 'part of redeem() and capture(): held vouchers are issued';
 REVOKE ALL ON FUNCTION loyalty.issue_held(bigint, bigint, text[], timestamptz) FROM PUBLIC;
@@ -190,7 +195,7 @@ BEGIN
     UPDATE loyalty.code c SET redemption_id = NULL, held_until = NULL WHERE c.redemption_id = redemption_id AND c.held_until IS NOT NULL;
   ELSIF state = 'reversed' THEN
     SELECT min(v.voucher_id) INTO used FROM loyalty.voucher v
-    WHERE v.member_id = member_id AND v.redemption_id = redemption_id AND v.state = 'used';
+    WHERE v.member_id = member_id AND v.redemption_id = redemption_id AND (v.state = 'used' OR v.used > 0);
     IF used IS NOT NULL THEN
       RAISE EXCEPTION 'redemption % cannot be reversed', redemption_id
         USING ERRCODE = 'LY006', DETAIL = format('Voucher %s of it was used.', used), HINT = 'Undo the use first: loyalty.restore_voucher().';
@@ -239,61 +244,94 @@ END $$;
 COMMENT ON FUNCTION loyalty.find_voucher(bigint, text, bigint) IS 'part of use_voucher(): whose voucher has this code, or number; LY017 when there is none';
 REVOKE ALL ON FUNCTION loyalty.find_voucher(bigint, text, bigint) FROM PUBLIC;
 
+-- Can this be done with the voucher, as it is at an instant?  Of one that is worth money parts can be used, and given back.
+CREATE OR REPLACE FUNCTION loyalty.check_voucher(member_id bigint, voucher_id bigint, what text, amount numeric, at timestamptz) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  v loyalty.voucher;
+  p loyalty.program;
+  now_is text;
+  most numeric;
+BEGIN
+  SELECT x.* INTO v FROM loyalty.voucher x WHERE x.member_id = member_id AND x.voucher_id = voucher_id;
+  SELECT o.* INTO p FROM loyalty.program o WHERE o.id = v.program_id;
+  now_is := CASE WHEN v.state = 'issued' AND v.valid_until <= at THEN 'expired' ELSE v.state END;
+  most := trim_scale(CASE what WHEN 'restored' THEN v.used ELSE v.value - v.used END);
+  IF (CASE what WHEN 'restored' THEN v.used = 0 AND now_is <> 'used' WHEN 'used' THEN now_is <> 'issued' ELSE now_is <> 'issued' OR v.used > 0 END) THEN
+    RAISE EXCEPTION 'voucher % cannot be %', v.voucher_id, what
+      USING ERRCODE = 'LY006',
+        DETAIL = CASE now_is WHEN 'expired' THEN format('Its last day was %s.', loyalty.last_day(v.valid_until, p.timezone))
+                             WHEN 'used' THEN concat('It was used ', loyalty.instant_text(v.changed_at, p.timezone), ', for ' || quote_literal(v.reference), '.')
+                             WHEN 'issued' THEN CASE WHEN v.used > 0 THEN format('%s of %s was used.', v.used, v.value) ELSE 'It was not used.' END
+                             ELSE format('It is %s.', now_is) END,
+        HINT = CASE WHEN now_is = 'held' THEN 'Its redemption is held: capture it first.' WHEN v.used > 0 AND what = 'cancelled' THEN 'Undo the use first: loyalty.restore_voucher().'
+                    WHEN v.value_unit = 'money' THEN 'A voucher is used until nothing is left of it, or until its last day.' ELSE 'A voucher is used once, as a whole, until its last day.' END;
+  ELSIF amount IS NOT NULL AND (v.value IS NULL OR v.value_unit <> 'money') THEN
+    RAISE EXCEPTION 'amount is %', amount USING ERRCODE = 'LY017', HINT = format('Voucher %s is not worth money: it is used as a whole, leave amount out.', v.voucher_id);
+  END IF;
+  PERFORM loyalty.check_money('amount', amount, p.money_decimals);
+  IF amount = 0 THEN
+    RAISE EXCEPTION 'amount is 0' USING ERRCODE = 'LY017', HINT = 'Leave it out for all that there is.';
+  ELSIF amount > most THEN
+    RAISE EXCEPTION 'voucher % has less', v.voucher_id
+      USING ERRCODE = 'LY006', DETAIL = format('%s is %s, and %s is asked for.', most, CASE what WHEN 'restored' THEN 'used' ELSE 'left of it' END, amount),
+            HINT = 'Leave amount out for all that there is.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_voucher(bigint, bigint, text, numeric, timestamptz) IS
+  'part of use_voucher(), restore_voucher() and cancel_voucher(): raise LY006 when the voucher is not in a state for that, LY017 for amounts that it cannot have';
+REVOKE ALL ON FUNCTION loyalty.check_voucher(bigint, bigint, text, numeric, timestamptz) FROM PUBLIC;
+
 -- what: used, restored, cancelled.  Returns the points that go back for one that is cancelled, as count of 1/10,000.
-CREATE OR REPLACE FUNCTION loyalty.change_voucher(member_id bigint, voucher_id bigint, what text, words text, at timestamptz, role text,
-  OUT redemption_id bigint, OUT points bigint)
+CREATE OR REPLACE FUNCTION loyalty.change_voucher(member_id bigint, voucher_id bigint, what text, words text, at timestamptz, role text, amount numeric,
+  OUT redemption_id bigint, OUT points bigint, OUT new_state text, OUT left_over numeric)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
   v loyalty.voucher;
-  now_is text;
-  zone text;
+  change numeric;
 BEGIN
   SELECT x.* INTO v FROM loyalty.voucher x WHERE x.member_id = member_id AND x.voucher_id = voucher_id FOR UPDATE;
-  SELECT p.timezone INTO zone FROM loyalty.program p WHERE p.id = v.program_id;
-  now_is := CASE WHEN v.state = 'issued' AND v.valid_until <= at THEN 'expired' ELSE v.state END;
-  IF now_is <> (CASE what WHEN 'restored' THEN 'used' ELSE 'issued' END) THEN
-    RAISE EXCEPTION 'voucher % cannot be %', voucher_id, what
-      USING ERRCODE = 'LY006',
-        DETAIL = CASE now_is WHEN 'expired' THEN format('Its last day was %s.', loyalty.last_day(v.valid_until, zone))
-                             WHEN 'used' THEN concat('It was used ', loyalty.instant_text(v.changed_at, zone), ', for ' || quote_literal(v.reference), '.')
-                             WHEN 'issued' THEN 'It was not used.'
-                             ELSE format('It is %s.', now_is) END,
-        HINT = CASE now_is WHEN 'held' THEN 'Its redemption is held: capture it first.' ELSE 'A voucher is used once, as a whole, until its last day.' END;
+  PERFORM loyalty.check_voucher(member_id, voucher_id, what, amount, at);
+  IF v.value_unit = 'money' AND what <> 'cancelled' THEN
+    change := CASE what WHEN 'used' THEN coalesce(amount, v.value - v.used) ELSE -coalesce(amount, v.used) END;
+    left_over := trim_scale(v.value - v.used - change);
   END IF;
-  UPDATE loyalty.voucher x SET state = CASE what WHEN 'restored' THEN 'issued' ELSE what END, changed_at = at,
-    reference = CASE what WHEN 'used' THEN words WHEN 'restored' THEN NULL ELSE x.reference END,
+  new_state := CASE WHEN what = 'restored' OR what = 'used' AND left_over > 0 THEN 'issued' ELSE what END;
+  UPDATE loyalty.voucher x SET state = new_state, changed_at = at, used = x.used + coalesce(change, 0),
+    reference = CASE what WHEN 'used' THEN words WHEN 'restored' THEN CASE WHEN x.used + change > 0 THEN x.reference END ELSE x.reference END,
     reason = CASE what WHEN 'used' THEN x.reason ELSE words END, posted_at = statement_timestamp(), by = session_user
   WHERE x.member_id = member_id AND x.voucher_id = voucher_id;
-  INSERT INTO loyalty.voucher_change (member_id, voucher_id, change_no, state, words, at, posted_at, by, set_role)
-  SELECT member_id, voucher_id, coalesce(max(c.change_no), 0) + 1, CASE what WHEN 'restored' THEN 'issued' ELSE what END, words, at,
-    statement_timestamp(), session_user, role
+  INSERT INTO loyalty.voucher_change (member_id, voucher_id, change_no, state, amount, words, at, posted_at, by, set_role)
+  SELECT member_id, voucher_id, coalesce(max(c.change_no), 0) + 1, new_state, change, words, at, statement_timestamp(), session_user, role
   FROM loyalty.voucher_change c WHERE c.member_id = member_id AND c.voucher_id = voucher_id;
   redemption_id := v.redemption_id;
   -- its share of the redemption; what was reversed by hand before is no more to be had
   SELECT least(r.points / r.vouchers, r.taken) INTO points FROM loyalty.redemption r
   WHERE r.member_id = member_id AND r.redemption_id = v.redemption_id;
 END $$;
-COMMENT ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz, text) IS
+COMMENT ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz, text, numeric) IS
   'part of use_voucher(), restore_voucher() and cancel_voucher(): its new state; LY006 when it is in another than that needs';
-REVOKE ALL ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION loyalty.change_voucher(bigint, bigint, text, text, timestamptz, text, numeric) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.use_voucher(
-  member_id bigint, code text DEFAULT NULL, voucher_id bigint DEFAULT NULL, reference text DEFAULT NULL, key text DEFAULT NULL)
-RETURNS TABLE (voucher_id bigint, member_id bigint, state text, reward text, value numeric, value_unit text, argument text, at timestamptz)
+  member_id bigint, code text DEFAULT NULL, voucher_id bigint DEFAULT NULL, reference text DEFAULT NULL, key text DEFAULT NULL, amount numeric DEFAULT NULL)
+RETURNS TABLE (voucher_id bigint, member_id bigint, state text, reward text, value numeric, value_unit text, argument text, at timestamptz, left_over numeric)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_use_voucher';
-COMMENT ON FUNCTION loyalty.use_voucher(bigint, text, bigint, text, text) IS
-  'use a voucher, by its code (member_id may be NULL then) or number, as a whole, once; reference: what for; LY006 when it was used, has expired or was cancelled';
-REVOKE ALL ON FUNCTION loyalty.use_voucher(bigint, text, bigint, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.use_voucher(bigint, text, bigint, text, text, numeric) IS
+  'use a voucher, by its code (member_id may be NULL then) or number: all that is left of it, or, of one worth money, so much; reference: what for; LY006 when it was used up, has expired or was cancelled';
+REVOKE ALL ON FUNCTION loyalty.use_voucher(bigint, text, bigint, text, text, numeric) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.restore_voucher(
-  member_id bigint, code text DEFAULT NULL, voucher_id bigint DEFAULT NULL, reason text DEFAULT NULL, key text DEFAULT NULL)
-RETURNS TABLE (voucher_id bigint, member_id bigint, state text, reward text, value numeric, value_unit text, argument text, at timestamptz)
+  member_id bigint, code text DEFAULT NULL, voucher_id bigint DEFAULT NULL, reason text DEFAULT NULL, key text DEFAULT NULL, amount numeric DEFAULT NULL)
+RETURNS TABLE (voucher_id bigint, member_id bigint, state text, reward text, value numeric, value_unit text, argument text, at timestamptz, left_over numeric)
 LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_restore_voucher';
-COMMENT ON FUNCTION loyalty.restore_voucher(bigint, text, bigint, text, text) IS
-  'undo use_voucher(), because the purchase came back: the voucher can be used again until its last day';
-REVOKE ALL ON FUNCTION loyalty.restore_voucher(bigint, text, bigint, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.restore_voucher(bigint, text, bigint, text, text, numeric) IS
+  'undo use_voucher(), because the purchase came back: all of it, or so much; the voucher can be used again until its last day';
+REVOKE ALL ON FUNCTION loyalty.restore_voucher(bigint, text, bigint, text, text, numeric) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.cancel_voucher(
   member_id bigint, code text DEFAULT NULL, voucher_id bigint DEFAULT NULL, reason text DEFAULT NULL, key text DEFAULT NULL)
@@ -304,10 +342,10 @@ COMMENT ON FUNCTION loyalty.cancel_voucher(bigint, text, bigint, text, text) IS
 REVOKE ALL ON FUNCTION loyalty.cancel_voucher(bigint, text, bigint, text, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.voucher_row(member_id bigint, voucher_id bigint)
-RETURNS TABLE (voucher_id bigint, member_id bigint, state text, reward text, value numeric, value_unit text, argument text, at timestamptz)
+RETURNS TABLE (voucher_id bigint, member_id bigint, state text, reward text, value numeric, value_unit text, argument text, at timestamptz, left_over numeric)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT v.voucher_id, v.member_id, v.state, w.name, v.value, v.value_unit, w.argument, v.changed_at
+  SELECT v.voucher_id, v.member_id, v.state, w.name, v.value, v.value_unit, w.argument, v.changed_at, CASE WHEN v.value_unit = 'money' THEN trim_scale(v.value - v.used) END
   FROM loyalty.voucher v JOIN loyalty.reward w ON w.id = v.reward_id
   WHERE v.member_id = voucher_row.member_id AND v.voucher_id = voucher_row.voucher_id
 $$;
@@ -317,7 +355,7 @@ REVOKE ALL ON FUNCTION loyalty.voucher_row(bigint, bigint) FROM PUBLIC;
 -- What the holder sees, codes and all.
 CREATE OR REPLACE FUNCTION loyalty.vouchers(member_id bigint, program text DEFAULT NULL, at timestamptz DEFAULT NULL)
 RETURNS TABLE (voucher_id bigint, reward text, kind text, code text, value numeric, value_unit text, state text, issued_at timestamptz,
-               valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text)
+               valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text, left_over numeric)
 LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.vouchers(bigint, text, timestamptz) IS
   'the vouchers of a member with their codes, the first to end first; state at an instant: held, issued, used, expired, cancelled';
@@ -325,7 +363,7 @@ REVOKE ALL ON FUNCTION loyalty.vouchers(bigint, text, timestamptz) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.vouchers_as_owner(of_member bigint, of_program text, at timestamptz)
 RETURNS TABLE (voucher_id bigint, reward text, kind text, code text, value numeric, value_unit text, state text, issued_at timestamptz,
-               valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text)
+               valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text, left_over numeric)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -340,7 +378,7 @@ BEGIN
     v.issued_at,
     CASE WHEN v.state <> 'held' AND isfinite(v.valid_until) THEN v.valid_until END,
     CASE WHEN v.state <> 'held' AND isfinite(v.valid_until) THEN loyalty.last_day(v.valid_until, p.timezone) END,
-    v.reference, v.redemption_id, w.argument
+    v.reference, v.redemption_id, w.argument, CASE WHEN v.value_unit = 'money' THEN trim_scale(v.value - v.used) END
   FROM loyalty.voucher v
   JOIN loyalty.program p ON p.id = v.program_id
   JOIN loyalty.reward w ON w.id = v.reward_id
@@ -385,6 +423,28 @@ BEGIN
     AND (v.code IS NULL OR EXISTS (SELECT FROM loyalty.code e WHERE e.program = v.program AND e.pool = v.pool AND e.code = v.code))
     AND (k.code IS NULL OR NOT EXISTS (SELECT FROM loyalty.voucher o WHERE o.redemption_id = k.redemption_id AND o.code = k.code))
   LIMIT most;
+  RETURN QUERY
+  SELECT 'voucher_used', v.program_id, v.member_id, NULL::bigint,
+    format('voucher %s is %s; of %s are used %s, and by what was done with it %s', v.voucher_id, v.state, coalesce(v.value::text, 'no value'), v.used, coalesce(c.amount, 0))
+  FROM loyalty.voucher v
+  LEFT JOIN (SELECT x.member_id, x.voucher_id, sum(x.amount) AS amount FROM loyalty.voucher_change x GROUP BY 1, 2) c ON c.member_id = v.member_id AND c.voucher_id = v.voucher_id
+  WHERE v.used <> coalesce(c.amount, 0) OR v.used < 0
+    OR CASE WHEN v.value_unit = 'money' AND v.value IS NOT NULL THEN CASE v.state WHEN 'used' THEN v.used <> v.value WHEN 'issued' THEN v.used >= v.value AND v.value > 0 ELSE v.used <> 0 END ELSE v.used <> 0 END
+  LIMIT most;
+  -- those that are cancelled with their redemption have no row of their own
+  RETURN QUERY
+  SELECT 'voucher_change', v.program_id, v.member_id, NULL::bigint,
+    format('voucher %s is %s, and what was done with it last makes it %s', v.voucher_id, v.state, coalesce(c.state, 'issued'))
+  FROM loyalty.voucher v
+  LEFT JOIN (SELECT DISTINCT ON (x.member_id, x.voucher_id) x.* FROM loyalty.voucher_change x ORDER BY x.member_id, x.voucher_id, x.change_no DESC) c
+    ON c.member_id = v.member_id AND c.voucher_id = v.voucher_id
+  WHERE CASE v.state WHEN 'held' THEN c.state IS NOT NULL WHEN 'cancelled' THEN c.state = 'used' ELSE v.state <> coalesce(c.state, 'issued') END
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'voucher_change', NULL::integer, c.member_id, NULL::bigint, format('voucher %s, of which change %s tells, is not there', c.voucher_id, c.change_no)
+  FROM loyalty.voucher_change c LEFT JOIN loyalty.voucher v ON v.member_id = c.member_id AND v.voucher_id = c.voucher_id
+  WHERE v.member_id IS NULL LIMIT most;
 END $$;
-COMMENT ON FUNCTION loyalty.verify_vouchers(integer) IS 'part of verify(): redemptions have the vouchers that they made, and each code that was given is in one of them';
+COMMENT ON FUNCTION loyalty.verify_vouchers(integer) IS
+  'part of verify(): redemptions have the vouchers that they made, each code that was given is in one of them, and what was done with a voucher says its state';
 REVOKE ALL ON FUNCTION loyalty.verify_vouchers(integer) FROM PUBLIC;

@@ -16,7 +16,7 @@ BEGIN
   SELECT r.* INTO w FROM loyalty.reward r WHERE r.id = issue_due.reward_id;
   SELECT r.* INTO p FROM loyalty.program r WHERE r.name = w.program;
   stepped := EXISTS (SELECT FROM loyalty.reward_step s WHERE s.program = w.program AND s.reward = w.name);
-  instant := CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END;
+  instant := loyalty.writing_instant(p.id);
   RETURN QUERY
   SELECT a.member_id, trim_scale(o.points), o.value
   FROM (
@@ -52,7 +52,7 @@ DECLARE
   instant timestamptz;
   ids integer[];
 BEGIN
-  SELECT CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END INTO instant FROM loyalty.program p WHERE p.name = named;
+  SELECT loyalty.writing_instant(p.id) INTO instant FROM loyalty.program p WHERE p.name = named;
   ids := ARRAY(SELECT w.id FROM loyalty.reward w
     WHERE w.program = named AND w.kind = 'voucher' AND w.value_unit = 'money' AND (of_reward IS NULL OR w.name = of_reward)
       AND w.enabled AND w.starts_at <= instant AND w.ends_at > instant ORDER BY w.id);
@@ -84,7 +84,7 @@ BEGIN
   END IF;
   ids := loyalty.issue_rewards(of_program, of_reward);
   INSERT INTO loyalty.voucher_issue (program_id, reward_id, issue, at, started_at, by)
-  SELECT p.id, w.id, of_issue, CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END, statement_timestamp(), session_user
+  SELECT p.id, w.id, of_issue, loyalty.writing_instant(p.id), statement_timestamp(), session_user
   FROM loyalty.reward w JOIN loyalty.program p ON p.name = w.program WHERE w.id = ANY (ids)
   ON CONFLICT ON CONSTRAINT voucher_issue_pkey DO NOTHING;
   RETURN ARRAY(SELECT i.reward_id FROM loyalty.voucher_issue i WHERE i.reward_id = ANY (ids) AND i.issue = of_issue AND i.finished_at IS NULL ORDER BY i.reward_id);

@@ -424,7 +424,7 @@ BEGIN
   SELECT x.* INTO p FROM loyalty.program x WHERE x.name = loyalty.program_name(in_program);
   SELECT x.* INTO n FROM loyalty.plan x WHERE x.id = loyalty.plan_named(p.name, in_plan);
   IF p.enrollment = 'automatic' THEN
-    now := CASE WHEN p.sandbox THEN loyalty.instant() ELSE statement_timestamp() END;
+    now := loyalty.writing_instant(p.id);
     PERFORM loyalty.enroll(who, p.name, CASE WHEN in_at < now AND isfinite(in_at) THEN in_at END);
   END IF;
   now := loyalty.call_begin(who, p.id);
@@ -564,8 +564,8 @@ BEGIN
                        WHERE b.member_id = c.member_id AND b.of_payment = c.payment_id) g ON true
     WHERE c.member_id = refund_periods.member_id AND c.subscription_id = refund_periods.subscription_id AND c.kind = 'charge'
   ), back AS (
-    SELECT c.*, CASE WHEN refund = 'full' THEN c.left_over
-                     ELSE loyalty.prorated(c.left_over, c.covers_from, c.until_at, end_at, n.pro_rata, p.timezone, p.money_decimals) END AS part
+    SELECT c.*, CASE refund WHEN 'none' THEN 0 WHEN 'full' THEN c.left_over
+       ELSE loyalty.prorated(c.left_over, c.covers_from, c.until_at, end_at, n.pro_rata, p.timezone, p.money_decimals) END AS part
     FROM charge c JOIN loyalty.plan n ON n.id = c.plan_id JOIN loyalty.program p ON p.id = c.program_id
     WHERE c.until_at > end_at
   ), given AS (
@@ -733,6 +733,29 @@ END $$;
 COMMENT ON FUNCTION loyalty.change_plan_as_owner(bigint, bigint, text, text, timestamptz, text) IS 'the body of change_plan()';
 REVOKE ALL ON FUNCTION loyalty.change_plan_as_owner(bigint, bigint, text, text, timestamptz, text) FROM PUBLIC;
 
+-- Under the account's lock.  No money goes back: whoever refunds cancels before.
+CREATE OR REPLACE FUNCTION loyalty.erase_subscriptions(member_id bigint, program_id integer) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  at timestamptz := loyalty.account_instant(erase_subscriptions.member_id, erase_subscriptions.program_id);
+  s loyalty.subscription;
+  ended bigint := 0;
+BEGIN
+  FOR s IN SELECT x.* FROM loyalty.subscription x
+           WHERE x.member_id = erase_subscriptions.member_id AND x.program_id = erase_subscriptions.program_id AND x.ends_at > at ORDER BY x.subscription_id LOOP
+    PERFORM FROM loyalty.end_subscription(s.member_id, s.subscription_id, 'none', 'refund', at, at, NULL);
+    PERFORM loyalty.note_subscription(s.member_id, s.subscription_id, 'cancel', at, NULL, 'erased');
+    ended := ended + 1;
+  END LOOP;
+  IF ended > 0 THEN
+    PERFORM loyalty.hold_plan_tier(erase_subscriptions.member_id, erase_subscriptions.program_id, at);
+  END IF;
+  RETURN ended;
+END $$;
+COMMENT ON FUNCTION loyalty.erase_subscriptions(bigint, integer) IS 'part of erase_member(): subscriptions end at once, with all that they give; returns how many';
+REVOKE ALL ON FUNCTION loyalty.erase_subscriptions(bigint, integer) FROM PUBLIC;
+
 -- The tier of a plan is one that was granted (grant_tier) until the subscription ends: it ends at that instant by itself.  Whoever was
 -- granted a higher one by hand keeps it.
 CREATE OR REPLACE FUNCTION loyalty.hold_plan_tier(member_id bigint, program_id integer, now timestamptz) RETURNS void
@@ -769,3 +792,44 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) IS 'the tier that a member''s plan gives is held until the subscription ends';
 REVOKE ALL ON FUNCTION loyalty.hold_plan_tier(bigint, integer, timestamptz) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.verify_subscriptions(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'subscription', s.program_id, s.member_id, NULL::bigint,
+    format('subscription %s is paid until %s and ends at %s; its last event says %s and %s, its payments say %s', s.subscription_id, s.paid_until, s.ends_at,
+           coalesce(e.paid_until::text, 'nothing'), coalesce(e.ends_at::text, 'nothing'), c.until)
+  FROM loyalty.subscription s
+  LEFT JOIN (SELECT DISTINCT ON (v.member_id, v.subscription_id) v.* FROM loyalty.subscription_event v ORDER BY v.member_id, v.subscription_id, v.event_id DESC) e
+    ON e.member_id = s.member_id AND e.subscription_id = s.subscription_id
+  LEFT JOIN (SELECT DISTINCT ON (y.member_id, y.subscription_id) y.* FROM loyalty.plan_payment y WHERE y.kind = 'charge' ORDER BY y.member_id, y.subscription_id, y.payment_id DESC) k
+    ON k.member_id = s.member_id AND k.subscription_id = s.subscription_id
+  CROSS JOIN LATERAL (SELECT least(coalesce(k.covers_until, s.trial_until, s.started_at), CASE WHEN s.cancelled_at IS NOT NULL THEN s.ends_at END) AS until) c
+  WHERE (s.paid_until, s.ends_at) IS DISTINCT FROM (e.paid_until, e.ends_at) OR s.paid_until <> c.until
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'subscription_change', s.program_id, s.member_id, NULL::bigint,
+    format('subscription %s was changed to %s, which %s', s.subscription_id, s.changed_to, CASE WHEN t.member_id IS NULL THEN 'is not there' ELSE 'did not take its place' END)
+  FROM loyalty.subscription s LEFT JOIN loyalty.subscription t ON t.member_id = s.member_id AND t.subscription_id = s.changed_to
+  WHERE s.changed_to IS NOT NULL AND (t.changed_from, t.started_at) IS DISTINCT FROM (s.subscription_id, s.ends_at)
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'plan_payment', y.program_id, y.member_id, NULL::bigint,
+    format('of payment %s, %s, %s went back%s', coalesce(c.payment_id, y.of_payment), coalesce(c.amount::text, 'which is not there'), -sum(y.amount),
+           CASE WHEN bool_or(y.subscription_id <> c.subscription_id) THEN ', for another subscription' ELSE '' END)
+  FROM loyalty.plan_payment y
+  LEFT JOIN loyalty.plan_payment c ON c.member_id = y.member_id AND c.payment_id = y.of_payment AND c.kind = 'charge'
+  WHERE y.kind <> 'charge' GROUP BY y.program_id, y.member_id, y.of_payment, c.payment_id, c.amount
+  HAVING c.payment_id IS NULL OR -sum(y.amount) > c.amount OR bool_or(y.subscription_id <> c.subscription_id)
+  LIMIT most;
+  RETURN QUERY
+  SELECT 'plan_payment', y.program_id, y.member_id, NULL::bigint, format('payment %s is of subscription %s, which is not there', y.payment_id, y.subscription_id)
+  FROM loyalty.plan_payment y LEFT JOIN loyalty.subscription s ON s.member_id = y.member_id AND s.subscription_id = y.subscription_id
+  WHERE s.member_id IS NULL LIMIT most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_subscriptions(integer) IS 'part of verify(): subscriptions are what their events and payments say; no more went back than was paid';
+REVOKE ALL ON FUNCTION loyalty.verify_subscriptions(integer) FROM PUBLIC;

@@ -208,6 +208,8 @@ AS $$
 #variable_conflict use_column
 DECLARE
   p loyalty.program;
+  members bigint[];
+  donations bigint[];
 BEGIN
   SELECT x.* INTO p FROM loyalty.program x WHERE x.id = follow_charity.program_id;
   WITH change AS (
@@ -242,15 +244,28 @@ BEGIN
     FROM (SELECT * FROM followed UNION ALL SELECT * FROM begun) x
   ), target AS (
     SELECT n.*, n.kind = 'points' AND n.funded_by = 'member' AS in_points, CASE WHEN n.kept <= 0 THEN 0 ELSE n.whole * n.kept / n.most END AS part FROM now n
+  ), written AS (
+    INSERT INTO loyalty.donation AS d (member_id, program_id, cause_id, giving_id, funded_by, amount, source_id, source_key, kept, most, given,
+      share, step, maximum, at, posted_at, by)
+    SELECT t.member_id, p.id, t.cause_id, t.giving_id, t.funded_by, CASE WHEN t.in_points THEN 0 ELSE round(t.part, p.money_decimals) - t.given_now END,
+      t.source_id, t.source_key, t.kept, t.most, t.whole, t.share, t.step, t.maximum, t.at, statement_timestamp(), session_user
+    FROM target t
+    ORDER BY t.place, t.giving_id
+    RETURNING d.member_id, d.donation_id
   )
-  INSERT INTO loyalty.donation (member_id, program_id, cause_id, giving_id, funded_by, amount, source_id, source_key, kept, most, given,
-    share, step, maximum, at, posted_at, by)
-  SELECT t.member_id, p.id, t.cause_id, t.giving_id, t.funded_by, CASE WHEN t.in_points THEN 0 ELSE round(t.part, p.money_decimals) - t.given_now END,
-    t.source_id, t.source_key, t.kept, t.most, t.whole, t.share, t.step, t.maximum, t.at, statement_timestamp(), session_user
-  FROM target t
-  ORDER BY t.place, t.giving_id;
+  SELECT array_agg(w.member_id ORDER BY w.donation_id), array_agg(w.donation_id ORDER BY w.donation_id) INTO members, donations FROM written w;
   IF EXISTS (SELECT FROM loyalty.giving g WHERE g.program = p.name AND g.kind = 'points' AND g.funded_by = 'member') THEN
     PERFORM loyalty.follow_given_points(p.id, sales);
+  END IF;
+  IF loyalty.tells(p.id, '{donated,donation_returned}') THEN
+    PERFORM loyalty.tell(p.id, CASE WHEN d.amount > 0 THEN 'donated' ELSE 'donation_returned' END, d.member_id, d.at,
+      jsonb_build_object('donation_id', d.donation_id, 'redemption_id', d.redemption_id, 'cause', c.name, 'giving', g.name, 'funded_by', d.funded_by,
+        'points', trim_scale(abs(d.points) * 0.0001), 'amount', abs(d.amount), 'source_id', d.source_id, 'source_key', d.source_key))
+    FROM unnest(members, donations) WITH ORDINALITY u (member_id, donation_id, place)
+    JOIN loyalty.donation d ON d.member_id = u.member_id AND d.donation_id = u.donation_id
+    JOIN loyalty.cause c ON c.id = d.cause_id
+    JOIN loyalty.giving g ON g.id = d.giving_id
+    WHERE d.amount <> 0 ORDER BY u.place;
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.follow_charity(integer, loyalty.sale[]) IS 'part of follow_sales(): what purchases give to causes';
@@ -408,6 +423,7 @@ BEGIN
     answer := jsonb_build_object('donation_id', id, 'cause', (SELECT c.name FROM loyalty.cause c WHERE c.id = d.cause_id),
       'points', trim_scale(d.points * 0.0001), 'amount', d.amount);
     PERFORM loyalty.keep_call(who, d.program_id, in_key, 'return_donation', arguments, now, answer);
+    PERFORM loyalty.tell(d.program_id, 'donation_returned', who, now, answer);
   END IF;
   RETURN QUERY SELECT r.* FROM jsonb_to_record(answer) AS r (donation_id bigint, cause text, points numeric, amount numeric);
 END $$;
@@ -463,3 +479,50 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.cause_report_as_owner(text, text) IS 'the body of cause_report()';
 REVOKE ALL ON FUNCTION loyalty.cause_report_as_owner(text, text) FROM PUBLIC;
+
+-- A donation by hand with its return is one, and so is what a purchase gives by one giving.
+CREATE OR REPLACE FUNCTION loyalty.verify_donations(most integer)
+RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_nestloop = off SET enable_mergejoin = off SET jit = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT 'donation_points', g.program_id, g.member_id, NULL::bigint,
+    format('donation %s is of %s points, and its redemptions have taken %s', g.donation_id, trim_scale(g.points * 0.0001), trim_scale(coalesce(g.taken, 0) * 0.0001))
+  FROM (
+    SELECT d.program_id, d.member_id, d.donation_id, d.points, sum(r.taken) AS taken
+    FROM (SELECT x.program_id, x.member_id, min(x.donation_id) AS donation_id, sum(x.points) AS points, array_agg(DISTINCT x.redemption_id) AS redemptions
+          FROM loyalty.donation x
+          GROUP BY x.program_id, x.member_id, x.giving_id, x.source_id, x.source_key, CASE WHEN x.source_key IS NULL THEN coalesce(x.of_donation, x.donation_id) END) d
+    CROSS JOIN LATERAL unnest(d.redemptions) u (redemption_id)
+    LEFT JOIN loyalty.redemption r ON r.member_id = d.member_id AND r.redemption_id = u.redemption_id AND r.state IN ('captured', 'reversed')
+    GROUP BY d.program_id, d.member_id, d.donation_id, d.points) g
+  WHERE g.points <> coalesce(g.taken, 0)
+  LIMIT verify_donations.most;
+  RETURN QUERY
+  SELECT 'donation', d.program_id, d.member_id, NULL::bigint, format('donation %s gives back donation %s, which is not of this amount', d.donation_id, d.of_donation)
+  FROM loyalty.donation d LEFT JOIN loyalty.donation o ON o.member_id = d.member_id AND o.donation_id = d.of_donation
+  WHERE d.of_donation IS NOT NULL AND (-d.amount, -d.points) IS DISTINCT FROM (o.amount, o.points)
+  LIMIT verify_donations.most;
+  RETURN QUERY
+  SELECT 'donation_amount', n.program_id, n.member_id, NULL::bigint,
+    format('purchase %s gives %s by "%s", and of %s kept are due %s', n.source_key, n.amount_now, g.name, n.kept, round(n.part, p.money_decimals))
+  FROM (
+    SELECT DISTINCT ON (d.member_id, d.source_id, d.source_key, d.giving_id) d.*, sum(d.amount) OVER w AS amount_now,
+      CASE WHEN d.kept <= 0 THEN 0 ELSE d.given * d.kept / nullif(d.most, 0) END AS part
+    FROM loyalty.donation d WHERE d.source_key IS NOT NULL
+    WINDOW w AS (PARTITION BY d.member_id, d.source_id, d.source_key, d.giving_id)
+    ORDER BY d.member_id, d.source_id, d.source_key, d.giving_id, d.donation_id DESC) n
+  JOIN loyalty.giving g ON g.id = n.giving_id
+  JOIN loyalty.program p ON p.id = n.program_id
+  LEFT JOIN (SELECT l.member_id, l.source_id, l.source_key, sum(coalesce(l.kept_amount, 0)) AS kept FROM loyalty.lot l WHERE l.kind = 'a' AND l.part % 64 = 0 GROUP BY 1, 2, 3) k
+    ON k.member_id = n.member_id AND k.source_id = n.source_id AND k.source_key = n.source_key
+  WHERE NOT (g.kind = 'points' AND g.funded_by = 'member')
+    -- decimals of the money may have been others
+    AND (n.part IS NULL OR n.amount_now NOT IN (round(n.part, p.money_decimals), round(n.part, scale(n.amount_now)))
+         OR n.amount_now <> 0 AND g.kind <> 'points' AND coalesce(k.kept, 0) = 0)
+  LIMIT verify_donations.most;
+END $$;
+COMMENT ON FUNCTION loyalty.verify_donations(integer) IS 'part of verify(): points that were given were spent, and purchases give what is kept of them';
+REVOKE ALL ON FUNCTION loyalty.verify_donations(integer) FROM PUBLIC;

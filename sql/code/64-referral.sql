@@ -200,19 +200,18 @@ AS $$
 DECLARE
   person bigint := loyalty.member_now(friend);
   plain text := upper(regexp_replace(given_code, '[^0-9A-Za-z]', '', 'g'));
-  arguments jsonb := jsonb_strip_nulls(jsonb_build_object('attributes', known::text, 'referral', campaign));
+  arguments json := json_build_object('code', plain, 'attributes', known::text, 'referral', campaign);
   p record;
   referrer bigint;
   former record;
-  id bigint;
+  answer jsonb;
 BEGIN
-  PERFORM loyalty.check_call_key(call_key);
   IF person IS NULL THEN
     RAISE EXCEPTION 'friend_member_id is null' USING ERRCODE = 'LY017';
   ELSIF jsonb_typeof(known) <> 'object' THEN
     RAISE EXCEPTION 'attributes is not an object' USING ERRCODE = 'LY017', HINT = 'Write it as {"device": "…", …}.';
   END IF;
-  SELECT o.id, o.name, CASE WHEN o.sandbox THEN loyalty.instant() ELSE statement_timestamp() END AS now, o.enrollment INTO p
+  SELECT o.id, o.name, loyalty.writing_instant(o.id) AS now, o.enrollment INTO p
   FROM loyalty.program o WHERE o.name = loyalty.program_name(in_program);
   SELECT loyalty.member_now(c.member_id) INTO referrer FROM loyalty.referral_code c WHERE c.code = plain AND c.program_id = p.id;
   IF NOT FOUND THEN
@@ -225,31 +224,25 @@ BEGIN
     PERFORM loyalty.enroll(person, p.name);
   END IF;
   PERFORM loyalty.lock_accounts(p.id, ARRAY[person, referrer]);
-  PERFORM loyalty.check_open_account(person, p.id, p.name);
-  SELECT r.* INTO former FROM loyalty.referral r WHERE r.member_id = person AND r.program_id = p.id AND r.key = call_key;
-  IF FOUND THEN
-    IF former.referrer_member_id <> referrer THEN
-      RAISE EXCEPTION 'key "%" was used with other arguments', call_key
-        USING ERRCODE = 'LY004', DETAIL = 'code was another member''s.', HINT = 'Repeat a call with the same arguments, or give it a key of its own.';
-    END IF;
-    PERFORM loyalty.check_arguments(call_key, former.arguments, arguments);
-  ELSE
+  answer := loyalty.find_call(person, p.id, call_key, 'refer', arguments);
+  IF answer IS NULL THEN
+    PERFORM loyalty.check_open_account(person, p.id, p.name);
     SELECT r.* INTO former FROM loyalty.referral r WHERE r.member_id = person AND r.program_id = p.id AND r.state <> 'refused' ORDER BY r.referral_id LIMIT 1;
     IF FOUND AND former.referrer_member_id <> referrer THEN
       RAISE EXCEPTION 'member % was brought by somebody already', person USING ERRCODE = 'LY006';
     END IF;
+    answer := jsonb_build_object('referral_id', coalesce(former.referral_id,
+      loyalty.register_referral(person, referrer, p.id, loyalty.open_referral_program(p.name, campaign, p.now), p.now, coalesce(known, '{}'), call_key)));
+    PERFORM loyalty.keep_call(person, p.id, call_key, 'refer', arguments, loyalty.account_instant(person, p.id), answer);
   END IF;
-  IF former.referral_id IS NULL THEN
-    id := loyalty.register_referral(person, referrer, p.id, loyalty.open_referral_program(p.name, campaign, p.now), p.now, coalesce(known, '{}'), call_key, arguments);
-    SELECT r.* INTO former FROM loyalty.referral r WHERE r.member_id = person AND r.referral_id = id;
-  END IF;
-  RETURN QUERY VALUES (former.referral_id, former.state, former.registered_at, former.qualify_until);
+  RETURN QUERY SELECT r.referral_id, r.state, r.registered_at, r.qualify_until
+  FROM loyalty.referral r WHERE r.member_id = person AND r.referral_id = (answer ->> 'referral_id')::bigint;
 END $$;
 COMMENT ON FUNCTION loyalty.refer_as_owner(text, bigint, text, text, jsonb, text) IS 'the body of refer()';
 REVOKE ALL ON FUNCTION loyalty.refer_as_owner(text, bigint, text, text, jsonb, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.register_referral(
-  friend bigint, referrer bigint, program_id integer, campaign integer, now timestamptz, known jsonb, call_key text, arguments jsonb) RETURNS bigint
+  friend bigint, referrer bigint, program_id integer, campaign integer, now timestamptz, known jsonb, call_key text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -266,9 +259,9 @@ BEGIN
   END IF;
   SELECT greatest(a.settled_at, now) INTO at FROM loyalty.account a WHERE a.member_id = friend AND a.program_id = program_id;
   INSERT INTO loyalty.referral AS r (member_id, referrer_member_id, program_id, referral_program_id, state, registered_at, qualify_until, attributes,
-    key, arguments, posted_at, by, set_role)
+    key, posted_at, by, set_role)
   VALUES (friend, referrer, program_id, campaign, 'registered', at, coalesce(at + c.within, 'infinity'), known,
-    call_key, arguments, statement_timestamp(), session_user, loyalty.caller())
+    call_key, statement_timestamp(), session_user, loyalty.caller())
   RETURNING r.referral_id INTO id;
   objection := coalesce(loyalty.referral_objection(referrer, friend, program_id, c.compare), (
     SELECT 'referrer is ' || a.status FROM loyalty.account a WHERE a.member_id = referrer AND a.program_id = program_id AND a.status <> 'active'), (
@@ -279,8 +272,8 @@ BEGIN
   PERFORM loyalty.note_referral(friend, id, at);
   RETURN id;
 END $$;
-COMMENT ON FUNCTION loyalty.register_referral(bigint, bigint, integer, integer, timestamptz, jsonb, text, jsonb) IS 'part of refer(): the row, registered or refused';
-REVOKE ALL ON FUNCTION loyalty.register_referral(bigint, bigint, integer, integer, timestamptz, jsonb, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.register_referral(bigint, bigint, integer, integer, timestamptz, jsonb, text) IS 'part of refer(): the row, registered or refused';
+REVOKE ALL ON FUNCTION loyalty.register_referral(bigint, bigint, integer, integer, timestamptz, jsonb, text) FROM PUBLIC;
 
 -- ---- sales ----
 
@@ -348,6 +341,20 @@ END $$;
 COMMENT ON FUNCTION loyalty.keep_referral_points(bigint, integer, text, text, boolean, text, timestamptz) IS 'part of follow_referral(): take points of a referral back, or undo that';
 REVOKE ALL ON FUNCTION loyalty.keep_referral_points(bigint, integer, text, text, boolean, text, timestamptz) FROM PUBLIC;
 
+-- Each of the two of what was theirs.
+CREATE OR REPLACE FUNCTION loyalty.tell_referral(member bigint, referral_id bigint, kept boolean, at timestamptz) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT loyalty.tell(r.program_id, CASE WHEN kept THEN 'referral_rewarded' ELSE 'referral_taken_back' END, w.member, tell_referral.at,
+    jsonb_build_object('referral', c.name, 'referral_id', r.referral_id, 'role', w.role, 'points', trim_scale(w.points * 0.0001)))
+  FROM loyalty.referral r JOIN loyalty.referral_program c ON c.id = r.referral_program_id
+  CROSS JOIN LATERAL (VALUES (r.member_id, 'friend', r.friend_points), (r.referrer_member_id, 'referrer', r.referrer_points)) w (member, role, points)
+  JOIN loyalty.account a ON a.member_id = w.member AND a.program_id = r.program_id AND a.status <> 'erased'
+  WHERE r.member_id = tell_referral.member AND r.referral_id = tell_referral.referral_id AND w.points > 0 ORDER BY w.role
+$$;
+COMMENT ON FUNCTION loyalty.tell_referral(bigint, bigint, boolean, timestamptz) IS 'part of follow_referral(): tell both parties what they got, or lost';
+REVOKE ALL ON FUNCTION loyalty.tell_referral(bigint, bigint, boolean, timestamptz) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.keep_referral(member bigint, referral_id bigint, kept boolean, at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -361,6 +368,7 @@ BEGIN
   PERFORM loyalty.keep_referral_points(r.referrer_member_id, r.program_id, r.program, format('referral %s referrer', r.referral_id), kept, r.why, at);
   UPDATE loyalty.referral_count n SET rewarded = n.rewarded + CASE WHEN kept THEN 1 ELSE -1 END
   WHERE n.referral_program_id = r.referral_program_id AND r.rewarded_at IS NOT NULL;
+  PERFORM loyalty.tell_referral(member, keep_referral.referral_id, kept, at);
 END $$;
 COMMENT ON FUNCTION loyalty.keep_referral(bigint, bigint, boolean, timestamptz) IS 'part of follow_referral(): both parties keep what was given, or do not any more';
 REVOKE ALL ON FUNCTION loyalty.keep_referral(bigint, bigint, boolean, timestamptz) FROM PUBLIC;
@@ -450,6 +458,7 @@ BEGIN
   UPDATE loyalty.referral f SET state = 'rewarded', qualified_at = at, rewarded_at = at, final_at = coalesce(at + r.final_after, 'infinity'), reason = no_points,
     friend_points = (friend_points * 10000)::bigint, referrer_points = (referrer_points * 10000)::bigint
   WHERE f.member_id = member AND f.referral_id = referral_id;
+  PERFORM loyalty.tell_referral(member, referral_id, true, at);
 END $$;
 COMMENT ON FUNCTION loyalty.reward_referral(bigint, bigint, timestamptz) IS 'part of follow_referral(): both get their points, as far as limits go';
 REVOKE ALL ON FUNCTION loyalty.reward_referral(bigint, bigint, timestamptz) FROM PUBLIC;

@@ -42,39 +42,6 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_word(text, text) IS 'raise LY017 for empty and overlong words';
 REVOKE ALL ON FUNCTION loyalty.check_word(text, text) FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION loyalty.check_call_key(key text) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF key = '' THEN
-    RAISE EXCEPTION 'key is empty' USING ERRCODE = 'LY017', HINT = 'Give each call a key of its own, or leave it out.';
-  ELSIF octet_length(key) > 500 THEN
-    RAISE EXCEPTION 'key is too long'
-      USING ERRCODE = 'LY008', DETAIL = format('It has %s bytes, and at most 500 are allowed.', octet_length(key));
-  END IF;
-END $$;
-COMMENT ON FUNCTION loyalty.check_call_key(text) IS 'raise LY017 or LY008 for keys that no call can have';
-REVOKE ALL ON FUNCTION loyalty.check_call_key(text) FROM PUBLIC;
-
--- The same call again?  arguments are those that were given; LY004 names the first that differs.
-CREATE OR REPLACE FUNCTION loyalty.check_arguments(key text, former jsonb, arguments jsonb) RETURNS void
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  name text;
-BEGIN
-  SELECT n.name INTO name FROM (SELECT jsonb_object_keys(former || arguments) AS name) n
-  WHERE former -> n.name IS DISTINCT FROM arguments -> n.name ORDER BY n.name LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'key "%" was used with other arguments', key
-      USING ERRCODE = 'LY004',
-        DETAIL = format('%s was %s and is now %s.', name, coalesce(former ->> name, 'left out'), coalesce(arguments ->> name, 'left out')),
-        HINT = 'Repeat a call with the same arguments, or give it a key of its own.';
-  END IF;
-END $$;
-COMMENT ON FUNCTION loyalty.check_arguments(text, jsonb, jsonb) IS 'raise LY004 when a key comes with other arguments than before';
-REVOKE ALL ON FUNCTION loyalty.check_arguments(text, jsonb, jsonb) FROM PUBLIC;
-
 -- One statement of a member about one purpose.
 CREATE OR REPLACE FUNCTION loyalty.say_consent(
   member bigint, given boolean, purpose text, source text, said_at timestamptz, key text, wording text, said_until timestamptz)
@@ -83,8 +50,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  arguments jsonb := jsonb_strip_nulls(jsonb_build_object('given', given, 'purpose', purpose, 'source', source,
-    'at', said_at AT TIME ZONE 'UTC', 'wording', wording, 'until', said_until AT TIME ZONE 'UTC'));
+  arguments json := json_build_object('given', given, 'purpose', purpose, 'source', source,
+    'at', said_at AT TIME ZONE 'UTC', 'wording', wording, 'until', said_until AT TIME ZONE 'UTC');
   now timestamptz := statement_timestamp();
   c record;
 BEGIN
@@ -104,7 +71,7 @@ BEGIN
   END IF;
   INSERT INTO loyalty.consent AS o (member_id, consent_no, purpose, given, at, until, source, wording, key, arguments, posted_at, by, set_role)
   SELECT member, coalesce(max(l.consent_no), 0) + 1, purpose, given, coalesce(said_at, now), coalesce(said_until, 'infinity'), source, wording, key,
-    arguments, now, session_user, loyalty.caller()
+    jsonb_strip_nulls(arguments::jsonb), now, session_user, loyalty.caller()
   FROM loyalty.consent l WHERE l.member_id = member
   RETURNING o.consent_no INTO c;
   RETURN c.consent_no;

@@ -22,14 +22,14 @@ AS $$ VALUES
   ('visit', 'member_id', '', '', 'bucket program_id purchases visit'),
   ('visit_of', 'member_id', '', '', 'program_id source_id source_key visit'),
   ('redemption', 'member_id', 'points taken stated', 'reason', 'redemption_id program_id reward_id quantity state key vouchers held_until first_entry last_entry at posted_at by changed_at source_id source_key'),
-  ('voucher', 'member_id', '', 'reference reason', 'voucher_id program_id reward_id redemption_id state code value value_unit issued_at valid_until changed_at issue posted_at by'),
-  ('voucher_change', 'member_id', '', 'words', 'voucher_id change_no state at posted_at by set_role'),
+  ('voucher', 'member_id', '', 'reference reason', 'voucher_id program_id reward_id redemption_id state code value value_unit used issued_at valid_until changed_at issue posted_at by'),
+  ('voucher_change', 'member_id', '', 'words', 'voucher_id change_no state amount at posted_at by set_role'),
   ('code', '', '', '', ''), ('voucher_issue', '', '', '', ''),
   ('request', 'member_id', '', 'arguments', 'program_id key call redemption_id entry_no at answer'),
   ('intervention', 'member_id', 'points', 'reason', 'tier_id held_until program_id entry_no last_entry action available_at expires_at key at posted_at by set_role counts_for_tier unit_id value counted_at'),
   ('consent', 'member_id', '', 'arguments', 'consent_no purpose given at until source wording key posted_at by set_role'),
   ('erasure', 'member_id', '', '', 'at reason key forfeited touched posted_at by set_role'),
-  ('referral', 'member_id referrer_member_id', 'friend_points referrer_points', 'attributes arguments', 'referral_id program_id referral_program_id state registered_at qualify_until qualified_at rewarded_at reversed_at refused_at final_at source_id source_key reason key posted_at by set_role'),
+  ('referral', 'member_id referrer_member_id', 'friend_points referrer_points', 'attributes', 'referral_id program_id referral_program_id state registered_at qualify_until qualified_at rewarded_at reversed_at refused_at final_at source_id source_key reason key posted_at by set_role'),
   ('referral_code', 'member_id', '', '*', 'program_id code posted_at by'),
   ('referral_change', 'member_id', '', '', 'referral_id change_no state at reason source_id source_key posted_at by'),
   ('referral_count', '', '', '', ''),
@@ -276,6 +276,7 @@ BEGIN
         NULL;  -- it has lapsed: closing the account writes that down
       END;
     END LOOP;
+    PERFORM loyalty.erase_subscriptions(member, a.program_id);
     points := loyalty.close_account(member, a.name, 'erased');
     forfeited := forfeited || jsonb_build_object(a.name, points);
   END LOOP;
@@ -288,7 +289,7 @@ CREATE OR REPLACE FUNCTION loyalty.erase_member(member_id bigint, reason text DE
 RETURNS TABLE (relation text, rows bigint)
 LANGUAGE c VOLATILE ROWS 20 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.erase_member(bigint, text, text) IS
-  'personal data of a member is gone from all tables for ever, amounts and proofs stay; open holds are released, what is left of points is forfeited, later purchases earn nothing. Returns in how many rows of which table there was something; once more: the same answer';
+  'personal data of a member is gone from all tables for ever, amounts and proofs stay; subscriptions end, without a refund, pools are left, open holds are released, what is left of points is forfeited, later purchases earn nothing. Returns in how many rows of which table there was something; once more: the same answer';
 REVOKE ALL ON FUNCTION loyalty.erase_member(bigint, text, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.erase_member_as_owner(member bigint, why text, call_key text)
@@ -310,21 +311,23 @@ BEGIN
   IF NOT FOUND THEN
     person := loyalty.lock_member(person);
     numbers := loyalty.member_numbers(person);
+    PERFORM loyalty.lock_pools(numbers);
     PERFORM loyalty.lock_accounts(a.program_id, ARRAY[person]) FROM (
       SELECT o.program_id FROM loyalty.account o WHERE o.member_id = person ORDER BY o.program_id) a;
     PERFORM loyalty.say_consent(person, false, c.purpose, 'erasure', NULL, NULL, NULL, NULL)
     FROM (SELECT DISTINCT o.purpose FROM loyalty.consent o WHERE o.member_id = person ORDER BY o.purpose) c WHERE loyalty.has_consent(person, c.purpose, NULL);
-    SELECT jsonb_object_agg(t.relation, t.n) FILTER (WHERE t.n > 0) INTO touched
+    SELECT coalesce(jsonb_object_agg(t.relation, t.n) FILTER (WHERE t.n > 0), '{}') INTO touched
     FROM (SELECT d.relation, loyalty.erase_table(d.relation, d.members, d.personal, numbers) AS n
           FROM loyalty.personal_data() d WHERE d.members <> '' AND d.personal <> '') t;
+    touched := touched || loyalty.erase_pools(person);
     forfeited := loyalty.close_accounts(person);
     UPDATE loyalty.member m SET status = CASE m.status WHEN 'merged' THEN 'merged' ELSE 'erased' END, erased_at = statement_timestamp()
     WHERE m.member_id = ANY (numbers);
     INSERT INTO loyalty.erasure AS e (member_id, at, reason, key, forfeited, touched, posted_at, by, set_role)
-    VALUES (person, statement_timestamp(), why, call_key, forfeited, coalesce(touched, '{}'), statement_timestamp(), session_user, loyalty.caller())
+    VALUES (person, statement_timestamp(), why, call_key, forfeited, touched, statement_timestamp(), session_user, loyalty.caller())
     RETURNING e.* INTO former;
   ELSIF former.key = call_key THEN
-    PERFORM loyalty.check_arguments(call_key, jsonb_build_object('reason', former.reason), jsonb_build_object('reason', why));
+    PERFORM loyalty.check_arguments(call_key, jsonb_build_object('reason', former.reason), json_build_object('reason', why));
   END IF;
   RETURN QUERY SELECT t.name, t.n::bigint FROM jsonb_each_text(former.touched) t (name, n) ORDER BY t.name;
 END $$;

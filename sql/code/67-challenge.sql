@@ -35,7 +35,7 @@ BEGIN
 
   PERFORM loyalty.check_name('challenge', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
-  SELECT o.id, o.decimals, CASE WHEN o.sandbox THEN loyalty.instant() ELSE now() END AS instant INTO p FROM loyalty.program o WHERE o.name = NEW.program;
+  SELECT o.id, o.decimals, loyalty.writing_instant(o.id) AS instant INTO p FROM loyalty.program o WHERE o.name = NEW.program;
   NEW.starts_at := coalesce(NEW.starts_at, p.instant);
   PERFORM loyalty.check_finite('target', NEW.target);
   PERFORM loyalty.check_interval('deadline', NEW.deadline);
@@ -263,6 +263,8 @@ BEGIN
   IF c.reward IS NOT NULL THEN
     PERFORM loyalty.give_challenge_reward(give_challenge.program_id, give_challenge.challenge_id, give_challenge.member_id, give_challenge.period_start, c.n, give_challenge.at);
   END IF;
+  PERFORM loyalty.tell(give_challenge.program_id, 'challenge_completed', give_challenge.member_id, give_challenge.at, jsonb_build_object('challenge', c.name,
+    'completions', give_challenge.completions, 'points', trim_scale(rest * 0.0001), 'reward', c.reward, 'badge', c.badge));
 END $$;
 COMMENT ON FUNCTION loyalty.give_challenge(integer, integer, bigint, timestamptz, integer, timestamptz) IS 'part of challenges: what there is for so many completions';
 REVOKE ALL ON FUNCTION loyalty.give_challenge(integer, integer, bigint, timestamptz, integer, timestamptz) FROM PUBLIC;
@@ -346,6 +348,8 @@ BEGIN
     UPDATE loyalty.challenge_award t
     SET taken_back = t.taken_back + k, points_taken = t.points_taken + taken, owed = t.owed + back - taken, reward_kept = kept, taken_at = take_challenge.at
     WHERE t.member_id = x.member_id AND t.program_id = x.program_id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
+    PERFORM loyalty.tell(x.program_id, 'challenge_taken_back', x.member_id, take_challenge.at, jsonb_build_object('challenge', c.name,
+      'completions', k, 'points', trim_scale(taken * 0.0001), 'reward', CASE WHEN x.redemption_id IS NOT NULL AND NOT kept THEN c.reward END, 'badge', x.badge));
     n := n - k;
   END LOOP;
 END $$;

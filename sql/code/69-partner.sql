@@ -86,78 +86,6 @@ END $$;
 COMMENT ON FUNCTION loyalty.exchanged_at_as_owner(integer) IS 'the body of exchanged_at()';
 REVOKE ALL ON FUNCTION loyalty.exchanged_at_as_owner(integer) FROM PUBLIC;
 
--- ---- calls with a key, for bodies that are written in plpgsql ----
-
--- The same words as request.c has; under the account's lock, as there.
-CREATE OR REPLACE FUNCTION loyalty.answered_before(member_id bigint, program_id integer, key text, call text, arguments jsonb) RETURNS jsonb
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  former record;
-  difference record;
-BEGIN
-  IF key IS NULL THEN
-    RETURN NULL;
-  ELSIF key = '' THEN
-    RAISE EXCEPTION 'key is empty' USING ERRCODE = 'LY017', HINT = 'Give each call a key of its own, or leave it out.';
-  ELSIF octet_length(key) > 500 THEN
-    RAISE EXCEPTION 'key is too long'
-      USING ERRCODE = 'LY008', DETAIL = format('It has %s bytes, and at most 500 are allowed.', octet_length(key));
-  END IF;
-  SELECT r.call, r.arguments, r.answer INTO former FROM loyalty.request r
-  WHERE r.member_id = answered_before.member_id AND r.program_id = answered_before.program_id AND r.key = answered_before.key;
-  IF NOT FOUND THEN
-    RETURN NULL;
-  ELSIF former.call <> call THEN
-    RAISE EXCEPTION 'key "%" was used by another call', key
-      USING ERRCODE = 'LY004', DETAIL = format('It was used by %s, and now by %s.', former.call, call),
-            HINT = 'A key names one call for ever: give each call a key of its own.';
-  END IF;
-  SELECT a.name, former.arguments ->> a.name AS was, arguments ->> a.name AS is_now INTO difference
-  FROM (SELECT jsonb_object_keys(former.arguments) AS name UNION SELECT jsonb_object_keys(jsonb_strip_nulls(arguments))) a
-  WHERE former.arguments -> a.name IS DISTINCT FROM nullif(arguments -> a.name, 'null') ORDER BY a.name LIMIT 1;
-  IF FOUND THEN
-    RAISE EXCEPTION 'key "%" was used with other arguments', key
-      USING ERRCODE = 'LY004', DETAIL = format('%s was %s and is now %s.', difference.name, coalesce(difference.was, 'left out'), coalesce(difference.is_now, 'left out')),
-            HINT = 'Repeat a call with the same arguments, or give it a key of its own.';
-  END IF;
-  RETURN former.answer;
-END $$;
-COMMENT ON FUNCTION loyalty.answered_before(bigint, integer, text, text, jsonb) IS 'what a call with this key answered; NULL: it was not made; raises LY004 when it was another one';
-REVOKE ALL ON FUNCTION loyalty.answered_before(bigint, integer, text, text, jsonb) FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION loyalty.keep_answer(member_id bigint, program_id integer, key text, call text, arguments jsonb, at timestamptz, answer jsonb) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
-AS $$
-  INSERT INTO loyalty.request (member_id, program_id, key, call, arguments, at, answer)
-  SELECT keep_answer.member_id, keep_answer.program_id, keep_answer.key, keep_answer.call, jsonb_strip_nulls(keep_answer.arguments), keep_answer.at, keep_answer.answer
-  WHERE keep_answer.key IS NOT NULL
-$$;
-COMMENT ON FUNCTION loyalty.keep_answer(bigint, integer, text, text, jsonb, timestamptz, jsonb) IS 'keep what a call with a key answered, for ever';
-REVOKE ALL ON FUNCTION loyalty.keep_answer(bigint, integer, text, text, jsonb, timestamptz, jsonb) FROM PUBLIC;
-
--- LY002 where there is no account, LY009 unless it is active.
-CREATE OR REPLACE FUNCTION loyalty.check_account(member_id bigint, program text, program_id integer) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  state text;
-BEGIN
-  IF member_id IS NULL THEN
-    RAISE EXCEPTION 'member_id is null' USING ERRCODE = 'LY017';
-  END IF;
-  SELECT a.status INTO state FROM loyalty.account a WHERE a.member_id = check_account.member_id AND a.program_id = check_account.program_id;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'member % has no account in program "%"', member_id, program
-      USING ERRCODE = 'LY002', HINT = 'The first purchase enrolls a member, or loyalty.enroll().';
-  ELSIF state <> 'active' THEN
-    RAISE EXCEPTION 'account of member % in program "%" is %', member_id, program, state
-      USING ERRCODE = 'LY009', HINT = 'loyalty.unblock() lifts it.';
-  END IF;
-END $$;
-COMMENT ON FUNCTION loyalty.check_account(bigint, text, integer) IS 'raise LY002 or LY009 unless the member has an active account';
-REVOKE ALL ON FUNCTION loyalty.check_account(bigint, text, integer) FROM PUBLIC;
-
 -- ---- exchange ----
 
 -- Of several rates that are open the one that started last counts.
@@ -211,7 +139,7 @@ DECLARE
   f loyalty.program;
   t loyalty.program;
   p loyalty.program;
-  arguments jsonb;
+  arguments json;
   former jsonb;
   at timestamptz;
   rate_id integer;
@@ -224,7 +152,7 @@ BEGIN
   IF f.id = t.id THEN
     RAISE EXCEPTION 'from_program is to_program' USING ERRCODE = 'LY017', HINT = 'Points are exchanged for those of another program.';
   END IF;
-  arguments := jsonb_build_object('to_program', t.name, 'points', trim_scale(exchange_as_owner.points));
+  arguments := json_build_object('to_program', t.name, 'points', trim_scale(exchange_as_owner.points));
   FOR p IN SELECT x.* FROM loyalty.program x WHERE x.id IN (f.id, t.id) ORDER BY x.id LOOP
     IF p.id = t.id AND t.enrollment = 'automatic'
        AND EXISTS (SELECT FROM loyalty.account a WHERE a.member_id = who AND a.program_id = f.id)
@@ -233,9 +161,9 @@ BEGIN
     END IF;
     PERFORM loyalty.lock_accounts(p.id, ARRAY[who]);
   END LOOP;
-  former := loyalty.answered_before(who, f.id, exchange_as_owner.key, 'exchange', arguments);
+  former := loyalty.find_call(who, f.id, exchange_as_owner.key, 'exchange', arguments);
   IF former IS NULL THEN
-    PERFORM loyalty.check_account(who, f.name, f.id), loyalty.check_account(who, t.name, t.id);
+    PERFORM loyalty.check_active(who, f.id), loyalty.check_active(who, t.id);
     at := loyalty.account_instant(who, f.id);
     SELECT o.rate_id, o.rate, o.given INTO rate_id, rate, given FROM loyalty.exchange_rate_at(f.name, t.name, at, exchange_as_owner.points) o;
     this_exchange := nextval(pg_get_serial_sequence('loyalty.exchange', 'exchange_id'));
@@ -246,7 +174,7 @@ BEGIN
     INSERT INTO loyalty.exchange (member_id, exchange_id, from_program_id, to_program_id, rate_id, rate, taken, given, from_entry, to_entry, key, at, posted_at, by, set_role)
     VALUES (who, this_exchange, f.id, t.id, rate_id, rate, taken * 10000, given * 10000, from_entry, to_entry, exchange_as_owner.key, at,
             statement_timestamp(), session_user, loyalty.caller());
-    PERFORM loyalty.keep_answer(who, f.id, exchange_as_owner.key, 'exchange', arguments, at, jsonb_build_object('exchange_id', this_exchange));
+    PERFORM loyalty.keep_call(who, f.id, exchange_as_owner.key, 'exchange', arguments, at, jsonb_build_object('exchange_id', this_exchange));
   ELSE
     this_exchange := (former ->> 'exchange_id')::bigint;
   END IF;

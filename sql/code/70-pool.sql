@@ -115,7 +115,7 @@ DECLARE
   who bigint := loyalty.member_now(member_id);
   program_name text := loyalty.program_name(program);
   program_no integer := (SELECT p.id FROM loyalty.program p WHERE p.name = program_name);
-  arguments jsonb := jsonb_build_object('name', name, 'kind', kind);
+  arguments json := json_build_object('name', name, 'kind', kind);
   former jsonb;
   at timestamptz;
   pool_no bigint;
@@ -125,16 +125,16 @@ BEGIN
     RAISE EXCEPTION 'kind "%" is not known', kind USING ERRCODE = 'LY017', HINT = 'It is household or company.';
   END IF;
   PERFORM loyalty.call_begin(who, program_no);
-  former := loyalty.answered_before(who, program_no, key, 'create_pool', arguments);
+  former := loyalty.find_call(who, program_no, key, 'create_pool', arguments);
   IF former IS NOT NULL THEN
     RETURN (former ->> 'pool_id')::bigint;
   END IF;
-  PERFORM loyalty.check_account(who, program_name, program_no), loyalty.check_in_no_pool(who, program_no);
+  PERFORM loyalty.check_active(who, program_no), loyalty.check_in_no_pool(who, program_no);
   at := loyalty.account_instant(who, program_no);
   INSERT INTO loyalty.pool (program_id, name, kind, created_at, changed_at, by, set_role)
   VALUES (program_no, create_pool_as_owner.name, create_pool_as_owner.kind, at, at, session_user, loyalty.caller()) RETURNING pool_id INTO pool_no;
   PERFORM loyalty.put_pool_member(who, pool_no, program_no, 'owner', at, NULL);
-  PERFORM loyalty.keep_answer(who, program_no, key, 'create_pool', arguments, at, jsonb_build_object('pool_id', pool_no));
+  PERFORM loyalty.keep_call(who, program_no, key, 'create_pool', arguments, at, jsonb_build_object('pool_id', pool_no));
   RETURN pool_no;
 END $$;
 COMMENT ON FUNCTION loyalty.create_pool_as_owner(bigint, text, text, text, text) IS 'the body of create_pool()';
@@ -166,7 +166,7 @@ AS $$
 DECLARE
   who bigint := loyalty.member_now(member_id);
   program_no integer;
-  arguments jsonb := jsonb_build_object('pool_id', pool_id, 'role', role, 'asked_by', asked_by);
+  arguments json := json_build_object('pool_id', pool_id, 'role', role, 'asked_by', asked_by);
   former jsonb;
   at timestamptz;
   new boolean;
@@ -177,11 +177,11 @@ BEGIN
     RAISE EXCEPTION 'there is no pool %', pool_id USING ERRCODE = 'LY017', HINT = 'loyalty.create_pool() returns its number.';
   END IF;
   PERFORM loyalty.lock_accounts(program_no, ARRAY[who]);
-  former := loyalty.answered_before(who, program_no, key, 'join_pool', arguments);
+  former := loyalty.find_call(who, program_no, key, 'join_pool', arguments);
   IF former IS NOT NULL THEN
     RETURN (former ->> 'joined')::boolean;
   END IF;
-  PERFORM loyalty.check_account(who, (SELECT p.name FROM loyalty.program p WHERE p.id = program_no), program_no);
+  PERFORM loyalty.check_active(who, program_no);
   PERFORM loyalty.check_pool_owner(pool_id, loyalty.member_now(asked_by)) WHERE asked_by IS NOT NULL;
   new := NOT EXISTS (SELECT FROM loyalty.pool_member m
     WHERE m.member_id = who AND m.pool_id = join_pool_as_owner.pool_id AND m.left_at IS NULL AND m.role = join_pool_as_owner.role);
@@ -193,7 +193,7 @@ BEGIN
     END IF;
     PERFORM loyalty.put_pool_member(who, pool_id, program_no, role, at, asked_by), loyalty.pool_changed(pool_id, at);
   END IF;
-  PERFORM loyalty.keep_answer(who, program_no, key, 'join_pool', arguments, at, jsonb_build_object('joined', new));
+  PERFORM loyalty.keep_call(who, program_no, key, 'join_pool', arguments, at, jsonb_build_object('joined', new));
   RETURN new;
 END $$;
 COMMENT ON FUNCTION loyalty.join_pool_as_owner(bigint, bigint, text, bigint, text) IS 'the body of join_pool()';
@@ -234,7 +234,7 @@ DECLARE
   who bigint := loyalty.member_now(member_id);
   program_name text := loyalty.program_name(program);
   program_no integer := (SELECT p.id FROM loyalty.program p WHERE p.name = program_name);
-  arguments jsonb := jsonb_build_object('role', role, 'asked_by', asked_by);
+  arguments json := json_build_object('role', role, 'asked_by', asked_by);
   pool_no bigint;
   former jsonb;
   at timestamptz;
@@ -242,7 +242,7 @@ DECLARE
 BEGIN
   pool_no := loyalty.lock_pool_of(who, program_no);
   PERFORM loyalty.lock_accounts(program_no, ARRAY[who]);
-  former := loyalty.answered_before(who, program_no, key, call, arguments);
+  former := loyalty.find_call(who, program_no, key, call, arguments);
   IF former IS NOT NULL THEN
     RETURN (former ->> 'changed')::boolean;
   END IF;
@@ -257,7 +257,7 @@ BEGIN
     PERFORM loyalty.put_pool_member(who, pool_no, program_no, role, at, asked_by);
     PERFORM loyalty.pool_changed(pool_no, at);
   END IF;
-  PERFORM loyalty.keep_answer(who, program_no, key, call, arguments, at, jsonb_build_object('changed', changed));
+  PERFORM loyalty.keep_call(who, program_no, key, call, arguments, at, jsonb_build_object('changed', changed));
   RETURN changed;
 END $$;
 COMMENT ON FUNCTION loyalty.change_pool_role(bigint, text, text, bigint, text, text) IS 'part of pool_role() and leave_pool()';
@@ -312,7 +312,7 @@ DECLARE
   who bigint := loyalty.member_now(acting);
   program_name text := loyalty.program_name(redeem_pool_as_owner.program);
   program_no integer := (SELECT p.id FROM loyalty.program p WHERE p.name = program_name);
-  arguments jsonb := jsonb_build_object('reward', what, 'points', trim_scale(asked), 'quantity', nullif(pieces, 1), 'hold', hold::text, 'reason', why);
+  arguments json := json_build_object('reward', what, 'points', trim_scale(asked), 'quantity', nullif(pieces, 1), 'hold', hold::text, 'reason', why);
   pool_no bigint := loyalty.lock_pool_of(who, program_no);
   members bigint[];
   former jsonb;
@@ -321,17 +321,17 @@ DECLARE
 BEGIN
   SELECT array_agg(m.member_id ORDER BY m.member_id DESC) INTO members FROM loyalty.pool_member m WHERE m.pool_id = pool_no AND m.left_at IS NULL;
   PERFORM loyalty.lock_accounts(program_no, coalesce(members, ARRAY[who]));
-  former := loyalty.answered_before(who, program_no, redeem_pool_as_owner.key, 'redeem_pool', arguments);
+  former := loyalty.find_call(who, program_no, redeem_pool_as_owner.key, 'redeem_pool', arguments);
   IF former IS NULL THEN
     PERFORM loyalty.refuse_no_pool(who, program_no) WHERE pool_no IS NULL;
-    PERFORM loyalty.check_account(who, program_name, program_no);
+    PERFORM loyalty.check_active(who, program_no);
     IF NOT EXISTS (SELECT FROM loyalty.pool_member m WHERE m.member_id = who AND m.pool_id = pool_no AND m.left_at IS NULL AND m.role IN ('owner', 'burner')) THEN
       RAISE EXCEPTION 'member % may not burn the points of pool %', who, pool_no
         USING ERRCODE = 'LY016', HINT = 'loyalty.pool_role() makes a burner; loyalty.redeem() spends the member''s own points.';
     END IF;
     at := loyalty.account_instant(who, program_no);
     number := loyalty.burn_pool(who, pool_no, program_no, members, what, asked, pieces, redeem_pool_as_owner.key, hold, why, at);
-    PERFORM loyalty.keep_answer(who, program_no, redeem_pool_as_owner.key, 'redeem_pool', arguments, at, jsonb_build_object('pool_redemption_id', number));
+    PERFORM loyalty.keep_call(who, program_no, redeem_pool_as_owner.key, 'redeem_pool', arguments, at, jsonb_build_object('pool_redemption_id', number));
   ELSE
     number := (former ->> 'pool_redemption_id')::bigint;
   END IF;
@@ -486,7 +486,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
   who bigint := loyalty.member_now(acting);
-  arguments jsonb := jsonb_build_object('pool_redemption_id', number, 'points', trim_scale(asked));
+  arguments json := json_build_object('pool_redemption_id', number, 'points', trim_scale(asked));
   burn loyalty.pool_redemption;
   former jsonb;
   wanted text := CASE call WHEN 'reverse_pool' THEN 'captured' ELSE 'held' END;
@@ -501,7 +501,7 @@ BEGIN
       USING ERRCODE = 'LY017', HINT = 'loyalty.redeem_pool() returns its number; it belongs to who burnt, and to the owners of the pool.';
   END IF;
   PERFORM loyalty.lock_accounts(burn.program_id, (SELECT array_agg(y.member_id) || who FROM loyalty.pool_payment y WHERE y.pool_redemption_id = number));
-  former := loyalty.answered_before(who, burn.program_id, key, call, arguments);
+  former := loyalty.find_call(who, burn.program_id, key, call, arguments);
   IF former IS NOT NULL THEN
     RETURN QUERY SELECT number, (former ->> 'points')::numeric, former ->> 'state', (former ->> 'alive')::numeric, (former ->> 'dead')::numeric;
     RETURN;
@@ -541,7 +541,7 @@ BEGIN
   pool_redemption_id := number;
   points := trim_scale(coalesce(asked, points));
   SELECT b.state INTO state FROM loyalty.pool_burn b WHERE b.pool_redemption_id = number;
-  PERFORM loyalty.keep_answer(who, burn.program_id, key, call, arguments, loyalty.account_instant(who, burn.program_id),
+  PERFORM loyalty.keep_call(who, burn.program_id, key, call, arguments, loyalty.account_instant(who, burn.program_id),
     jsonb_build_object('points', points, 'state', state, 'alive', alive, 'dead', dead));
   RETURN NEXT;
 END $$;
@@ -568,6 +568,39 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.merge_pools(bigint, bigint) IS 'part of merge_members(): pools and their burns';
 REVOKE ALL ON FUNCTION loyalty.merge_pools(bigint, bigint) FROM PUBLIC;
+
+-- Pools before accounts, as those who burn.
+CREATE OR REPLACE FUNCTION loyalty.lock_pools(members bigint[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT FROM loyalty.pool p WHERE p.pool_id IN (SELECT m.pool_id FROM loyalty.pool_member m WHERE m.member_id = ANY (members) AND m.left_at IS NULL)
+  ORDER BY p.pool_id FOR UPDATE
+$$;
+COMMENT ON FUNCTION loyalty.lock_pools(bigint[]) IS 'part of merge_members() and erase_member(): lock the pools in which these members are';
+REVOKE ALL ON FUNCTION loyalty.lock_pools(bigint[]) FROM PUBLIC;
+
+-- Pools and accounts are locked.  A name is that of those who are in the pool: when nobody is left, it goes.
+CREATE OR REPLACE FUNCTION loyalty.erase_pools(member bigint) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  m loyalty.pool_member;
+  at timestamptz;
+  n bigint;
+BEGIN
+  FOR m IN SELECT t.* FROM loyalty.pool_member t WHERE t.member_id = member AND t.left_at IS NULL ORDER BY t.pool_id LOOP
+    at := loyalty.account_instant(member, m.program_id);
+    PERFORM loyalty.put_pool_member(member, m.pool_id, m.program_id, NULL, at, NULL);
+    PERFORM loyalty.pool_changed(m.pool_id, at);
+  END LOOP;
+  UPDATE loyalty.pool p SET name = 'erased'
+  WHERE p.name <> 'erased' AND p.pool_id IN (SELECT t.pool_id FROM loyalty.pool_member t WHERE t.member_id = member)
+    AND NOT EXISTS (SELECT FROM loyalty.pool_member t WHERE t.pool_id = p.pool_id AND t.left_at IS NULL);
+  GET DIAGNOSTICS n = ROW_COUNT;
+  RETURN CASE WHEN n > 0 THEN jsonb_build_object('pool', n) ELSE '{}' END;
+END $$;
+COMMENT ON FUNCTION loyalty.erase_pools(bigint) IS 'part of erase_member(): the member leaves their pools; names of pools that nobody is left in go';
+REVOKE ALL ON FUNCTION loyalty.erase_pools(bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.verify_pools(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)

@@ -34,37 +34,6 @@ END $$;
 COMMENT ON FUNCTION loyalty.config_survey() IS 'trigger: checks a survey';
 REVOKE ALL ON FUNCTION loyalty.config_survey() FROM PUBLIC;
 
--- What a call with this key has answered; NULL: it is new.
-CREATE OR REPLACE FUNCTION loyalty.survey_request(member_id bigint, program_id integer, key text, arguments jsonb) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  former loyalty.request;
-  name text;
-BEGIN
-  IF key = '' OR octet_length(key) > 500 THEN
-    RAISE EXCEPTION 'a key has 1 to 500 bytes' USING ERRCODE = 'LY017', DETAIL = format('This one has %s.', octet_length(key));
-  END IF;
-  SELECT q.* INTO former FROM loyalty.request q
-  WHERE q.member_id = survey_request.member_id AND q.program_id = survey_request.program_id AND q.key = survey_request.key;
-  IF NOT FOUND THEN
-    RETURN NULL;
-  ELSIF former.call <> 'answer' THEN
-    RAISE EXCEPTION 'key "%" was used by another call', key
-      USING ERRCODE = 'LY004', DETAIL = format('It was used by %s, and now by answer.', former.call), HINT = 'A key names one call for ever: give each call a key of its own.';
-  END IF;
-  SELECT k INTO name FROM unnest('{survey,score,comment,touchpoint,source,source_key}'::text[]) k
-  WHERE former.arguments -> k IS DISTINCT FROM survey_request.arguments -> k LIMIT 1;
-  IF name IS NOT NULL THEN
-    RAISE EXCEPTION 'key "%" was used with other arguments', key
-      USING ERRCODE = 'LY004', DETAIL = format('%s was %s and is now %s.', name, coalesce(former.arguments ->> name, 'left out'), coalesce(arguments ->> name, 'left out')),
-        HINT = 'Repeat a call with the same arguments, or give it a key of its own.';
-  END IF;
-  RETURN former.answer;
-END $$;
-COMMENT ON FUNCTION loyalty.survey_request(bigint, integer, text, jsonb) IS 'part of answer(): what a call with this key has answered; LY004 when it was used otherwise';
-REVOKE ALL ON FUNCTION loyalty.survey_request(bigint, integer, text, jsonb) FROM PUBLIC;
-
 CREATE OR REPLACE FUNCTION loyalty.check_answer(survey_id integer, score integer, comment text, at timestamptz) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -105,9 +74,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  who bigint := loyalty.survey_member(member_id);
+  who bigint := loyalty.member_now(member_id);
   in_program text := loyalty.program_name(program);
-  arguments jsonb := jsonb_strip_nulls(jsonb_build_object('survey', survey, 'score', score, 'comment', comment, 'touchpoint', touchpoint, 'source', source, 'source_key', source_key));
+  arguments json := json_build_object('survey', survey, 'score', score, 'comment', comment, 'touchpoint', touchpoint, 'source', source, 'source_key', source_key);
   s loyalty.survey;
   p loyalty.program;
   a loyalty.account;
@@ -122,16 +91,13 @@ BEGIN
     RAISE EXCEPTION 'program "%" has no survey "%"', in_program, survey
       USING ERRCODE = 'LY017', HINT = 'SELECT program, name FROM loyalty.survey lists the surveys.';
   END IF;
-  IF loyalty.lock_accounts(p.id, ARRAY[who]) = 0 THEN
-    PERFORM loyalty.check_account(who, p.id);
-  END IF;
-  former := loyalty.survey_request(who, p.id, key, arguments);
+  now_at := loyalty.call_begin(who, p.id);
+  former := loyalty.find_call(who, p.id, key, 'answer', arguments);
   IF former IS NOT NULL THEN
     RETURN QUERY SELECT (former ->> 'response_id')::bigint, former ->> 'category', (former ->> 'points')::numeric, (former ->> 'follow_up_due')::date;
     RETURN;
   END IF;
   SELECT x.* INTO a FROM loyalty.account x WHERE x.member_id = who AND x.program_id = p.id;
-  now_at := greatest(loyalty.writing_instant(p.id), a.settled_at);
   PERFORM loyalty.check_answer(s.id, score, comment, now_at);
   SELECT b.starts_at INTO begins FROM loyalty.period_bounds(s.once_per, now_at, p.timezone, a.enrolled_at) b;
   IF EXISTS (SELECT FROM loyalty.response x WHERE x.member_id = who AND x.survey_id = s.id AND x.period_start = begins) THEN
@@ -155,35 +121,12 @@ BEGIN
     PERFORM loyalty.note_follow_up(who, response_id, 'opened', NULL, now_at);
     PERFORM loyalty.tell(p.id, 'detractor', who, now_at, jsonb_build_object('survey', s.name, 'response_id', response_id, 'score', score, 'due', follow_up_due));
   END IF;
-  IF key IS NOT NULL THEN
-    INSERT INTO loyalty.request (member_id, program_id, key, call, arguments, entry_no, at, answer)
-    VALUES (who, p.id, key, 'answer', arguments, r.entry_no, now_at,
-      jsonb_build_object('response_id', response_id, 'category', category, 'points', points, 'follow_up_due', follow_up_due));
-  END IF;
+  PERFORM loyalty.keep_call(who, p.id, key, 'answer', arguments, now_at,
+    jsonb_build_object('response_id', response_id, 'category', category, 'points', points, 'follow_up_due', follow_up_due));
   RETURN NEXT;
 END $$;
 COMMENT ON FUNCTION loyalty.answer_as_owner(bigint, text, integer, text, text, text, text, text, text) IS 'the body of answer()';
 REVOKE ALL ON FUNCTION loyalty.answer_as_owner(bigint, text, integer, text, text, text, text, text, text) FROM PUBLIC;
-
-CREATE OR REPLACE FUNCTION loyalty.survey_member(member_id bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  into_member bigint;
-BEGIN
-  IF member_id IS NULL THEN
-    RAISE EXCEPTION 'member_id is null' USING ERRCODE = 'LY017';
-  END IF;
-  LOOP
-    SELECT m.merged_into INTO into_member FROM loyalty.member m WHERE m.member_id = survey_member.member_id AND m.merged_into IS NOT NULL;
-    IF NOT FOUND THEN
-      RETURN member_id;
-    END IF;
-    member_id := into_member;
-  END LOOP;
-END $$;
-COMMENT ON FUNCTION loyalty.survey_member(bigint) IS 'part of answer(): who that member is now';
-REVOKE ALL ON FUNCTION loyalty.survey_member(bigint) FROM PUBLIC;
 
 -- ---- follow-ups
 
@@ -206,7 +149,7 @@ DECLARE
   f loyalty.follow_up;
 BEGIN
   SELECT x.* INTO f FROM loyalty.follow_up x
-  WHERE x.member_id = loyalty.survey_member(open_follow_up.member_id) AND x.response_id = open_follow_up.response_id FOR UPDATE;
+  WHERE x.member_id = loyalty.member_now(open_follow_up.member_id) AND x.response_id = open_follow_up.response_id FOR UPDATE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'member % has no follow-up of response %', member_id, response_id
       USING ERRCODE = 'LY017', HINT = 'The view loyalty.detractor lists them.';

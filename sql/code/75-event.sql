@@ -28,7 +28,7 @@ REVOKE ALL ON FUNCTION loyalty.config_event_kind() FROM PUBLIC;
 -- The first twelve are event.c's.  A room that calls tell() adds its own.
 CREATE OR REPLACE FUNCTION loyalty.event_kinds() RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT '{enrolled,earned,clawed_back,expired,adjusted,transferred,redeemed,held,released,reversed,promoted,demoted,expiring,tier_ending,donated,detractor}'::text[] $$;
+AS $$ SELECT '{enrolled,earned,clawed_back,expired,adjusted,transferred,redeemed,held,released,reversed,promoted,demoted,expiring,tier_ending,donated,donation_returned,detractor,voucher_issued,referral_rewarded,referral_taken_back,challenge_completed,challenge_taken_back}'::text[] $$;
 COMMENT ON FUNCTION loyalty.event_kinds() IS 'the kinds of events that can be told';
 REVOKE ALL ON FUNCTION loyalty.event_kinds() FROM PUBLIC;
 
@@ -40,6 +40,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.program_tells(text) IS 'the kinds of events that a program tells, with a space between them';
 REVOKE ALL ON FUNCTION loyalty.program_tells(text) FROM PUBLIC;
+
+-- For rooms that tell of many rows: nothing is read for a program that tells nothing.
+CREATE OR REPLACE FUNCTION loyalty.tells(program_id integer, kinds text[]) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM loyalty.event_kind k JOIN loyalty.program p ON p.name = k.program
+                 WHERE p.id = tells.program_id AND k.name = ANY (kinds) AND k.enabled)
+$$;
+COMMENT ON FUNCTION loyalty.tells(integer, text[]) IS 'does a program tell one of these kinds of events';
+REVOKE ALL ON FUNCTION loyalty.tells(integer, text[]) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.tell(program_id integer, kind text, member_id bigint, at timestamptz, data jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -10,6 +10,7 @@ CREATE TABLE loyalty.voucher (
   code text COLLATE "C",
   value numeric,
   value_unit text NOT NULL,
+  used numeric NOT NULL DEFAULT 0,
   issued_at timestamptz NOT NULL,
   valid_until timestamptz NOT NULL,
   changed_at timestamptz NOT NULL,
@@ -30,6 +31,7 @@ CREATE TABLE loyalty.voucher_change (
   voucher_id bigint NOT NULL,
   change_no integer NOT NULL,
   state text NOT NULL,
+  amount numeric,
   words text,
   at timestamptz NOT NULL,
   posted_at timestamptz NOT NULL,
@@ -80,10 +82,11 @@ COMMENT ON COLUMN loyalty.voucher.voucher_id IS 'its number';
 COMMENT ON COLUMN loyalty.voucher.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.voucher.reward_id IS 'loyalty.reward.id';
 COMMENT ON COLUMN loyalty.voucher.redemption_id IS 'loyalty.redemption.redemption_id: the points that paid';
-COMMENT ON COLUMN loyalty.voucher.state IS 'held: its points are, and it has no code yet; issued; used; cancelled: its points went back';
+COMMENT ON COLUMN loyalty.voucher.state IS 'held: its points are, and it has no code yet; issued, also when part of it was used; used: all of it; cancelled: its points went back';
 COMMENT ON COLUMN loyalty.voucher.code IS 'what its holder shows; reports do not see it; NULL: was never issued';
 COMMENT ON COLUMN loyalty.voucher.value IS 'what it is worth; NULL: not said';
 COMMENT ON COLUMN loyalty.voucher.value_unit IS 'money of the program, or percent';
+COMMENT ON COLUMN loyalty.voucher.used IS 'money that was used of it, of vouchers that are worth money; 0 of others';
 COMMENT ON COLUMN loyalty.voucher.issued_at IS 'the instant at which it was issued; while held: at which it was held';
 COMMENT ON COLUMN loyalty.voucher.valid_until IS 'first instant at which it is good no more; infinity: never; while held: when the hold lapses';
 COMMENT ON COLUMN loyalty.voucher.changed_at IS 'the instant at which its state changed last';
@@ -98,6 +101,7 @@ COMMENT ON COLUMN loyalty.voucher_change.member_id IS 'loyalty.member.member_id'
 COMMENT ON COLUMN loyalty.voucher_change.voucher_id IS 'loyalty.voucher.voucher_id';
 COMMENT ON COLUMN loyalty.voucher_change.change_no IS '1, 2, …: the order of what was done';
 COMMENT ON COLUMN loyalty.voucher_change.state IS 'its state from then on';
+COMMENT ON COLUMN loyalty.voucher_change.amount IS 'money that was used of it, below 0: given back; NULL: it is not worth money, or was cancelled';
 COMMENT ON COLUMN loyalty.voucher_change.words IS 'the reference or reason that was said';
 COMMENT ON COLUMN loyalty.voucher_change.at IS 'the instant at which it was done';
 COMMENT ON COLUMN loyalty.voucher_change.posted_at IS 'when the row was written';
@@ -147,7 +151,7 @@ SELECT v.member_id, p.name AS program, v.voucher_id, w.name AS reward, w.kind,
   CASE WHEN v.state <> 'held' AND isfinite(v.valid_until) THEN v.valid_until END AS valid_until,
   CASE WHEN v.state <> 'held' AND isfinite(v.valid_until) THEN loyalty.last_day(v.valid_until, p.timezone) END AS last_day,
   CASE WHEN v.state = 'used' THEN v.changed_at END AS used_at,
-  v.reference, v.redemption_id, v.issue
+  v.reference, v.redemption_id, v.issue, CASE WHEN v.value_unit = 'money' THEN trim_scale(v.value - v.used) END AS left_over
 FROM loyalty.voucher v
 JOIN loyalty.program p ON p.id = v.program_id
 JOIN loyalty.reward w ON w.id = v.reward_id;
@@ -174,9 +178,9 @@ JOIN loyalty.program p ON p.id = i.program_id
 JOIN loyalty.reward w ON w.id = i.reward_id
 LEFT JOIN (
   SELECT x.reward_id, x.issue,
-    count(*) FILTER (WHERE x.state = 'used') AS used, sum(x.value) FILTER (WHERE x.state = 'used') AS used_value,
+    count(*) FILTER (WHERE x.state = 'used') AS used, sum(x.used) AS used_value,
     count(*) FILTER (WHERE x.state = 'issued' AND x.valid_until <= loyalty.instant()) AS expired,
-    sum(x.value) FILTER (WHERE x.state = 'issued' AND x.valid_until <= loyalty.instant()) AS expired_value,
+    sum(x.value - x.used) FILTER (WHERE x.state = 'issued' AND x.valid_until <= loyalty.instant()) AS expired_value,
     count(*) FILTER (WHERE x.state = 'cancelled') AS cancelled
   FROM loyalty.voucher x WHERE x.issue IS NOT NULL GROUP BY x.reward_id, x.issue) v ON v.reward_id = i.reward_id AND v.issue = i.issue;
 
@@ -189,10 +193,10 @@ COMMENT ON COLUMN loyalty.voucher_issued.members IS 'members that it has looked 
 COMMENT ON COLUMN loyalty.voucher_issued.vouchers IS 'vouchers that it has issued';
 COMMENT ON COLUMN loyalty.voucher_issued.points IS 'points that they took';
 COMMENT ON COLUMN loyalty.voucher_issued.value IS 'what they are worth together';
-COMMENT ON COLUMN loyalty.voucher_issued.used IS 'how many of them were used';
-COMMENT ON COLUMN loyalty.voucher_issued.used_value IS 'what those were worth';
-COMMENT ON COLUMN loyalty.voucher_issued.expired IS 'how many of them expired unused, by now';
-COMMENT ON COLUMN loyalty.voucher_issued.expired_value IS 'what those were worth';
+COMMENT ON COLUMN loyalty.voucher_issued.used IS 'how many of them were used up';
+COMMENT ON COLUMN loyalty.voucher_issued.used_value IS 'what was used of all of them';
+COMMENT ON COLUMN loyalty.voucher_issued.expired IS 'how many of them expired before they were used up, by now';
+COMMENT ON COLUMN loyalty.voucher_issued.expired_value IS 'what was left of those';
 COMMENT ON COLUMN loyalty.voucher_issued.cancelled IS 'how many of them were given up for their points';
 COMMENT ON COLUMN loyalty.voucher_issued.finished_at IS 'when it had come to the end; NULL: it has not';
 
@@ -208,10 +212,11 @@ COMMENT ON COLUMN loyalty.voucher_status.value_unit IS 'money of the program, or
 COMMENT ON COLUMN loyalty.voucher_status.issued_at IS 'when it was issued, or held';
 COMMENT ON COLUMN loyalty.voucher_status.valid_until IS 'first instant at which it is good no more; NULL: without end, or not issued';
 COMMENT ON COLUMN loyalty.voucher_status.last_day IS 'last local day on which it can be used; NULL: without end, or not issued';
-COMMENT ON COLUMN loyalty.voucher_status.used_at IS 'when it was used';
+COMMENT ON COLUMN loyalty.voucher_status.used_at IS 'when it was used up';
 COMMENT ON COLUMN loyalty.voucher_status.reference IS 'what for, as use_voucher() was told';
 COMMENT ON COLUMN loyalty.voucher_status.redemption_id IS 'the redemption that paid for it';
 COMMENT ON COLUMN loyalty.voucher_status.issue IS 'the issue in which it came; NULL: the member redeemed points for it';
+COMMENT ON COLUMN loyalty.voucher_status.left_over IS 'what was not used of its value; NULL: it is not worth money';
 
 COMMENT ON VIEW loyalty.code_pool_level IS 'how full the pools of codes are, now';
 COMMENT ON COLUMN loyalty.code_pool_level.program IS 'loyalty.program.name';

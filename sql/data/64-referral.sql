@@ -56,14 +56,12 @@ CREATE TABLE loyalty.referral (
   reason text,
   attributes jsonb NOT NULL DEFAULT '{}',
   key text COLLATE "C",
-  arguments jsonb NOT NULL,
   posted_at timestamptz NOT NULL,
   by text NOT NULL,
   set_role text NOT NULL,
   PRIMARY KEY (member_id, referral_id)
 ) WITH (fillfactor = 80);
 CREATE INDEX referral_referrer ON loyalty.referral (referrer_member_id, program_id);
-CREATE UNIQUE INDEX referral_key ON loyalty.referral (member_id, program_id, key) WHERE key IS NOT NULL;
 
 -- What became of it, step by step; append-only.
 CREATE TABLE loyalty.referral_change (
@@ -134,8 +132,7 @@ COMMENT ON COLUMN loyalty.referral.source_id IS 'loyalty.source.id of the purcha
 COMMENT ON COLUMN loyalty.referral.source_key IS 'its key';
 COMMENT ON COLUMN loyalty.referral.reason IS 'why it was refused, or nothing was given; for the house, not for members';
 COMMENT ON COLUMN loyalty.referral.attributes IS 'what refer() was told of the friend: device, e-mail hash';
-COMMENT ON COLUMN loyalty.referral.key IS 'the callers key: one of a friend and program, for ever';
-COMMENT ON COLUMN loyalty.referral.arguments IS 'of the call, compared when the key comes again';
+COMMENT ON COLUMN loyalty.referral.key IS 'the callers key; see request';
 COMMENT ON COLUMN loyalty.referral.posted_at IS 'when the row was written';
 COMMENT ON COLUMN loyalty.referral.by IS 'who called (session_user)';
 COMMENT ON COLUMN loyalty.referral.set_role IS 'as which role';

@@ -13,7 +13,7 @@ CREATE TABLE loyalty.event_kind (
 );
 COMMENT ON TABLE loyalty.event_kind IS 'which kinds of events a program tells; none unless it is here';
 COMMENT ON COLUMN loyalty.event_kind.program IS 'loyalty.program.name';
-COMMENT ON COLUMN loyalty.event_kind.name IS 'the kind: enrolled, earned, clawed_back, expired, adjusted, transferred, redeemed, held, released, reversed, promoted, demoted; expiring, tier_ending (told ahead by run_maintenance); donated, detractor';
+COMMENT ON COLUMN loyalty.event_kind.name IS 'the kind: enrolled, earned, clawed_back, expired, adjusted, transferred, redeemed, held, released, reversed, promoted, demoted; expiring, tier_ending (told ahead by run_maintenance); donated, donation_returned, detractor, voucher_issued, referral_rewarded, referral_taken_back, challenge_completed, challenge_taken_back';
 COMMENT ON COLUMN loyalty.event_kind.id IS 'its number; never changes';
 COMMENT ON COLUMN loyalty.event_kind.ahead IS 'of expiring and tier_ending: how long before; NULL: 30 days';
 COMMENT ON COLUMN loyalty.event_kind.notify IS 'NOTIFY loyalty with program and kind at each commit that tells one: it costs much throughput; default false';

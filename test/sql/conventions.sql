@@ -16,7 +16,13 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
       EXISTS (SELECT FROM unnest(p.proargtypes) a (t) WHERE a.t IN (SELECT oid FROM pg_type WHERE typnamespace = 'loyalty'::regnamespace AND typtype = 'b'))
         OR p.prorettype IN (SELECT oid FROM pg_type WHERE typnamespace = 'loyalty'::regnamespace AND typtype = 'b') AS of_our_types
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace = 'loyalty'::regnamespace),
-  c AS (SELECT r.*, r.oid::regclass::text AS name FROM pg_class r WHERE r.relnamespace = 'loyalty'::regnamespace)
+  c AS (SELECT r.*, r.oid::regclass::text AS name FROM pg_class r WHERE r.relnamespace = 'loyalty'::regnamespace),
+  -- what the bodies name behind FROM, JOIN...: each is read once, and not once a table
+  named AS (
+    SELECT f.oid, f.name, f.provolatile, f.proname, m.found[1] AS words, lower(m.found[2]) AS schema, lower(m.found[3]) AS relation, m.found[4] IS NOT NULL AS called
+    FROM f, LATERAL regexp_matches(regexp_replace(f.prosrc, '--[^\n]*', '', 'g'),
+      '\m((?:from|join|into|update|truncate\s+table|table|truncate)\s+(?:only\s+)?((?:loyalty\.)?)([a-z_0-9]+))\M(\s*\()?', 'gi') AS m (found)
+    WHERE f.language IN ('sql', 'plpgsql'))
   INSERT INTO offence
   -- switch to the owner of the ledger in C, around storage only (owner.c)
   SELECT 'SECURITY DEFINER', name FROM f WHERE prosecdef
@@ -56,7 +62,8 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   SELECT 'no body as owner', f.name FROM f WHERE prosrc = 'loyalty_as_owner' AND NOT EXISTS (SELECT FROM f b JOIN pg_language l ON l.oid = b.prolang
     WHERE b.proname = f.proname || '_as_owner' AND b.proargtypes = f.proargtypes AND b.prorettype = f.prorettype AND b.proretset = f.proretset AND b.language = 'plpgsql')
   UNION ALL
-  SELECT 'body is granted', f.name FROM f JOIN loyalty.access_list() l ON l.object = 'function' AND f.proname = ANY (string_to_array(l.names, ' ')) WHERE f.proname LIKE '%\_as\_owner'
+  SELECT 'body is granted', f.name FROM f JOIN (SELECT unnest(string_to_array(a.names, ' ')) AS name FROM loyalty.access_list() a WHERE a.object = 'function') l ON l.name = f.proname
+  WHERE f.proname LIKE '%\_as\_owner'
   UNION ALL
   -- what writes, or runs other people's expressions, stays with the leader
   SELECT 'volatile and PARALLEL SAFE', name FROM f WHERE provolatile = 'v' AND proparallel = 's'
@@ -65,8 +72,8 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
   UNION ALL
   SELECT 'type function not IMMUTABLE or STABLE', name FROM f WHERE (io OR operation) AND provolatile = 'v'
   UNION ALL
-  SELECT 'IMMUTABLE, and reads a table', f.name FROM f WHERE language IN ('sql', 'plpgsql') AND provolatile = 'i' AND proname <> 'install_steps'
-    AND EXISTS (SELECT FROM c WHERE c.relkind IN ('r', 'p', 'v') AND f.prosrc ~* ('\m(from|join|into|update)\s+loyalty\.' || c.relname || '\M'))
+  SELECT DISTINCT 'IMMUTABLE, and reads a table', n.name FROM named n JOIN c ON c.relname = n.relation AND c.relkind IN ('r', 'p', 'v')
+  WHERE n.provolatile = 'i' AND n.schema <> '' AND n.proname <> 'install_steps'
   UNION ALL
   -- write it as a sentence for whoever types \df+ or \d+
   SELECT 'function without COMMENT', name FROM f WHERE obj_description(oid, 'pg_proc') IS NULL AND NOT io AND NOT operation AND NOT support
@@ -98,9 +105,7 @@ CREATE FUNCTION pg_temp.lint() RETURNS void LANGUAGE sql AS $$
     AND t.tgfoid <> ALL (ARRAY['loyalty.ledger_truncate()', 'loyalty.config_changed()']::regprocedure[])
   UNION ALL
   -- write loyalty.lot, not lot: search_path does not hold schema loyalty
-  SELECT 'unqualified table', f.name || ': ' || m.found[1] FROM f, c, LATERAL (
-    SELECT regexp_match(regexp_replace(f.prosrc, '--[^\n]*', '', 'g'), '\m((?:from|join|into|update|table|truncate)\s+(?:only\s+)?' || c.relname || ')\M(?!\s*\()', 'i') AS found) m
-  WHERE f.language IN ('sql', 'plpgsql') AND c.relkind IN ('r', 'p', 'v') AND m.found IS NOT NULL
+  SELECT DISTINCT 'unqualified table', n.name || ': ' || n.words FROM named n JOIN c ON c.relname = n.relation AND c.relkind IN ('r', 'p', 'v') WHERE n.schema = '' AND NOT n.called
   UNION ALL
   SELECT 'event trigger not ours or off', evtname FROM pg_event_trigger WHERE evtname LIKE 'loyalty%' AND evtenabled NOT IN ('O', 'A')
 $$;
@@ -110,6 +115,10 @@ SELECT * FROM offence ORDER BY rule COLLATE "C", object COLLATE "C";
 -- the control: one offender of each kind, all found
 CREATE FUNCTION loyalty.bad_definer(a int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER PARALLEL SAFE AS 'BEGIN DELETE FROM lot; RETURN 1; END';
 CREATE FUNCTION loyalty.bad_immutable() RETURNS int LANGUAGE plpgsql IMMUTABLE LEAKPROOF SET search_path = public AS 'BEGIN RETURN (SELECT count(*) FROM loyalty.lot); END';
+CREATE FUNCTION loyalty.bad_names() RETURNS void LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS
+'BEGIN TRUNCATE TABLE lot; UPDATE ONLY account SET x = 1; INSERT INTO loyalty.lot (x) SELECT y FROM debt JOIN
+ lot USING (z), loyalty.lot, lots; -- FROM movement
+ END';
 CREATE FUNCTION loyalty.bad_internal(internal) RETURNS int LANGUAGE internal AS 'pg_backend_pid';
 CREATE FUNCTION loyalty.bad_any("any") RETURNS int LANGUAGE internal AS 'pg_backend_pid';
 CREATE FUNCTION loyalty.bad_trigger() RETURNS trigger LANGUAGE plpgsql STABLE AS 'BEGIN RETURN NULL; END';

@@ -279,6 +279,23 @@ SELECT loyalty.adjust(1, 1, 'y', 'roll') IS NOT NULL AS adjusted;
 SELECT spend, earned, period_end FROM loyalty.account;
 SELECT at, reason, held_until FROM loyalty.tier_change ORDER BY change_no;
 SELECT * FROM loyalty.verify();
+-- what has left the window is forgotten, and nobody sees it: figures, returns of what was counted there, the window's end
+SAVEPOINT full_table;
+INSERT INTO sale VALUES (8, 1, 7, '2021-06-01 12:00+00');
+CREATE TABLE seen AS SELECT s.* FROM standing(1) s;
+SELECT count(*) FILTER (WHERE c.bucket > '-infinity' AND c.bucket <= a.settled_at) AS left_it, count(*) FILTER (WHERE c.bucket > a.settled_at) AS in_it
+FROM loyalty.counter c JOIN loyalty.account a USING (member_id, program_id);
+SELECT loyalty.maintenance_step(loyalty.job_begin('maintenance'), 1000, 'infinity') AS more;
+SELECT count(*) FILTER (WHERE c.bucket > '-infinity' AND c.bucket <= a.settled_at) AS left_it, count(*) FILTER (WHERE c.bucket > a.settled_at) AS in_it
+FROM loyalty.counter c JOIN loyalty.account a USING (member_id, program_id);
+SELECT count(*) AS differ FROM (TABLE seen EXCEPT SELECT * FROM standing(1)) x;
+UPDATE sale SET total = 20 WHERE id = 1;
+DELETE FROM sale WHERE id = 2;
+INSERT INTO sale VALUES (2, 1, 50, '2020-04-01 07:00+00'), (9, 1, 3, '2020-04-01 08:00+00');
+SELECT count(*) AS differ FROM (TABLE seen EXCEPT SELECT * FROM standing(1)) x;
+SELECT * FROM loyalty.verify();
+SELECT loyalty.forget_counters('-9223372036854775808', 0, 9223372036854775807, 0) AS more;
+ROLLBACK TO full_table;
 -- other windows, live: counted from the ledger
 UPDATE loyalty.program SET tier_period = 'rolling 24 months' WHERE name = 'roll';
 SELECT count(*) FROM loyalty.apply_tiers('roll');

@@ -61,6 +61,32 @@ SELECT category FROM loyalty.answer(2, 'visit', 3, 'cold coffee', 'ev');
 SELECT category FROM loyalty.answer(1, 'visit', 10, NULL, 'ev');
 SELECT kind, member_id, data - 'redemption_id' - 'donation_id' - 'response_id' AS data FROM loyalty.read_events('mail');
 
+-- purchases that give, bring a friend, win; and their returns
+INSERT INTO loyalty.program (name, sandbox, point_value, money) VALUES ('rooms', true, 0.01, 'EUR'), ('quiet', true, 0.01, 'EUR');
+CREATE TABLE shop (id int PRIMARY KEY, who bigint, total numeric, at timestamptz);
+SELECT loyalty.attach('shop', program => p, member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.rule (program, source, name, points) SELECT p, 'shop', 'one', 'earn.amount' FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.cause (program, name) SELECT p, 'trees' FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause) SELECT p, 'one per cent', 'amount', 'shop', 0.01, 'trees' FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause) SELECT p, 'tenth', 'points', 'member', 0.1, 'trees' FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.referral_program (program, name, referrer_points, friend_points) SELECT p, 'bring', 30, 20 FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.challenge (program, name, kind, metric, target, times, points, starts_at) SELECT p, 'card', 'stamp', 'purchases', 3, 10, 5, '2026-01-01' FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.reward (program, name, kind, cost, value, validity) SELECT p, 'off', 'discount', 10, 5, '30 days' FROM unnest('{rooms,quiet}'::text[]) p;
+INSERT INTO loyalty.event_kind (program, name) SELECT 'rooms', k FROM unnest(loyalty.event_kinds()) k WHERE k ~ '^(donat|voucher|referral|challenge)';
+SELECT count(e.program) FROM unnest('{rooms,quiet}'::text[]) p, generate_series(31, 32) m, LATERAL loyalty.enroll(m, p) e;
+SELECT count(r.state) FROM unnest('{rooms,quiet}'::text[]) p, LATERAL loyalty.refer(loyalty.referral_code(31, p), 32, p) r;
+SELECT count(c.cause) FROM unnest('{rooms,quiet}'::text[]) p, LATERAL loyalty.choose_cause(32, 'trees', giving => 'tenth', program => p) c;
+SELECT loyalty.confirm_events('mail', max(position)) > 0 AS confirmed FROM loyalty.events_after(0);
+INSERT INTO shop SELECT i, 32, 100, '2026-02-01 09:00+00' FROM generate_series(1, 3) i;
+SELECT count(r.state) FROM unnest('{rooms,quiet}'::text[]) p, LATERAL loyalty.redeem(32, 'off', quantity => 2, program => p) r;
+SELECT redemption_id AS hold FROM loyalty.redeem(32, 'off', program => 'rooms', hold => '1 hour') \gset
+SELECT state FROM loyalty.capture(32, :hold);
+UPDATE shop SET total = 50 WHERE id = 2;
+DELETE FROM shop;
+INSERT INTO shop VALUES (1, 32, 100, '2026-02-01 09:00+00');
+SELECT count(*) FROM loyalty.return_donation(32, (SELECT donation_id FROM loyalty.donate(32, 10, 'trees', 'rooms')), 'a mistake');
+SELECT kind, member_id, data - '{redemption_id,donation_id,voucher_id,referral_id,source_id}'::text[] AS data FROM loyalty.read_events('mail', 100);
+
 -- ahead, once
 SET loyalty.now = '2026-12-20 10:00+00';
 INSERT INTO sale VALUES (10, 4, 700, '2026-06-01');

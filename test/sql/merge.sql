@@ -167,6 +167,51 @@ SELECT c, broken(c) FROM (VALUES ('SELECT'), ('UPDATE loyalty.account SET status
   ('UPDATE loyalty.account SET available = 1 WHERE member_id = 2'), ('UPDATE loyalty.member SET status = ''active'', merged_into = NULL WHERE member_id = 1'),
   ('UPDATE loyalty.redemption SET member_id = 1'), ('UPDATE loyalty.account SET status = ''merged'' WHERE member_id = 3')) v (c);
 
+-- open holds of both: captured, released, lapsed, reversed by either number, with what they hold of stock and code pools
+ALTER SEQUENCE loyalty.redemption_redemption_id_seq RESTART WITH 1000000;
+SET LOCAL loyalty.now = '2025-08-01 00:00+00';
+INSERT INTO loyalty.program (name, expiry, sandbox) VALUES ('held', '1 month', true);
+INSERT INTO loyalty.code_pool (program, name) VALUES ('held', 'codes');
+INSERT INTO loyalty.code (program, pool, code) SELECT 'held', 'codes', 'C' || i FROM generate_series(1, 4) i;
+INSERT INTO loyalty.reward (program, name, cost, stock) VALUES ('held', 'cup', 10, 4);
+INSERT INTO loyalty.reward (program, name, kind, cost, pool) VALUES ('held', 'code', 'code', 10, 'codes');
+SELECT sum(a.points) FROM (VALUES (41), (42)) m (id), LATERAL loyalty.enroll(m.id, 'held') e, LATERAL loyalty.adjust(m.id, 100, 'x', 'held') a;
+SELECT redemption_id AS cup41 FROM loyalty.redeem(41, 'cup', program => 'held', hold => '2 days', key => 'h1') \gset
+SELECT redemption_id AS code41 FROM loyalty.redeem(41, 'code', program => 'held', hold => '2 days') \gset
+SELECT redemption_id AS part41 FROM loyalty.redeem(41, points => 30, program => 'held', hold => '2 days') \gset
+SELECT redemption_id AS lapse41 FROM loyalty.redeem(41, points => 5, program => 'held', hold => '1 hour') \gset
+SELECT redemption_id AS late41 FROM loyalty.redeem(41, points => 4, program => 'held', hold => '30 days') \gset
+SELECT redemption_id AS cup42 FROM loyalty.redeem(42, 'cup', program => 'held', hold => '2 days', key => 'h1') \gset
+SELECT redemption_id AS code42 FROM loyalty.redeem(42, 'code', program => 'held', hold => '2 days') \gset
+SELECT redemption_id AS lapse42 FROM loyalty.redeem(42, points => 6, program => 'held', hold => '2 hours') \gset
+SELECT program, available FROM loyalty.merge_members(41, 42, 'twice');
+SELECT available, held FROM loyalty.balance(42, 'held');
+SELECT i.at, b.available, b.held FROM unnest('{2025-08-01 00:59:59.999999+00,2025-08-01 01:00+00,2025-08-01 02:00+00,2025-08-03 00:00+00,2025-08-31 00:00+00}'::timestamptz[]) i (at), loyalty.balance(42, 'held', i.at) b;
+SELECT * FROM loyalty.verify();
+SET LOCAL loyalty.now = '2025-08-01 03:00+00';
+SELECT state FROM loyalty.redeem(41, 'cup', program => 'held', hold => '2 days', key => 'h1');
+SELECT state, points FROM loyalty.capture(41, :cup41, key => 'c1');
+SELECT state, points FROM loyalty.capture(42, :cup41, key => 'c1');
+SELECT state, voucher IS NOT NULL AS given FROM loyalty.capture(42, :code41);
+SELECT state, points FROM loyalty.capture(42, :part41, 12);
+SELECT state FROM loyalty.capture(42, :lapse41);
+\echo :LAST_ERROR_SQLSTATE
+SELECT state FROM loyalty.release(42, :cup42);
+SELECT state FROM loyalty.release(41, :code42);
+SELECT state, alive, dead FROM loyalty.reverse(41, :part41, 5);
+SELECT available, held FROM loyalty.balance(42, 'held');
+SELECT sum(left_over) AS cups_left FROM loyalty.reward_stock s JOIN loyalty.reward r ON r.id = s.reward_id WHERE r.program = 'held';
+SELECT state, count(*) FROM loyalty.voucher WHERE member_id IN (41, 42) GROUP BY 1 ORDER BY 1;
+SELECT count(*) FILTER (WHERE given_at IS NOT NULL) AS given, count(*) FILTER (WHERE held_until IS NOT NULL) AS held FROM loyalty.code WHERE program = 'held';
+-- the last hold lapses when its points have died
+SELECT settled FROM loyalty.settle_batch(41, 0, 1000);
+SET LOCAL loyalty.now = '2025-09-02 00:00+00';
+SELECT available, held FROM loyalty.balance(42, 'held');
+SELECT count(*) > 0 AS settled FROM loyalty.settle_batch(41, 0, 1000);
+SELECT available, held FROM loyalty.balance(42, 'held');
+SELECT member_id, state, count(*) FROM loyalty.redemption WHERE member_id IN (41, 42) GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT * FROM loyalty.verify();
+
 -- who may; and a table that somebody has added is not forgotten in silence
 CREATE ROLE loyalty_test_app;
 SELECT loyalty.grant_access('loyalty_test_app', 'app');

@@ -120,6 +120,31 @@ SELECT posted, missing FROM loyalty.reconcile('sale');
 SELECT count(*) FROM loyalty.account a JOIN loyalty.member m USING (member_id) WHERE m.status = 'erased' AND (a.available, a.pending, a.held, a.debt) IS DISTINCT FROM (0, 0, 0, 0);
 SELECT * FROM loyalty.verify();
 
+-- what runs on ends: subscriptions with what they give, pools with the name of the family
+ALTER SEQUENCE loyalty.pool_pool_id_seq RESTART WITH 1000000;
+INSERT INTO loyalty.program (name, sandbox) VALUES ('club', true);
+INSERT INTO loyalty.tier (program, name, rank, threshold) VALUES ('club', 'green', 0, 0), ('club', 'gold', 1, 1000);
+INSERT INTO loyalty.plan (program, name, fee, period, tier, points_a_month) VALUES ('club', 'prime', 120, '1 year', 'gold', 10);
+SELECT count(e.tier) FROM generate_series(21, 23) m, LATERAL loyalty.enroll(m, 'club') e;
+SELECT state, paid_until, points FROM loyalty.subscribe(21, 'prime', program => 'club');
+SELECT loyalty.create_pool(21, 'The Secrets', program => 'club') AS pool \gset
+SELECT loyalty.join_pool(22, :pool), loyalty.create_pool(23, 'Secret & Sons', 'company', 'club') > 0 AS other;
+SET LOCAL loyalty.now = '2024-06-15';
+SELECT tier, available, pending FROM loyalty.balance(21, 'club');
+SELECT * FROM loyalty.erase_member(21);
+SELECT state, paid_until, ends_at, next_payment_at, paid FROM loyalty.subscription_status WHERE member_id = 21;
+SELECT loyalty.has_plan(21, 'prime', '2024-06-14 23:59:59.999999+00') AS before, loyalty.has_plan(21, 'prime') AS after;
+SELECT tier, available, pending FROM loyalty.balance(21, 'club');
+SELECT action, at, reason FROM loyalty.subscription_event WHERE member_id = 21 ORDER BY event_id;
+-- who is left owns the pool, and its name; with the last one it goes
+SELECT m.member_id, m.role, m.left_at, p.name FROM loyalty.pool_member m JOIN loyalty.pool p USING (pool_id) WHERE pool_id = :pool ORDER BY place;
+SELECT * FROM loyalty.erase_member(22);
+SELECT * FROM loyalty.erase_member(22);
+SELECT * FROM mentions('secret');
+SELECT * FROM loyalty.erase_member(23);
+SELECT * FROM mentions('secret');
+SELECT * FROM loyalty.verify();
+
 -- whoever is not known; no reason; who may
 SELECT * FROM loyalty.erase_member(77);
 \echo :LAST_ERROR_SQLSTATE

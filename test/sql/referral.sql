@@ -43,7 +43,10 @@ SELECT loyalty.referral_code(NULL, 'p');
 SELECT referral_id > 0 AS id, state, registered_at, qualify_until FROM loyalty.refer(lower(regexp_replace(loyalty.referral_code(1, 'p'), '(....)', '\1-', 'g')), 101, 'p', 'k1', '{"device": "d101"}');
 SELECT state, registered_at FROM loyalty.refer(loyalty.referral_code(1, 'p'), 101, 'p', 'k1', '{"device": "d101"}');
 SELECT state, registered_at FROM loyalty.refer(loyalty.referral_code(1, 'p'), 101, 'p');
+-- (codes are random: the detail names them)
+\set VERBOSITY terse
 SELECT state FROM loyalty.refer(loyalty.referral_code(2, 'p'), 101, 'p', 'k1', '{"device": "d101"}');
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 SELECT state FROM loyalty.refer(loyalty.referral_code(2, 'p'), 101, 'p');
 \echo :LAST_ERROR_SQLSTATE
@@ -277,7 +280,8 @@ ROLLBACK TO planted;
 SELECT jsonb_array_length(loyalty.export_member(101) -> 'tables' -> 'referral') AS of_the_friend, loyalty.export_member(101) -> 'tables' -> 'referral' -> 0 -> 'referrer_member_id' AS referrer,
   loyalty.export_member(101) -> 'tables' -> 'referral' -> 0 -> 'attributes' AS attributes, loyalty.export_member(1) -> 'tables' -> 'referral' -> 0 -> 'attributes' AS to_the_referrer;
 SELECT count(*) > 0 AS erased FROM loyalty.erase_member(101);
-SELECT attributes, arguments, state FROM loyalty.referral WHERE member_id = 101;
+SELECT attributes, state FROM loyalty.referral WHERE member_id = 101;
+SELECT arguments FROM loyalty.request WHERE member_id = 101 AND call = 'refer';
 SELECT count(*) > 0 AS erased FROM loyalty.erase_member(9);
 DELETE FROM sale WHERE id = 70;
 INSERT INTO sale VALUES (70, 140, 1, '2024-06-02');

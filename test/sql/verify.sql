@@ -119,6 +119,64 @@ SELECT c || E'\n  -> ' || broken(c) FROM (VALUES
 \pset tuples_only off
 \pset format aligned
 
+-- rooms beside the core: vouchers, subscriptions, donations
+SAVEPOINT rooms;
+UPDATE loyalty.program SET point_value = 0.01, money = 'EUR' WHERE name = 'v';
+INSERT INTO loyalty.reward (program, name, kind, cost, value) VALUES ('v', 'off', 'discount', 1, 5);
+INSERT INTO loyalty.plan (program, name, fee, period) VALUES ('v', 'prime', 10, '1 month'), ('v', 'gold', 120, '1 year');
+INSERT INTO loyalty.cause (program, name) VALUES ('v', 'trees');
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause) VALUES ('v', 'one per cent', 'amount', 'shop', 0.01, 'trees'), ('v', 'tenth', 'points', 'member', 0.1, 'trees');
+SELECT tier FROM loyalty.enroll(7, 'v');
+SELECT points FROM loyalty.adjust(7, 100, 'x', 'v');
+SELECT cause FROM loyalty.choose_cause(7, 'trees', giving => 'tenth', program => 'v');
+SELECT count(*) FROM loyalty.redeem(7, 'off', quantity => 4, program => 'v');
+SELECT voucher_id AS one FROM loyalty.voucher WHERE member_id = 7 ORDER BY voucher_id LIMIT 1 \gset
+SELECT u.state, r.state, a.state, c.state
+FROM loyalty.use_voucher(7, voucher_id => :one) u, loyalty.restore_voucher(7, voucher_id => :one) r, loyalty.use_voucher(7, voucher_id => :one + 1) a, loyalty.cancel_voucher(7, voucher_id => :one + 2) c;
+SELECT subscription_id AS prime FROM loyalty.subscribe(7, 'prime', program => 'v') \gset
+SET loyalty.now = '2020-03-20 10:00+00';
+SELECT state, credit FROM loyalty.change_plan(7, :prime, 'gold');
+INSERT INTO sale VALUES (20, 7, 120, '2020-03-20 10:00+00'), (21, 7, 80, '2020-03-20 10:00+00'), (22, 7, 60, '2020-03-20 10:00+00');
+SET loyalty.now = '2020-03-22 10:00+00';
+INSERT INTO sale VALUES (23, 7, 50, '2020-03-22 10:00+00');
+UPDATE sale SET total = 30 WHERE id = 21;
+DELETE FROM sale WHERE id = 22;
+SELECT donation_id AS by_hand FROM loyalty.donate(7, 20, 'trees', 'v') \gset
+SELECT amount FROM loyalty.return_donation(7, (SELECT donation_id FROM loyalty.donate(7, 10, 'trees', 'v')));
+SELECT c.name AS cause, g.name AS giving, d.source_key, sum(d.amount) AS amount, trim_scale(sum(d.points) / 10000) AS points FROM loyalty.donation d JOIN loyalty.cause c ON c.id = d.cause_id
+LEFT JOIN loyalty.giving g ON g.id = d.giving_id GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+SELECT * FROM loyalty.verify();
+\pset format unaligned
+\pset tuples_only on
+SELECT c || E'\n  -> ' || broken(c) FROM (VALUES
+  ('UPDATE loyalty.voucher SET state = ''used'' WHERE member_id = 7 AND state = ''issued'''),
+  ('UPDATE loyalty.voucher SET state = ''issued'' WHERE member_id = 7 AND state = ''used'''),
+  ('UPDATE loyalty.voucher SET state = ''cancelled'' WHERE member_id = 7 AND state = ''used'''),
+  ('UPDATE loyalty.voucher SET state = ''held'' WHERE member_id = 7 AND state = ''issued'''),
+  ('DELETE FROM loyalty.voucher_change WHERE member_id = 7'),
+  ('DELETE FROM loyalty.voucher WHERE member_id = 7'),
+  ('UPDATE loyalty.redemption SET vouchers = 3 WHERE vouchers = 4'),
+  ('UPDATE loyalty.subscription SET ends_at = ends_at + interval ''1 day'', paid_until = paid_until + interval ''1 day'' WHERE ends_at > loyalty.instant()'),
+  ('UPDATE loyalty.subscription SET paid_until = paid_until - interval ''1 day'''),
+  ('UPDATE loyalty.subscription SET changed_to = 0 WHERE changed_to IS NOT NULL'),
+  ('UPDATE loyalty.subscription SET changed_from = NULL WHERE changed_from IS NOT NULL'),
+  ('DELETE FROM loyalty.subscription_event WHERE action = ''change'''),
+  ('DELETE FROM loyalty.plan_payment WHERE kind = ''charge'''),
+  ('UPDATE loyalty.plan_payment SET amount = 1 WHERE kind = ''charge'''),
+  ('UPDATE loyalty.plan_payment SET covers_until = covers_until + interval ''1 day'' WHERE kind = ''charge'' AND amount = 120'),
+  ('DELETE FROM loyalty.subscription'),
+  ('UPDATE loyalty.donation SET amount = amount + 0.01 WHERE source_key = ''20'' AND points = 0'),
+  ('UPDATE loyalty.donation SET points = points + 1 WHERE source_key = ''23'' AND points > 0'),
+  ('UPDATE loyalty.donation SET points = 0 WHERE source_key IS NULL AND redemption_id IS NOT NULL AND of_donation IS NULL'),
+  ('UPDATE loyalty.donation SET amount = 1 WHERE of_donation IS NOT NULL'),
+  ('DELETE FROM loyalty.donation WHERE amount < 0 AND source_key IS NOT NULL'),
+  ('DELETE FROM loyalty.donation WHERE of_donation IS NOT NULL'),
+  ('SELECT * FROM loyalty.reverse(7, (SELECT max(redemption_id) FROM loyalty.donation WHERE source_key IS NULL AND of_donation IS NULL AND points = 200000))'),
+  ('UPDATE loyalty.redemption SET taken = 0 WHERE reason LIKE ''given to%''')) v (c);
+\pset tuples_only off
+\pset format aligned
+ROLLBACK TO rooms;
+
 -- what it says
 UPDATE loyalty.account SET available = available + 12345 WHERE member_id = 1;
 UPDATE loyalty.lot SET kept_amount = 7 WHERE source_key = '8';

@@ -107,6 +107,57 @@ SET LOCAL loyalty.now = '2024-02-29 23:59:59.999999+00';
 SELECT reward, state FROM loyalty.voucher_status WHERE member_id = 1 AND program = 'v' AND reward = 'fifth off';
 SET LOCAL loyalty.now = '2022-02-03 10:00+00';
 
+-- ---- in parts: what is worth money, until nothing is left ----
+SAVEPOINT parts;
+ALTER SEQUENCE loyalty.voucher_voucher_id_seq RESTART WITH 1000000;
+ALTER SEQUENCE loyalty.redemption_redemption_id_seq RESTART WITH 1000000;
+INSERT INTO loyalty.program (name, sandbox, money) VALUES ('part', true, 'EUR');
+INSERT INTO loyalty.reward (program, name, kind, cost, value, value_unit, validity) VALUES ('part', 'ten off', 'discount', 10, 10, 'money', '30 days'), ('part', 'fifth off', 'discount', 10, 20, 'percent', NULL);
+INSERT INTO loyalty.reward (program, name, kind, cost, validity) VALUES ('part', 'ticket', 'product', 10, '30 days');
+SELECT a.points FROM loyalty.enroll(51, 'part') e, loyalty.adjust(51, 100, 'x', 'part') a;
+SELECT voucher AS ten, redemption_id AS bought FROM loyalty.redeem(51, 'ten off', program => 'part') \gset
+SELECT voucher AS fifth FROM loyalty.redeem(51, 'fifth off', program => 'part') \gset
+SELECT state, value, left_over FROM loyalty.use_voucher(51, :'ten', reference => 'till 1', key => 'p1', amount => 3.50);
+SELECT state, value, left_over FROM loyalty.use_voucher(NULL, :'ten', reference => 'till 2', key => 'p2', amount => 4);
+SELECT state, value, left_over FROM loyalty.use_voucher(51, :'ten', reference => 'till 1', key => 'p1', amount => 3.5);
+SELECT state FROM loyalty.use_voucher(51, :'ten', reference => 'till 1', key => 'p1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => 2.51);
+\echo :LAST_ERROR_SQLSTATE
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => 0);
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => -1);
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => 1.001);
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => 'NaN');
+SELECT state FROM loyalty.use_voucher(51, :'fifth', amount => 1);
+\echo :LAST_ERROR_SQLSTATE
+-- begun, it is not given up for points, nor is its redemption
+SELECT state FROM loyalty.cancel_voucher(51, :'ten');
+\echo :LAST_ERROR_SQLSTATE
+SELECT state FROM loyalty.reverse(51, :bought);
+\echo :LAST_ERROR_SQLSTATE
+SELECT reward, state, value, left_over, reference FROM loyalty.vouchers(51, 'part') ORDER BY reward;
+SELECT reward, state, left_over, used_at FROM loyalty.voucher_status WHERE program = 'part' ORDER BY reward;
+-- the rest; a purchase comes back; then all
+SELECT state, left_over FROM loyalty.use_voucher(51, :'ten', reference => 'till 3');
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => 0.01);
+SELECT state, left_over FROM loyalty.restore_voucher(51, :'ten', reason => 'till 2 came back', key => 'p3', amount => 4);
+SELECT state, left_over FROM loyalty.restore_voucher(51, :'ten', reason => 'till 2 came back', key => 'p3', amount => 4);
+SELECT state FROM loyalty.restore_voucher(51, :'ten', amount => 6.01);
+\echo :LAST_ERROR_SQLSTATE
+-- over, with 4 left; what comes back then is dead, and with it all of it
+SET LOCAL loyalty.now = '2022-04-10 10:00+00';
+SELECT state FROM loyalty.use_voucher(51, :'ten', amount => 1);
+SELECT state, left_over FROM loyalty.voucher_status WHERE program = 'part' AND reward = 'ten off';
+SELECT state, left_over FROM loyalty.restore_voucher(51, :'ten', reason => 'all came back');
+SELECT state FROM loyalty.restore_voucher(51, :'ten');
+SELECT change_no, state, amount, words FROM loyalty.voucher_change WHERE member_id = 51 ORDER BY 1;
+SELECT state, left_over FROM loyalty.use_voucher(51, :'fifth', reference => 'as a whole');
+SELECT * FROM loyalty.verify();
+UPDATE loyalty.voucher SET used = used + 1 WHERE member_id = 51 AND value = 10;
+UPDATE loyalty.voucher SET used = 20 WHERE member_id = 51 AND value = 20;
+SELECT invariant, regexp_replace(detail, '^voucher \d+', 'voucher N') AS detail FROM loyalty.verify() ORDER BY 2;
+ROLLBACK TO parts;
+
 -- ---- cancelling ----
 SELECT code AS three FROM loyalty.vouchers(1, 'v') WHERE redemption_id = (SELECT max(redemption_id) FROM loyalty.vouchers(1, 'v')) ORDER BY voucher_id LIMIT 1 \gset
 SELECT available AS before FROM available WHERE member_id = 1 \gset
