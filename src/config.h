@@ -125,7 +125,7 @@ typedef struct Challenge
 	char	   *name;
 	Points		points;			/* for each completion */
 	bool		counts_for_tier;
-	bool		has_reward;
+	bool		has_reward;		/* or its completions are told: loyalty.give_challenge() does both */
 	char	   *badge;			/* NULL: none */
 } Challenge;
 
