@@ -1,6 +1,6 @@
 #!/bin/bash
 # run.sh [PART …]: measure, check that the results are equal, print one table.  Parts: copy single batch redeem
-# old_lots memory update returns hold quote daily; all of them unless named.  "make bench [PARTS='copy update']" runs it in a throw-away server;
+# old_lots memory update returns hold quote daily rooms; all of them unless named.  "make bench [PARTS='copy update']" runs it in a throw-away server;
 # elsewhere it needs a superuser's connection (PG* variables) to a server on this machine, and makes and drops the
 # databases bench_base and bench_run.  How to read it: bench/README.md.
 #   ROWS=1000000  MEMBERS=100000  RUNS=5  SECONDS_EACH=5   size and length
@@ -13,7 +13,7 @@ export LC_ALL=C.UTF-8 PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning"
 rows=${ROWS:-1000000} members=${MEMBERS:-100000} runs=${RUNS:-5} seconds=${SECONDS_EACH:-5}
 work_mem=${WORK_MEM:-64MB} engine=${ENGINE:-on}
 columns='order_id, customer_id, total, ordered_at, status, category'
-all_parts='copy single batch redeem old_lots memory update returns hold quote daily'
+all_parts='copy single batch redeem old_lots memory update returns hold quote daily rooms'
 parts=${*:-${PARTS:-$all_parts}}
 
 work=$(mktemp -d -t loyalty_bench.XXXXXX); chmod 755 "$work"
@@ -414,6 +414,42 @@ part_daily() {
   say "  daily: $(value bench_run "SELECT (SELECT count(*) FROM loyalty.lot) || ' lots, ' || (SELECT count(*) FROM loyalty.movement) || ' movements'")"
   equal 'issued on all days and points of all lots' "$(value bench_run 'SELECT sum(issued) * 10000 FROM loyalty.program_daily')" "$(value bench_run 'SELECT sum(points) FROM loyalty.lot')"
   row "program_daily of a year, $rows lots and as many movements, against one sequential aggregate over both" '≤ 3 ×' '' daily view aggregate
+}
+
+# Each purchase is an award, a stay and progress in three challenges; cards are given for what was bought; nothing is amiss.
+rooms_sound() {   # PROGRAM TABLE
+  equal "paid purchases of $1, awards, stays and purchases counted" \
+    "$(value bench_run "SELECT count(*) FROM shop.$2 WHERE status = 'paid'")" \
+    "$(value bench_run "SELECT count(*) FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id AND p.name = '$1' WHERE l.kind = 'a' AND l.unit = 0")" \
+    "$(value bench_run "SELECT count(*) FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id AND p.name = '$1' WHERE l.kind = 'a' AND l.unit <> 0")" \
+    "$(value bench_run "SELECT sum(t.value) FROM loyalty.progress t JOIN loyalty.challenge c ON c.id = t.challenge_id WHERE c.program = '$1' AND c.name = 'card'")"
+  equal "cards of $1 that are full, and were given" \
+    "$(value bench_run "SELECT coalesce(sum(o.n / c.target::int), 0) FROM loyalty.challenge c, (SELECT count(*) AS n FROM shop.$2 WHERE status = 'paid' GROUP BY customer_id) o
+      WHERE c.program = '$1' AND c.name = 'card'")" \
+    "$(value bench_run "SELECT coalesce(sum(x.completions), 0) FROM loyalty.challenge_award x JOIN loyalty.challenge c ON c.id = x.challenge_id AND c.program = '$1'")"
+  equal 'findings of loyalty.verify(), and 0' "$(value bench_run 'SELECT count(*) FROM loyalty.verify()')" 0
+}
+
+part_rooms() {
+  local table tables='orders orders_rooms orders_tenth' load="$work/purchases" awards
+  if [ "$engine" = off ]; then say '  rooms: skipped, needs the engine'; return; fi
+  sql -d bench_base -f bench/rooms.sql >/dev/null
+  purchases "$rows" "$load"
+  for round in $(rounds); do
+    for table in $tables; do
+      fresh
+      measure rooms "$table" timed bench_run <<< "COPY shop.$table ($columns) FROM '$load';"
+      [ "$table" = orders ] || rooms_sound "${table#orders_}" "$table"
+    done
+  done
+  awards=$(value bench_run 'SELECT count(*) FROM loyalty.challenge_award')
+  know_members
+  inserts rooms1 1 bench/pgbench_single.sql
+  for table in orders_rooms orders_tenth; do rooms_sound "${table#orders_}" "$table"; done
+  row "COPY of $rows purchases into a program with a status unit, a segment and three challenges, against one without" '≤ 1.6 ×' '' rooms orders_rooms orders
+  row "the same, with $awards awards for completions" '' '' rooms orders_tenth orders
+  row 'single-row insert, 1 client, the same, against a program without' '≤ 1.6 ×' '' rooms1 orders_rooms orders
+  row 'the same, every fifth purchase of a member completes one' '' '' rooms1 orders_tenth orders
 }
 
 # ---- ----

@@ -10,7 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "call.h"
+#include "adjust.h"
 #include "mapping.h"
 #include "pool.h"
 
@@ -22,8 +22,8 @@ typedef struct Adjust
 {
 	int64		member;
 	Points		points;
-	char	   *reason;
-	char	   *key;
+	const char *reason;
+	const char *key;
 	bool		has_expires_at;
 	bool		has_available_at;
 	TimestampTz expires_at;
@@ -104,32 +104,78 @@ time_argument(bool given, TimestampTz at)
 	return given ? mapping_canonical(TimestampTzGetDatum(at), TIMESTAMPTZOID) : NULL;
 }
 
+#define ADJUST_ARGUMENTS 5
+
+static void
+list_arguments(const Adjust *adjust, Argument *arguments)
+{
+	arguments[0] = (Argument) {"points", points_to_text(adjust->points), true};
+	arguments[1] = (Argument) {"reason", adjust->reason, false};
+	arguments[2] = (Argument) {"expires_at", time_argument(adjust->has_expires_at, adjust->expires_at), false};
+	arguments[3] = (Argument) {"available_at", time_argument(adjust->has_available_at, adjust->available_at), false};
+	arguments[4] = (Argument) {"counts_for_tier", adjust->counts_for_tier ? "true" : NULL, false};
+}
+
+/* The account is settled to call->at. */
+static void
+adjust_account(Call *call, const Adjust *adjust, const Argument *arguments, Intervention *intervention)
+{
+	if (adjust->points > 0)
+		give(call, adjust, intervention);
+	else
+		take(call, adjust, intervention);
+	if (adjust->counts_for_tier)
+		ledger_count(call->account, adjust->points, call->at);
+	call_intervene(call, intervention);
+	request_keep(call->account, adjust->key, "adjust", arguments, ADJUST_ARGUMENTS, 0, intervention->entry_no, call->at);
+}
+
+static Intervention
+intervention_of(const Adjust *adjust)
+{
+	return (Intervention) {
+		.action = "adjust", .points = adjust->points, .reason = adjust->reason, .key = adjust->key,
+		.counts_for_tier = adjust->counts_for_tier
+	};
+}
+
+void
+adjust_give(Call *call, Points points, const char *reason, const char *key, bool counts_for_tier, Intervention *intervention)
+{
+	Adjust		adjust = {
+		.member = call->account->member_id, .points = points, .reason = reason, .key = key, .counts_for_tier = counts_for_tier
+	};
+	Argument	arguments[ADJUST_ARGUMENTS];
+	Request		request;
+
+	Assert(points > 0);
+	list_arguments(&adjust, arguments);
+	*intervention = intervention_of(&adjust);
+	if (!call->account->is_new && request_find(call->account, key, "adjust", arguments, ADJUST_ARGUMENTS, &request))
+		call_intervened(call, request.entry_no, intervention);
+	else
+		adjust_account(call, &adjust, arguments, intervention);
+}
+
 Datum
 loyalty_adjust(PG_FUNCTION_ARGS)
 {
 	const Program *program = config_program(call_text(fcinfo, 3));
-	Intervention intervention = {.action = "adjust"};
+	Intervention intervention;
 	Adjust		adjust;
 	Request		request;
 	Call		call;
-	Argument	arguments[5];
+	Argument	arguments[ADJUST_ARGUMENTS];
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
 	read_arguments(fcinfo, program, &adjust);
-	arguments[0] = (Argument) {"points", points_to_text(adjust.points), true};
-	arguments[1] = (Argument) {"reason", adjust.reason, false};
-	arguments[2] = (Argument) {"expires_at", time_argument(adjust.has_expires_at, adjust.expires_at), false};
-	arguments[3] = (Argument) {"available_at", time_argument(adjust.has_available_at, adjust.available_at), false};
-	arguments[4] = (Argument) {"counts_for_tier", adjust.counts_for_tier ? "true" : NULL, false};
-	intervention.points = adjust.points;
-	intervention.reason = adjust.reason;
-	intervention.key = adjust.key;
-	intervention.counts_for_tier = adjust.counts_for_tier;
+	list_arguments(&adjust, arguments);
+	intervention = intervention_of(&adjust);
 	if (adjust.counts_for_tier)
 		pool_lock(program, adjust.member);
 	call_begin(&call, "adjust", program, adjust.member);
-	if (request_find(call.account, adjust.key, "adjust", arguments, lengthof(arguments), &request))
+	if (request_find(call.account, adjust.key, "adjust", arguments, ADJUST_ARGUMENTS, &request))
 		call_intervened(&call, request.entry_no, &intervention);
 	else
 	{
@@ -137,14 +183,7 @@ loyalty_adjust(PG_FUNCTION_ARGS)
 			call_settle_at(&call, adjust.at);
 		else
 			call_settle(&call);
-		if (adjust.points > 0)
-			give(&call, &adjust, &intervention);
-		else
-			take(&call, &adjust, &intervention);
-		if (adjust.counts_for_tier)
-			ledger_count(call.account, adjust.points, call.at);
-		call_intervene(&call, &intervention);
-		request_keep(call.account, adjust.key, "adjust", arguments, lengthof(arguments), 0, intervention.entry_no, call.at);
+		adjust_account(&call, &adjust, arguments, &intervention);
 	}
 	call_end(&call);
 	if (adjust.counts_for_tier)

@@ -226,40 +226,9 @@ call_check_available(const Account *account, Points points)
 /* ---- interventions ---- */
 
 void
-call_intervene(Call *call, const Intervention *i)
+call_intervene(Call *call, const Intervention *intervention)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT8OID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, BOOLOID, INT4OID, NUMERICOID, TIMESTAMPTZOID,
-	INT4OID, TIMESTAMPTZOID};
-	Datum		values[] = {
-		Int64GetDatum(call->account->member_id), Int32GetDatum(call->program->id), Int64GetDatum(i->entry_no),
-		CStringGetTextDatum(i->action), Int64GetDatum(i->last_entry), Int64GetDatum(i->points),
-		TimestampTzGetDatum(i->available_at), TimestampTzGetDatum(i->expires_at),
-		i->reason ? CStringGetTextDatum(i->reason) : (Datum) 0, i->key ? CStringGetTextDatum(i->key) : (Datum) 0,
-		TimestampTzGetDatum(call->at), TimestampTzGetDatum(call->account->posted_at),
-		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)),
-		CStringGetTextDatum(GetUserNameFromId(call->caller.user, false)), BoolGetDatum(i->counts_for_tier),
-		Int32GetDatum(i->unit_id), NumericGetDatum(points_to_numeric(i->value)), TimestampTzGetDatum(i->counted_at),
-		Int32GetDatum(i->tier_id), TimestampTzGetDatum(i->held_until)
-	};
-	char		nulls[] = "                    ";
-
-	nulls[4] = i->last_entry == 0 ? 'n' : ' ';
-	nulls[5] = i->points == 0 ? 'n' : ' ';
-	nulls[6] = nulls[7] = i->is_lot ? ' ' : 'n';
-	nulls[8] = i->reason ? ' ' : 'n';
-	nulls[9] = i->key ? ' ' : 'n';
-	nulls[15] = nulls[16] = nulls[17] = i->unit_id ? ' ' : 'n';
-	nulls[18] = nulls[19] = i->tier_id == 0 ? 'n' : ' ';
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("INSERT INTO loyalty.intervention (member_id, program_id, entry_no, action, last_entry, points,"
-							  " available_at, expires_at, reason, key, at, posted_at, by, set_role,"
-							  " counts_for_tier, unit_id, value, counted_at, tier_id, held_until)"
-							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-							  lengthof(types), types, values, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not note an intervention");
-	SPI_finish();
+	store_insert_intervention(call->account, intervention, call->at, call->caller.user);
 }
 
 void

@@ -22,26 +22,6 @@ typedef struct Call
 	OwnerSwitch caller;
 } Call;
 
-/* What people did to an account by hand, as the columns of loyalty.intervention. */
-typedef struct Intervention
-{
-	const char *action;			/* adjust, unit, undo, redo, opening, transfer, expiry, block, unblock, erase, grant tier, revoke tier */
-	int64		entry_no;
-	int64		last_entry;		/* 0: none */
-	Points		points;			/* 0: none */
-	bool		is_lot;			/* then these: */
-	bool		counts_for_tier;
-	TimestampTz available_at;
-	TimestampTz expires_at;
-	int32		tier_id;		/* 0: none; else: */
-	TimestampTz held_until;
-	int32		unit_id;		/* 0: none; then these: */
-	Points		value;
-	TimestampTz counted_at;
-	const char *reason;
-	const char *key;
-} Intervention;
-
 /* NULL for SQL NULL */
 extern char *call_text(FunctionCallInfo fcinfo, int n);
 extern Numeric call_number(FunctionCallInfo fcinfo, int n);

@@ -5,41 +5,36 @@
  * Rules:
  * - What is added here is what loyalty.progress_of_ledger() would add up: the two say the same of windows, deadlines,
  *	 periods and metrics, and verify() compares them.  Visits are counted by loyalty.follow_visits().
- * - One statement a batch writes progress; only where a target was passed, up or down, loyalty.settle_challenges() is
- *	 called, once a batch.
+ * - An account's sales are counted when they are worked, before the account is written, and what is complete then is given
+ *	 to the account in memory: one write for all of it.
+ * - Points and badges are given here, as loyalty.give_challenge() gives them, with the same rows and keys.  Streaks, rewards of
+ *	 the catalogue, what is taken back and what is owed are the affair of loyalty.settle_challenges(), called once a batch
+ *	 when all of it is written.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "adjust.h"
 #include "challenge.h"
 #include "fixed.h"
 #include "money.h"
 
-/* What the sales of a batch add in one period of a challenge. */
-typedef struct Hit
+/* How far an account has come in challenges, as far as it was asked. */
+typedef struct Progressing
 {
-	int64		member;
-	const Challenge *challenge;
-	TimestampTz start;
-	TimestampTz end;
-	Numeric		spend;			/* NULL: none */
-	int64		figure;			/* purchases, or a count of 1/10,000 */
-} Hit;
-
-typedef struct Hits
-{
+	Progress  **list;
 	int			n;
 	int			max;
-	Hit		   *hits;
-	int			first;			/* of the account at hand */
-} Hits;
+} Progressing;
 
 static SPIPlanPtr
 plan_of(SPIPlanPtr *plan, const char *sql, int n, Oid *types)
@@ -66,15 +61,24 @@ joined_at(const Account *account, const Challenge *challenge)
 	Datum		values[] = {
 		Int64GetDatum(account->member_id), Int32GetDatum(account->program->id), Int32GetDatum(challenge->id)
 	};
+	TimestampTz at = DT_NOEND;
+	OwnerSwitch former;
 	bool		isnull;
 
+	if (account->is_new)
+		return DT_NOEND;
+	owner_become(&former);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_plan(plan_of(&plan, "SELECT joined_at FROM loyalty.challenge_join WHERE member_id OPERATOR(pg_catalog.=) $1"
 								 " AND program_id OPERATOR(pg_catalog.=) $2 AND challenge_id OPERATOR(pg_catalog.=) $3", 3, types),
 						 values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read loyalty.challenge_join");
-	if (SPI_processed == 0)
-		return DT_NOEND;
-	return DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (SPI_processed > 0)
+		at = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	owner_restore(&former);
+	return at;
 }
 
 /* Local wall time later, as SQL adds intervals to timestamps. */
@@ -111,34 +115,43 @@ purchases_of(const Sale *sale)
 	return (sale->kept && money_sign(sale->kept) != 0) - (money_compare(sale->kept ? sale->kept : money_zero(), sale->spend) != 0);
 }
 
-static Hit *
-hit_of(Hits *hits, const Account *account, const Challenge *challenge, TimestampTz at)
+/* The account's row of the period that holds an instant; what is stored of it is asked later. */
+static Progress *
+progress_at(Account *account, const Challenge *challenge, TimestampTz at)
 {
-	Hit		   *hit;
+	Progressing *progressing = account->progressing;
+	Progress   *progress;
 
-	for (int i = hits->n - 1; i >= hits->first; i--)
-		if (hits->hits[i].challenge == challenge && at >= hits->hits[i].start && at < hits->hits[i].end)
-			return &hits->hits[i];
-	if (hits->n == hits->max)
+	for (int i = progressing->n - 1; i >= 0; i--)
 	{
-		hits->max = Max(16, hits->max * 2);
-		hits->hits = hits->hits ? repalloc(hits->hits, mul_size(hits->max, sizeof(Hit))) : palloc(mul_size(hits->max, sizeof(Hit)));
+		progress = progressing->list[i];
+		if (progress->challenge == challenge && at >= progress->period_start && at < progress->period_end)
+			return progress;
 	}
-	hit = &hits->hits[hits->n++];
-	*hit = (Hit) {.member = account->member_id, .challenge = challenge};
-	period_bounds(&challenge->period, at, account->enrolled_at, account->program->zone, &hit->start, &hit->end);
-	return hit;
+	if (progressing->n == progressing->max)
+	{
+		progressing->max = Max(8, progressing->max * 2);
+		progressing->list = progressing->list == NULL ? palloc(progressing->max * sizeof(Progress *))
+			: repalloc(progressing->list, mul_size(progressing->max, sizeof(Progress *)));
+	}
+	progress = palloc0(sizeof(Progress));
+	progress->challenge = challenge;
+	progress->challenge_id = challenge->id;
+	progress->completed_at = DT_NOEND;
+	period_bounds(&challenge->period, at, account->enrolled_at, account->program->zone, &progress->period_start,
+				  &progress->period_end);
+	return progressing->list[progressing->n++] = progress;
 }
 
 static void
-add_sale(Hits *hits, const Account *account, const Challenge *challenge, const Sale *sale)
+add_sale(Account *account, const Challenge *challenge, const Sale *sale)
 {
-	Hit		   *hit;
+	Progress   *progress;
 
 	if (challenge->metric == CHALLENGE_SPEND)
 	{
-		hit = hit_of(hits, account, challenge, sale->occurred_at);
-		hit->spend = hit->spend ? money_add(hit->spend, sale->spend) : sale->spend;
+		progress = progress_at(account, challenge, sale->occurred_at);
+		progress->spend = progress->spend ? money_add(progress->spend, sale->spend) : sale->spend;
 	}
 	else
 	{
@@ -146,17 +159,17 @@ add_sale(Hits *hits, const Account *account, const Challenge *challenge, const S
 
 		if (figure == 0)
 			return;
-		hit = hit_of(hits, account, challenge, sale->occurred_at);
-		hit->figure = challenge->metric == CHALLENGE_PURCHASES ? hit->figure + figure : points_add(hit->figure, figure);
+		progress = progress_at(account, challenge, sale->occurred_at);
+		progress->figure = challenge->metric == CHALLENGE_PURCHASES ? progress->figure + figure
+			: points_add(progress->figure, figure);
 	}
 }
 
 static void
-add_account(Hits *hits, const Account *account)
+add_sales(Account *account)
 {
 	const Program *program = account->program;
 
-	hits->first = hits->n;
 	for (int c = 0; c < program->nchallenges; c++)
 	{
 		const Challenge *challenge = &program->challenges[c];
@@ -166,170 +179,222 @@ add_account(Hits *hits, const Account *account)
 		CHECK_FOR_INTERRUPTS();
 		if (challenge->opt_in || challenge->has_deadline)
 			window_of(account, challenge, &from, &until);
-		for (int i = 0; i < account->nsales; i++)
+		for (int i = account->ncounted; i < account->nsales; i++)
 		{
 			const Sale *sale = &account->sales[i];
 
 			if (sale->unit == challenge->unit && (challenge->source_id == 0 || sale->source_id == challenge->source_id) &&
 				sale->occurred_at >= from && sale->occurred_at < until)
-				add_sale(hits, account, challenge, sale);
+				add_sale(account, challenge, sale);
 		}
 	}
+	account->ncounted = account->nsales;
 }
 
-/* ---- writing ---- */
-
-/* Columns of a result or of arguments, as arrays. */
-typedef struct Rows
+/* What sales have added becomes part of the value; false: nothing. */
+static bool
+move_on(Account *account, Progress *progress)
 {
-	int			n;
-	Datum	   *members;
-	Datum	   *challenges;
-	Datum	   *starts;
-	Datum	   *ends;
-	Datum	   *deltas;
-} Rows;
+	Numeric		added = progress->spend;
 
-static Rows
-new_rows(int room)
+	if (added == NULL && progress->figure != 0)
+		added = fixed_to_numeric(progress->figure, progress->challenge->metric == CHALLENGE_PURCHASES ? 0 : POINTS_SCALE);
+	progress->spend = NULL;
+	progress->figure = 0;
+	if (added == NULL || money_sign(added) == 0)
+		return false;
+	if (progress->value == NULL && !account->is_new)
+		store_read_progress(account, progress);
+	progress->value = progress->value ? money_add(progress->value, added) : added;
+	progress->changed = account->changed = true;
+	return true;
+}
+
+/* ---- what there is for it ---- */
+
+/* How many completions the value is; of a streak see loyalty.settle_challenges(). */
+static int32
+due_of(const Progress *progress)
 {
-	Size		size = mul_size(Max(room, 1), sizeof(Datum));
+	const Challenge *challenge = progress->challenge;
+	int32		most = challenge->times > 0 ? challenge->times : PG_INT32_MAX;
+	Datum		times;
 
-	return (Rows) {0, palloc(size), palloc(size), palloc(size), palloc(size), palloc(size)};
+	if (money_compare(progress->value, challenge->target) < 0)
+		return 0;
+	if (challenge->kind != CHALLENGE_STAMP)
+		return 1;
+	times = DirectFunctionCall2(numeric_div_trunc, NumericGetDatum(progress->value), NumericGetDatum(challenge->target));
+	return money_compare(DatumGetNumeric(times), int64_to_numeric(most)) >= 0 ? most : DatumGetInt32(DirectFunctionCall1(numeric_int4, times));
+}
+
+/* As loyalty.give_challenge() writes it. */
+static char *
+award_key(const ChallengeAward *award)
+{
+	char		start[MAXDATELEN + 1];
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (TIMESTAMP_NOT_FINITE(award->period_start))
+		EncodeSpecialTimestamp(award->period_start, start);
+	else if (timestamp2tm(award->period_start, NULL, &tm, &fsec, NULL, NULL) != 0)
+		elog(ERROR, "period of challenge %d is out of range", award->challenge_id);
+	else
+		EncodeDateTime(&tm, fsec, false, 0, NULL, USE_ISO_DATES, start);
+	return psprintf("challenge %d from %s no %d", award->challenge_id, start, award->award_no);
+}
+
+static Points
+times_points(Points points, int32 n)
+{
+	Points		product;
+
+	if (pg_mul_s64_overflow(points, n, &product))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("points out of range")));
+	return product;
+}
+
+/* Points for completions, as loyalty.give_challenge() gives them; false: it must, because something is owed. */
+static bool
+give(Account *account, Progress *progress, int32 due)
+{
+	const Challenge *challenge = progress->challenge;
+	Intervention intervention = {0};
+	Points		owed = 0;
+	ChallengeAward award = {
+		.challenge_id = challenge->id, .period_start = progress->period_start, .completions = due - progress->times,
+		.points_each = challenge->points, .points = times_points(challenge->points, due - progress->times),
+		.badge = challenge->badge, .at = account->settled_at
+	};
+
+	if (!account->is_new)
+		award.award_no = store_read_challenge_awards(account, challenge->id, progress->period_start, &owed);
+	if (owed > 0)
+		return false;
+	award.award_no++;
+	if (award.points > 0)
+	{
+		Call		call = {
+			.name = "adjust", .program = account->program, .account = account, .store = account->store,
+			.at = account->settled_at, .caller = {.user = owner_oid()}
+		};
+
+		adjust_give(&call, award.points, psprintf("challenge %s", challenge->name), award_key(&award),
+					challenge->counts_for_tier, &intervention);
+		award.entry_no = intervention.entry_no;
+		award.expires_at = intervention.expires_at;
+	}
+	store_insert_challenge_award(account, &award);
+	progress->times = due;
+	return true;
+}
+
+/* Give at once what is points and badges alone; all else waits for challenge_settle(). */
+static void
+settle(Account *account, Progress *progress)
+{
+	const Challenge *challenge = progress->challenge;
+	bool		reached = money_compare(progress->value, challenge->target) >= 0;
+	bool		was_reached = progress->completed_at != DT_NOEND;
+	int32		due = challenge->kind == CHALLENGE_STREAK ? 0 : due_of(progress);
+
+	if (challenge->kind == CHALLENGE_STAMP ? due == progress->times : reached == was_reached)
+		return;
+	if (challenge->kind == CHALLENGE_STREAK || challenge->has_reward || due < progress->times ||
+		(due > progress->times && !give(account, progress, due)))
+		progress->unsettled = true;
+	else if (reached != was_reached)
+		progress->completed_at = reached ? account->settled_at : DT_NOEND;
+}
+
+void
+challenge_count(Account *account)
+{
+	MemoryContext old = MemoryContextSwitchTo(account->context);
+
+	if (account->progressing == NULL)
+		account->progressing = palloc0(sizeof(Progressing));
+	add_sales(account);
+	for (int i = 0; i < account->progressing->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (move_on(account, account->progressing->list[i]))
+			settle(account, account->progressing->list[i]);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+void
+challenge_write(Account *account)
+{
+	Progressing *progressing = account->progressing;
+
+	for (int i = 0; i < progressing->n; i++)
+		if (progressing->list[i]->changed)
+		{
+			store_change_progress(account, progressing->list[i]);
+			progressing->list[i]->changed = progressing->list[i]->stored = false;
+			progressing->list[i]->value = NULL;	/* read again when it is needed again */
+		}
+}
+
+/* ---- what is given and taken in SQL ---- */
+
+int
+challenge_unsettled(const Account *account)
+{
+	int			n = 0;
+
+	for (int i = 0; account->progressing && i < account->progressing->n; i++)
+		n += account->progressing->list[i]->unsettled;
+	return n;
 }
 
 static Datum
 array_of(Datum *values, int n, Oid type)
 {
-	if (type == NUMERICOID)
-		return PointerGetDatum(construct_array(values, n, type, -1, false, TYPALIGN_INT));
-	if (type == INT4OID)
-		return PointerGetDatum(construct_array(values, n, type, sizeof(int32), true, TYPALIGN_INT));
-	return PointerGetDatum(construct_array(values, n, type, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
+	bool		is_short = type == INT4OID;
 
-static Rows
-rows_of(const Hits *hits)
-{
-	Rows		rows = new_rows(hits->n);
-
-	for (int i = 0; i < hits->n; i++)
-	{
-		const Hit  *hit = &hits->hits[i];
-
-		if (hit->spend ? money_sign(hit->spend) == 0 : hit->figure == 0)
-			continue;
-		rows.members[rows.n] = Int64GetDatum(hit->member);
-		rows.challenges[rows.n] = Int32GetDatum(hit->challenge->id);
-		rows.starts[rows.n] = TimestampTzGetDatum(hit->start);
-		rows.ends[rows.n] = TimestampTzGetDatum(hit->end);
-		rows.deltas[rows.n++] = NumericGetDatum(hit->spend ? hit->spend : fixed_to_numeric(hit->figure,
-																						   hit->challenge->metric == CHALLENGE_PURCHASES ? 0 : POINTS_SCALE));
-	}
-	return rows;
-}
-
-/* The next rows of progress are its result: member, challenge, period, value, times, is the target known to be reached. */
-static void
-write_progress(const Program *program, Rows *rows)
-{
-	static SPIPlanPtr plan;
-	Oid			types[] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID};
-	Datum		values[] = {
-		Int32GetDatum(program->id), array_of(rows->members, rows->n, INT8OID), array_of(rows->challenges, rows->n, INT4OID),
-		array_of(rows->starts, rows->n, TIMESTAMPTZOID), array_of(rows->ends, rows->n, TIMESTAMPTZOID),
-		array_of(rows->deltas, rows->n, NUMERICOID)
-	};
-
-	if (SPI_execute_plan(plan_of(&plan,
-								 "INSERT INTO loyalty.progress AS t (member_id, program_id, challenge_id, period_start, period_end, value)"
-								 " SELECT u.m, $1, u.c, u.s, u.e, u.d FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
-								 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6)) u (m, c, s, e, d)"
-								 " ON CONFLICT ON CONSTRAINT progress_pkey DO UPDATE SET value = t.value OPERATOR(pg_catalog.+) excluded.value"
-								 " RETURNING t.member_id, t.challenge_id, t.period_start, t.value, t.times, t.completed_at IS NOT NULL",
-								 lengthof(types), types), values, NULL, false, 0) != SPI_OK_INSERT_RETURNING)
-		elog(ERROR, "could not write loyalty.progress");
-}
-
-static Numeric
-times_target(const Challenge *challenge, int64 times)
-{
-	return DatumGetNumeric(DirectFunctionCall2(numeric_mul, NumericGetDatum(challenge->target), NumericGetDatum(int64_to_numeric(times))));
-}
-
-/* Is there more or less to be given than was? */
-static bool
-is_passed(const Challenge *challenge, Numeric value, int32 times, bool reached)
-{
-	if (challenge->kind != CHALLENGE_STAMP)
-		return (money_compare(value, challenge->target) >= 0) != reached;
-	if (challenge->times > 0 && times >= challenge->times)
-		return times > challenge->times || money_compare(value, times_target(challenge, times)) < 0;
-	return money_compare(value, times_target(challenge, times)) < 0 || money_compare(value, times_target(challenge, times + INT64CONST(1))) >= 0;
-}
-
-static const Challenge *
-challenge_by_id(const Program *program, int32 id)
-{
-	for (int i = 0; i < program->nchallenges; i++)
-		if (program->challenges[i].id == id)
-			return &program->challenges[i];
-	elog(ERROR, "challenge %d is not known", id);
-}
-
-static Rows
-passed_rows(const Program *program)
-{
-	Rows		rows = new_rows(SPI_processed);
-
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		v[6];
-		bool		nulls[6];
-
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, v, nulls);
-		if (!is_passed(challenge_by_id(program, DatumGetInt32(v[1])), DatumGetNumeric(v[3]), DatumGetInt32(v[4]), DatumGetBool(v[5])))
-			continue;
-		rows.members[rows.n] = v[0];
-		rows.challenges[rows.n] = v[1];
-		rows.starts[rows.n++] = v[2];
-	}
-	return rows;
-}
-
-static void
-settle(const Program *program, Rows *rows)
-{
-	static SPIPlanPtr plan;
-	Oid			types[] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
-	Datum		values[] = {
-		Int32GetDatum(program->id), array_of(rows->members, rows->n, INT8OID), array_of(rows->challenges, rows->n, INT4OID),
-		array_of(rows->starts, rows->n, TIMESTAMPTZOID)
-	};
-
-	if (SPI_execute_plan(plan_of(&plan, "SELECT loyalty.settle_challenges($1, $2, $3, $4, '-infinity')", lengthof(types), types),
-						 values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not settle challenges");
+	return PointerGetDatum(construct_array(values, n, type, is_short ? sizeof(int32) : sizeof(int64),
+										   is_short || FLOAT8PASSBYVAL, is_short ? TYPALIGN_INT : TYPALIGN_DOUBLE));
 }
 
 void
-challenge_follow(const Program *program, Account **accounts, int n)
+challenge_settle(const Program *program, Account **accounts, int naccounts, int n)
 {
-	Hits		hits = {0};
-	Rows		rows;
+	static SPIPlanPtr plan;
+	Oid			types[] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
+	Datum	   *members = palloc(mul_size(n, sizeof(Datum)));
+	Datum	   *challenges = palloc(mul_size(n, sizeof(Datum)));
+	Datum	   *starts = palloc(mul_size(n, sizeof(Datum)));
+	Datum		values[4] = {Int32GetDatum(program->id)};
+	int			found = 0;
 
+	if (n == 0)
+		return;
+	for (int a = 0; a < naccounts; a++)
+		for (int i = 0; accounts[a] && accounts[a]->progressing && i < accounts[a]->progressing->n; i++)
+		{
+			Progress   *progress = accounts[a]->progressing->list[i];
+
+			if (!progress->unsettled)
+				continue;
+			progress->unsettled = false;
+			members[found] = Int64GetDatum(accounts[a]->member_id);
+			challenges[found] = Int32GetDatum(progress->challenge_id);
+			starts[found++] = TimestampTzGetDatum(progress->period_start);
+		}
+	Assert(found == n);
+	values[1] = array_of(members, n, INT8OID);
+	values[2] = array_of(challenges, n, INT4OID);
+	values[3] = array_of(starts, n, TIMESTAMPTZOID);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	for (int i = 0; i < n; i++)
-		if (accounts[i] && accounts[i]->nsales > 0)
-			add_account(&hits, accounts[i]);
-	rows = rows_of(&hits);
-	if (rows.n > 0)
-	{
-		write_progress(program, &rows);
-		rows = passed_rows(program);
-		if (rows.n > 0)
-			settle(program, &rows);
-	}
+	if (SPI_execute_plan(plan_of(&plan, "SELECT loyalty.settle_challenges($1, $2, $3, $4, '-infinity')", lengthof(types), types),
+						 values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not settle challenges");
 	SPI_finish();
 }

@@ -8,9 +8,21 @@
 #include "follow.h"
 
 /*
- * Add what was noted for these accounts (NULL ones are passed over) to loyalty.progress, and give and take what follows
- * from it.  Only where program->nchallenges > 0; called by follow_tell(), as the ledger's owner.
+ * Count what was noted for the account since it was counted last, and give points for what is complete; the next
+ * ledger_write() writes it.  Only where program->nchallenges > 0.
  */
-extern void challenge_follow(const Program *program, Account **accounts, int n);
+extern void challenge_count(Account *account);
+
+/* for ledger_write(): progress that changed */
+extern void challenge_write(Account *account);
+
+/* Of how many rows of progress more or less is due than was given, and could not be given in challenge_count(). */
+extern int	challenge_unsettled(const Account *account);
+
+/*
+ * Settle them, `n` in all of these accounts (NULL ones are passed over), which are written and flushed.  Called by
+ * follow_tell(), as the ledger's owner.
+ */
+extern void challenge_settle(const Program *program, Account **accounts, int naccounts, int n);
 
 #endif

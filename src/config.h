@@ -122,6 +122,11 @@ typedef struct Challenge
 	bool		has_deadline;
 	Interval	deadline;
 	bool		opt_in;
+	char	   *name;
+	Points		points;			/* for each completion */
+	bool		counts_for_tier;
+	bool		has_reward;		/* or its completions are told: loyalty.give_challenge() does both */
+	char	   *badge;			/* NULL: none */
 } Challenge;
 
 typedef struct Program

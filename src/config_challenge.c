@@ -15,7 +15,10 @@ config_load_challenges(Config *config)
 {
 	static const char *const kinds[] = {"target", "stamp", "streak", NULL};
 	uint64		n = config_query("SELECT program, id, kind, metric, unit, source, target, times, period::loyalty.period, starts_at, ends_at, deadline,"
-								 " opt_in FROM loyalty.challenge WHERE enabled AND metric OPERATOR(pg_catalog.<>) 'visits' ORDER BY id");
+								 " opt_in, name, points, counts_for_tier, reward IS NOT NULL OR EXISTS (SELECT FROM loyalty.event_kind k"
+								 " WHERE k.program OPERATOR(pg_catalog.=) c.program AND k.name OPERATOR(pg_catalog.=) 'challenge_completed'), badge"
+								 " FROM loyalty.challenge c"
+								 " WHERE enabled AND metric OPERATOR(pg_catalog.<>) 'visits' ORDER BY id");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -43,5 +46,10 @@ config_load_challenges(Config *config)
 		c->ends_at = DatumGetTimestampTz(row_datum(&r));
 		c->deadline = row_interval(&r, &c->has_deadline);
 		c->opt_in = DatumGetBool(row_datum(&r));
+		c->name = row_text(&r);
+		c->points = row_points(&r);
+		c->counts_for_tier = DatumGetBool(row_datum(&r));
+		c->has_reward = DatumGetBool(row_datum(&r));
+		c->badge = row_text(&r);
 	}
 }

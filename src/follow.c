@@ -185,6 +185,34 @@ tell_rooms(const Program *program, Account **accounts, int n)
 	SPI_finish();
 }
 
+/* ---- telling ---- */
+
+int
+follow_uncounted(Account **accounts, int n)
+{
+	int			uncounted = 0;
+
+	for (int i = 0; i < n; i++)
+		uncounted += accounts[i] && accounts[i]->nsales > accounts[i]->ncounted;
+	return uncounted;
+}
+
+static int
+unsettled_in(Account **accounts, int n)
+{
+	int			unsettled = 0;
+
+	for (int i = 0; i < n; i++)
+		unsettled += accounts[i] ? challenge_unsettled(accounts[i]) : 0;
+	return unsettled;
+}
+
+bool
+follow_asks(const Program *program, Account **accounts, int n)
+{
+	return program->follows_sql || unsettled_in(accounts, n) > 0;
+}
+
 void
 follow_tell(const Program *program, Account **accounts, int n)
 {
@@ -195,8 +223,7 @@ follow_tell(const Program *program, Account **accounts, int n)
 	{
 		told = accounts;
 		ntold = n;
-		if (program->nchallenges > 0)
-			challenge_follow(program, accounts, n);
+		challenge_settle(program, accounts, n, unsettled_in(accounts, n));
 		if (program->follows_sql)
 			tell_rooms(program, accounts, n);
 	}

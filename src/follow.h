@@ -25,6 +25,12 @@ struct Sale
 /* Note for the account that an award was made or that what is kept of it changed.  Only where program->follows. */
 extern void follow_note(Account *account, const Lot *first, Numeric spend, Points points);
 
+/* How many of these accounts (NULL ones are passed over) have sales that challenges have not counted. */
+extern int	follow_uncounted(Account **accounts, int n);
+
+/* Is there anything to tell of these accounts? */
+extern bool follow_asks(const Program *program, Account **accounts, int n);
+
 /*
  * Tell the rooms what was noted for these accounts (NULL ones are passed over), all of which is written and flushed.  They
  * may change any account: none of these is good any more.

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "challenge.h"
 #include "counter.h"
 #include "errcodes.h"
 #include "event.h"
@@ -68,7 +69,7 @@ ledger_enroll(Account *account, TimestampTz at)
 	account->open_from_expires_at = DT_NOEND;
 	account->open_from_entry_no = PG_INT64_MAX;
 	account->status = "active";
-	account->enrolled = true;
+	account->enrolled = account->is_new = true;
 	tier_begin(account);
 	ledger_begin_life(account);
 	account->next_change_at = Min(tier_next_change(account), account->inactive_at);
@@ -701,6 +702,8 @@ ledger_write(Account *account)
 	limit_write(account);
 	if (account->counting)
 		counter_write(account);
+	if (account->progressing)
+		challenge_write(account);
 	if (account->program->tells)
 		event_tell(account);
 	/* lots are read again when they are needed again */
@@ -709,5 +712,5 @@ ledger_write(Account *account)
 	account->debts_read = account->holds_read = false;
 	account->all_read = false;
 	account->read_entry_no = 0;
-	account->changed = account->enrolled = false;
+	account->changed = account->enrolled = account->is_new = false;
 }

@@ -288,6 +288,7 @@ typedef struct Account
 	bool		stored;
 	bool		changed;
 	bool		enrolled;		/* since it was written last */
+	bool		is_new;			/* and not there before: nothing of it is in any table */
 	TimestampTz posted_at;		/* statement time, for what is written */
 
 	Lot		  **lots;			/* open lots read so far, in burn order */
@@ -330,6 +331,8 @@ typedef struct Account
 	Sale	   *sales;			/* for rooms that follow; follow.c's affair */
 	int			nsales;
 	int			max_sales;
+	int			ncounted;		/* those that challenges have counted; challenge.c's affair, and so is */
+	struct Progressing *progressing;	/* how far it has come in challenges, as far as it was asked; NULL: nothing */
 } Account;
 
 /* What one row earned, as the domain room says it. */

@@ -20,6 +20,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "challenge.h"
 #include "earn.h"
 #include "errcodes.h"
 #include "follow.h"
@@ -64,6 +65,7 @@ typedef struct Pass
 	Store	   *store;
 	Purse	   *purse;			/* NULL: no rule of the source has a limit */
 	bool		hoping;
+	bool		counting;		/* challenges, before an account is written: no row of the batch gives or takes elsewhere */
 	bool		locking;		/* accounts alone, before anything is worked */
 	TimestampTz statement_at;
 	MemoryContext context;		/* of one batch */
@@ -198,7 +200,7 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 	int64		posted;
 
 	if (rows->all_new && rows->count >= HOPE_ROWS && !source->only_returns && !source->is_returned && !source->budgeted &&
-		!source->program->follows)
+		!source->program->follows_sql)
 	{
 		if (post_hoping(mapping, source, rows, &posted))
 			return posted;
@@ -648,6 +650,8 @@ work_account(Pass *pass, int a, int first, int end)
 			renew_lots(pass, a, first, i, repeats);
 		work_item(pass, account, &pass->items[i]);
 	}
+	if (account && pass->counting && account->nsales > account->ncounted)
+		challenge_count(account);
 	if (account)
 		ledger_write(account);
 }
@@ -681,10 +685,11 @@ work_accounts(Pass *pass, int a, int end, int first, bool fresh)
 	return last;
 }
 
-/* Rooms that follow sales work when all of the batch is written. */
+/* Rooms that follow sales work when all of the batch is written; what returns change, challenges count here. */
 static void
 tell_followers(Pass *pass)
 {
+	const Program *program = pass->source->program;
 	Account   **accounts = palloc((pass->naccounts + list_length(pass->others)) * sizeof(Account *));
 	int			n = 0;
 	ListCell   *cell;
@@ -693,8 +698,20 @@ tell_followers(Pass *pass)
 		accounts[n++] = pass->accounts[a];
 	foreach(cell, pass->others)
 		accounts[n++] = lfirst(cell);
+	if (program->nchallenges > 0 && follow_uncounted(accounts, n) > 0)
+	{
+		lock_accounts(pass, 0, 0);
+		for (int i = 0; i < n; i++)
+			if (accounts[i] && accounts[i]->nsales > accounts[i]->ncounted)
+			{
+				challenge_count(accounts[i]);
+				ledger_write(accounts[i]);
+			}
+	}
+	if (!follow_asks(program, accounts, n))
+		return;
 	store_flush(pass->store);
-	follow_tell(pass->source->program, accounts, n);
+	follow_tell(program, accounts, n);
 }
 
 /*
@@ -710,6 +727,9 @@ work_batch(Pass *pass)
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
 
+	pass->counting = pass->source->program->nchallenges > 0;
+	for (int i = 0; i < pass->nitems && pass->counting; i++)
+		pass->counting = !pass->items[i].is_return && !pass->items[i].was_return;
 	if (pass->hoping)
 		lock_accounts(pass, 0, 0);	/* what the last batch left is written, what others committed is seen */
 	for (int a = 0; a < pass->naccounts; a += step)

@@ -468,6 +468,36 @@ store_insert_visit_of(Account *account, const VisitOf *of)
 	account->store->ops->insert_visit_of(account, of);
 }
 
+void
+store_read_progress(Account *account, Progress *progress)
+{
+	account->store->ops->read_progress(account, progress);
+}
+
+void
+store_change_progress(Account *account, Progress *progress)
+{
+	account->store->ops->change_progress(account, progress);
+}
+
+int32
+store_read_challenge_awards(Account *account, int32 challenge_id, TimestampTz period_start, Points *owed)
+{
+	return account->store->ops->read_challenge_awards(account, challenge_id, period_start, owed);
+}
+
+void
+store_insert_challenge_award(Account *account, const ChallengeAward *award)
+{
+	account->store->ops->insert_challenge_award(account, award);
+}
+
+void
+store_insert_intervention(Account *account, const Intervention *intervention, TimestampTz at, Oid role)
+{
+	account->store->ops->insert_intervention(account, intervention, at, role);
+}
+
 /* A sequence is the same thing to both rooms. */
 int64
 store_next_redemption(Store *store)

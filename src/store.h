@@ -60,6 +60,63 @@ typedef struct Request
 	Jsonb	   *answer;			/* NULL: what it made says it */
 } Request;
 
+/* What people did to an account by hand, as the columns of loyalty.intervention. */
+typedef struct Intervention
+{
+	const char *action;			/* adjust, unit, undo, redo, opening, transfer, expiry, block, unblock, erase, grant tier, revoke tier */
+	int64		entry_no;
+	int64		last_entry;		/* 0: none */
+	Points		points;			/* 0: none */
+	bool		is_lot;			/* then these: */
+	bool		counts_for_tier;
+	TimestampTz available_at;
+	TimestampTz expires_at;
+	int32		tier_id;		/* 0: none; else: */
+	TimestampTz held_until;
+	int32		unit_id;		/* 0: none; then these: */
+	Points		value;
+	TimestampTz counted_at;
+	const char *reason;
+	const char *key;
+} Intervention;
+
+/* How far an account has come in one period of a challenge, as the columns of loyalty.progress. */
+typedef struct Progress
+{
+	int32		challenge_id;
+	TimestampTz period_start;
+	TimestampTz period_end;
+	TimestampTz completed_at;	/* infinity: the target is not reached */
+	int32		times;
+	Numeric		value;			/* NULL: was not asked yet */
+
+	/* of this copy */
+	ItemPointerData tid;
+	bool		stored;
+	bool		changed;
+
+	/* what sales have added since; challenge.c's affair */
+	const Challenge *challenge;
+	Numeric		spend;			/* NULL: none */
+	int64		figure;			/* purchases, or a count of 1/10,000 */
+	bool		unsettled;		/* more or less is due than was given */
+} Progress;
+
+/* What there was for completions, as the columns of loyalty.challenge_award; 0, NULL: none. */
+typedef struct ChallengeAward
+{
+	int32		challenge_id;
+	TimestampTz period_start;
+	int32		award_no;
+	int32		completions;
+	Points		points_each;
+	Points		points;
+	int64		entry_no;
+	TimestampTz expires_at;
+	const char *badge;
+	TimestampTz at;
+} ChallengeAward;
+
 extern Store *store_open(TimestampTz posted_at);
 extern void store_post_at(Store *store, TimestampTz posted_at);	/* before an account is locked */
 extern Store *store_open_reader(Snapshot snapshot);	/* sees what the snapshot sees, locks and writes nothing */
@@ -185,6 +242,17 @@ extern void store_change_visit(Account *account, Visit *visit);
 /* Which visit a purchase of the account was; false when nothing says it.  Write it. */
 extern bool store_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
 extern void store_insert_visit_of(Account *account, const VisitOf *of);
+
+/* How far the account has come in the period of a challenge that `progress` names: fill it in, when it is there; write it. */
+extern void store_read_progress(Account *account, Progress *progress);	/* as it is when all is flushed */
+extern void store_change_progress(Account *account, Progress *progress);
+
+/* The number of the last award of a challenge and period (0: none); what of all its awards is owed. */
+extern int32 store_read_challenge_awards(Account *account, int32 challenge_id, TimestampTz period_start, Points *owed);
+extern void store_insert_challenge_award(Account *account, const ChallengeAward *award);
+
+/* What was done by hand, at the account's instant, by a role. */
+extern void store_insert_intervention(Account *account, const Intervention *intervention, TimestampTz at, Oid role);
 
 /* Redemptions and requests of a locked account. */
 extern int64 store_next_redemption(Store *store);

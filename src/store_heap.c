@@ -31,7 +31,7 @@
 /* From so many rows on a table gets a page of its own to fill, which costs as much as writing ten. */
 #define BULK_ROWS 100
 
-static void heap_room_flush(Store *base);
+static void write_rows(HeapStore *store);
 static void flush_table(HeapStore *store, HeapTable *table);
 
 static void
@@ -235,7 +235,7 @@ heap_refresh_snapshot(HeapStore *store)
 {
 	if (store->base.reader)
 		return;
-	heap_room_flush(&store->base);
+	write_rows(store);
 	CommandCounterIncrement();
 	heap_renew_snapshot(store);
 }
@@ -314,14 +314,20 @@ flush_table(HeapStore *store, HeapTable *table)
 	ResetPerTupleExprContext(store->estate);
 }
 
+/* Keep the keys of new lots back still: they are indexed when something looks for them. */
 static void
-heap_room_flush(Store *base)
+write_rows(HeapStore *store)
 {
-	HeapStore  *store = heap_of(base);
-
 	for (int i = 0; i < STORE_TABLES; i++)
 		if (store->tables[i].nbatch > 0)
 			flush_table(store, &store->tables[i]);
+}
+
+static void
+heap_room_flush(Store *base)
+{
+	write_rows(heap_of(base));
+	heap_flush_keys(heap_of(base));
 }
 
 /*
@@ -416,6 +422,11 @@ const StoreOps store_heap = {
 	.change_visit = heap_change_visit,
 	.find_visit_of = heap_find_visit_of,
 	.insert_visit_of = heap_insert_visit_of,
+	.read_progress = heap_read_progress,
+	.change_progress = heap_change_progress,
+	.read_challenge_awards = heap_read_challenge_awards,
+	.insert_challenge_award = heap_insert_challenge_award,
+	.insert_intervention = heap_insert_intervention,
 	.insert_redemption = heap_insert_redemption,
 	.read_taking = heap_read_taking,
 	.change_redemption = heap_change_redemption,

@@ -195,6 +195,13 @@ extern void heap_change_visit(Account *account, Visit *visit);
 extern bool heap_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
 extern void heap_insert_visit_of(Account *account, const VisitOf *of);
 
+/* store_heap_challenge.c */
+extern void heap_read_progress(Account *account, Progress *progress);
+extern void heap_change_progress(Account *account, Progress *progress);
+extern int32 heap_read_challenge_awards(Account *account, int32 challenge_id, TimestampTz period_start, Points *owed);
+extern void heap_insert_challenge_award(Account *account, const ChallengeAward *award);
+extern void heap_insert_intervention(Account *account, const Intervention *intervention, TimestampTz at, Oid role);
+
 /* store_heap_entry.c */
 extern void heap_insert_movements(Account *account, const Movement *movements, int n);
 extern int	heap_read_origin(Account *account, int64 origin, Movement **movements);

@@ -63,6 +63,11 @@ typedef struct StoreOps
 	void		(*change_visit) (Account *account, Visit *visit);
 	bool		(*find_visit_of) (Account *account, int32 source_id, const char *source_key, VisitOf *of);
 	void		(*insert_visit_of) (Account *account, const VisitOf *of);
+	void		(*read_progress) (Account *account, Progress *progress);
+	void		(*change_progress) (Account *account, Progress *progress);
+	int32		(*read_challenge_awards) (Account *account, int32 challenge_id, TimestampTz period_start, Points *owed);
+	void		(*insert_challenge_award) (Account *account, const ChallengeAward *award);
+	void		(*insert_intervention) (Account *account, const Intervention *intervention, TimestampTz at, Oid role);
 	void		(*insert_redemption) (Account *account, const Redemption *redemption);
 	void		(*change_redemption) (Account *account, Redemption *redemption);
 	Redemption *(*find_redemption) (Store *store, int64 member, int64 redemption_id, MemoryContext context);

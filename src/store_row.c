@@ -214,6 +214,63 @@ static const StoreColumn visit_of_columns[] = {
 	[W_VISIT] = {"visit", TEXTOID},
 };
 
+static const StoreColumn progress_columns[] = {
+	[P_MEMBER_ID] = {"member_id", INT8OID},
+	[P_PERIOD_START] = {"period_start", TIMESTAMPTZOID},
+	[P_PERIOD_END] = {"period_end", TIMESTAMPTZOID},
+	[P_COMPLETED_AT] = {"completed_at", TIMESTAMPTZOID},
+	[P_PROGRAM_ID] = {"program_id", INT4OID},
+	[P_CHALLENGE_ID] = {"challenge_id", INT4OID},
+	[P_TIMES] = {"times", INT4OID},
+	[P_VALUE] = {"value", NUMERICOID},
+};
+
+static const StoreColumn challenge_award_columns[] = {
+	[X_MEMBER_ID] = {"member_id", INT8OID},
+	[X_PROGRAM_ID] = {"program_id", INT4OID},
+	[X_CHALLENGE_ID] = {"challenge_id", INT4OID},
+	[X_PERIOD_START] = {"period_start", TIMESTAMPTZOID},
+	[X_AWARD_NO] = {"award_no", INT4OID},
+	[X_COMPLETIONS] = {"completions", INT4OID},
+	[X_TAKEN_BACK] = {"taken_back", INT4OID},
+	[X_POINTS_EACH] = {"points_each", INT8OID},
+	[X_POINTS] = {"points", INT8OID},
+	[X_POINTS_TAKEN] = {"points_taken", INT8OID},
+	[X_OWED] = {"owed", INT8OID},
+	[X_ENTRY_NO] = {"entry_no", INT8OID},
+	[X_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+	[X_REWARD_ID] = {"reward_id", INT4OID},
+	[X_REDEMPTION_ID] = {"redemption_id", INT8OID},
+	[X_REWARD_KEPT] = {"reward_kept", BOOLOID},
+	[X_BADGE] = {"badge", TEXTOID},
+	[X_AT] = {"at", TIMESTAMPTZOID},
+	[X_TAKEN_AT] = {"taken_at", TIMESTAMPTZOID},
+	[X_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+};
+
+static const StoreColumn intervention_columns[] = {
+	[I_MEMBER_ID] = {"member_id", INT8OID},
+	[I_PROGRAM_ID] = {"program_id", INT4OID},
+	[I_ENTRY_NO] = {"entry_no", INT8OID},
+	[I_LAST_ENTRY] = {"last_entry", INT8OID},
+	[I_ACTION] = {"action", TEXTOID},
+	[I_POINTS] = {"points", INT8OID},
+	[I_AVAILABLE_AT] = {"available_at", TIMESTAMPTZOID},
+	[I_EXPIRES_AT] = {"expires_at", TIMESTAMPTZOID},
+	[I_REASON] = {"reason", TEXTOID},
+	[I_KEY] = {"key", TEXTOID},
+	[I_AT] = {"at", TIMESTAMPTZOID},
+	[I_POSTED_AT] = {"posted_at", TIMESTAMPTZOID},
+	[I_BY] = {"by", TEXTOID},
+	[I_SET_ROLE] = {"set_role", TEXTOID},
+	[I_COUNTS_FOR_TIER] = {"counts_for_tier", BOOLOID},
+	[I_TIER_ID] = {"tier_id", INT4OID},
+	[I_HELD_UNTIL] = {"held_until", TIMESTAMPTZOID},
+	[I_UNIT_ID] = {"unit_id", INT4OID},
+	[I_VALUE] = {"value", NUMERICOID},
+	[I_COUNTED_AT] = {"counted_at", TIMESTAMPTZOID},
+};
+
 const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_ACCOUNT] = {"account", lengthof(account_columns), account_columns},
 	[STORE_LOT] = {"lot", lengthof(lot_columns), lot_columns},
@@ -228,6 +285,9 @@ const StoreLayout store_layout[STORE_TABLES] = {
 	[STORE_COUNTER] = {"counter", lengthof(counter_columns), counter_columns},
 	[STORE_VISIT] = {"visit", lengthof(visit_columns), visit_columns},
 	[STORE_VISIT_OF] = {"visit_of", lengthof(visit_of_columns), visit_of_columns},
+	[STORE_PROGRESS] = {"progress", lengthof(progress_columns), progress_columns},
+	[STORE_CHALLENGE_AWARD] = {"challenge_award", lengthof(challenge_award_columns), challenge_award_columns},
+	[STORE_INTERVENTION] = {"intervention", lengthof(intervention_columns), intervention_columns},
 };
 
 Oid
@@ -729,6 +789,91 @@ visit_of_to_row(const Account *account, const VisitOf *of, Datum *v, bool *nulls
 	v[W_SOURCE_ID] = Int32GetDatum(of->source_id);
 	v[W_SOURCE_KEY] = CStringGetTextDatum(of->source_key);
 	v[W_VISIT] = text_or_null(of->visit, &nulls[W_VISIT]);
+}
+
+/* ---- challenges ---- */
+
+void
+row_to_progress(const Datum *v, const bool *nulls, MemoryContext context, Progress *progress)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	progress->period_end = DatumGetTimestampTz(v[P_PERIOD_END]);
+	progress->completed_at = nulls[P_COMPLETED_AT] ? DT_NOEND : DatumGetTimestampTz(v[P_COMPLETED_AT]);
+	progress->times = DatumGetInt32(v[P_TIMES]);
+	progress->value = DatumGetNumericCopy(v[P_VALUE]);
+	progress->stored = true;
+	MemoryContextSwitchTo(old);
+}
+
+void
+progress_to_row(const Account *account, const Progress *progress, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, P_COUNT * sizeof(bool));
+	v[P_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[P_PERIOD_START] = TimestampTzGetDatum(progress->period_start);
+	v[P_PERIOD_END] = TimestampTzGetDatum(progress->period_end);
+	v[P_COMPLETED_AT] = TimestampTzGetDatum(progress->completed_at);
+	nulls[P_COMPLETED_AT] = progress->completed_at == DT_NOEND;
+	v[P_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[P_CHALLENGE_ID] = Int32GetDatum(progress->challenge_id);
+	v[P_TIMES] = Int32GetDatum(progress->times);
+	v[P_VALUE] = NumericGetDatum(progress->value);
+}
+
+void
+challenge_award_to_row(const Account *account, const ChallengeAward *award, Datum *v, bool *nulls)
+{
+	memset(v, 0, X_COUNT * sizeof(Datum));
+	memset(nulls, 0, X_COUNT * sizeof(bool));
+	v[X_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[X_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[X_CHALLENGE_ID] = Int32GetDatum(award->challenge_id);
+	v[X_PERIOD_START] = TimestampTzGetDatum(award->period_start);
+	v[X_AWARD_NO] = Int32GetDatum(award->award_no);
+	v[X_COMPLETIONS] = Int32GetDatum(award->completions);
+	v[X_POINTS_EACH] = Int64GetDatum(award->points_each);
+	v[X_POINTS] = Int64GetDatum(award->points);
+	v[X_ENTRY_NO] = Int64GetDatum(award->entry_no);
+	v[X_EXPIRES_AT] = TimestampTzGetDatum(award->expires_at);
+	nulls[X_ENTRY_NO] = nulls[X_EXPIRES_AT] = award->entry_no == 0;
+	nulls[X_REWARD_ID] = nulls[X_REDEMPTION_ID] = nulls[X_TAKEN_AT] = true;
+	v[X_BADGE] = text_or_null(award->badge, &nulls[X_BADGE]);
+	v[X_AT] = TimestampTzGetDatum(award->at);
+	v[X_POSTED_AT] = TimestampTzGetDatum(account->posted_at);
+}
+
+/* ---- interventions ---- */
+
+void
+intervention_to_row(const Account *account, const Intervention *i, TimestampTz at, Oid role, Datum *v, bool *nulls)
+{
+	memset(nulls, 0, I_COUNT * sizeof(bool));
+	v[I_MEMBER_ID] = Int64GetDatum(account->member_id);
+	v[I_PROGRAM_ID] = Int32GetDatum(account->program->id);
+	v[I_ENTRY_NO] = Int64GetDatum(i->entry_no);
+	v[I_LAST_ENTRY] = Int64GetDatum(i->last_entry);
+	nulls[I_LAST_ENTRY] = i->last_entry == 0;
+	v[I_ACTION] = CStringGetTextDatum(i->action);
+	v[I_POINTS] = Int64GetDatum(i->points);
+	nulls[I_POINTS] = i->points == 0;
+	v[I_AVAILABLE_AT] = TimestampTzGetDatum(i->available_at);
+	v[I_EXPIRES_AT] = TimestampTzGetDatum(i->expires_at);
+	nulls[I_AVAILABLE_AT] = nulls[I_EXPIRES_AT] = !i->is_lot;
+	v[I_REASON] = text_or_null(i->reason, &nulls[I_REASON]);
+	v[I_KEY] = text_or_null(i->key, &nulls[I_KEY]);
+	v[I_AT] = TimestampTzGetDatum(at);
+	v[I_POSTED_AT] = TimestampTzGetDatum(account->posted_at);
+	v[I_BY] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	v[I_SET_ROLE] = CStringGetTextDatum(GetUserNameFromId(role, false));
+	v[I_COUNTS_FOR_TIER] = BoolGetDatum(i->counts_for_tier);
+	v[I_TIER_ID] = Int32GetDatum(i->tier_id);
+	v[I_HELD_UNTIL] = TimestampTzGetDatum(i->held_until);
+	nulls[I_TIER_ID] = nulls[I_HELD_UNTIL] = i->tier_id == 0;
+	v[I_UNIT_ID] = Int32GetDatum(i->unit_id);
+	v[I_VALUE] = i->unit_id ? NumericGetDatum(points_to_numeric(i->value)) : (Datum) 0;
+	v[I_COUNTED_AT] = TimestampTzGetDatum(i->counted_at);
+	nulls[I_UNIT_ID] = nulls[I_VALUE] = nulls[I_COUNTED_AT] = i->unit_id == 0;
 }
 
 /* ---- redemptions, requests ---- */

@@ -16,7 +16,7 @@ typedef enum StoreTableId
 {
 	STORE_ACCOUNT, STORE_LOT, STORE_MOVEMENT, STORE_REFUND, STORE_TIER_CHANGE, STORE_REDEMPTION, STORE_REQUEST,
 	STORE_DEBT, STORE_MEMBER, STORE_USAGE, STORE_COUNTER, STORE_VISIT,
-	STORE_VISIT_OF,
+	STORE_VISIT_OF, STORE_PROGRESS, STORE_CHALLENGE_AWARD, STORE_INTERVENTION,
 	STORE_TABLES
 } StoreTableId;
 
@@ -109,6 +109,25 @@ enum VisitOfAttribute
 	W_MEMBER_ID, W_PROGRAM_ID, W_SOURCE_ID, W_SOURCE_KEY, W_VISIT, W_COUNT
 };
 
+enum ProgressAttribute
+{
+	P_MEMBER_ID, P_PERIOD_START, P_PERIOD_END, P_COMPLETED_AT, P_PROGRAM_ID, P_CHALLENGE_ID, P_TIMES, P_VALUE, P_COUNT
+};
+
+enum ChallengeAwardAttribute
+{
+	X_MEMBER_ID, X_PROGRAM_ID, X_CHALLENGE_ID, X_PERIOD_START, X_AWARD_NO, X_COMPLETIONS, X_TAKEN_BACK, X_POINTS_EACH,
+	X_POINTS, X_POINTS_TAKEN, X_OWED, X_ENTRY_NO, X_EXPIRES_AT, X_REWARD_ID, X_REDEMPTION_ID, X_REWARD_KEPT, X_BADGE, X_AT,
+	X_TAKEN_AT, X_POSTED_AT, X_COUNT
+};
+
+enum InterventionAttribute
+{
+	I_MEMBER_ID, I_PROGRAM_ID, I_ENTRY_NO, I_LAST_ENTRY, I_ACTION, I_POINTS, I_AVAILABLE_AT, I_EXPIRES_AT, I_REASON, I_KEY,
+	I_AT, I_POSTED_AT, I_BY, I_SET_ROLE, I_COUNTS_FOR_TIER, I_TIER_ID, I_HELD_UNTIL, I_UNIT_ID, I_VALUE, I_COUNTED_AT,
+	I_COUNT
+};
+
 enum MemberAttribute
 {
 	B_MEMBER_ID, B_ATTRIBUTES, B_BIRTH_DATE, B_STATUS, B_ERASED_AT, B_MERGED_INTO, B_COUNT
@@ -132,6 +151,7 @@ extern Usage *row_append_usage(const Datum *v, const bool *nulls, Usage **usages
 
 extern Counter *row_to_counter(const Datum *v, MemoryContext context);
 extern Visit *row_to_visit(const Datum *v, MemoryContext context);
+extern void row_to_progress(const Datum *v, const bool *nulls, MemoryContext context, Progress *progress);
 extern void row_to_member(const Datum *v, const bool *nulls, Account *account);
 
 /* To a row's values, partly pointing into the struct and partly allocated here and now. */
@@ -147,6 +167,10 @@ extern void usage_to_row(const Account *account, const Usage *usage, Datum *v, b
 extern void counter_to_row(const Account *account, const Counter *counter, Datum *v, bool *nulls);
 extern void visit_to_row(const Account *account, const Visit *visit, Datum *v, bool *nulls);
 extern void visit_of_to_row(const Account *account, const VisitOf *of, Datum *v, bool *nulls);
+extern void progress_to_row(const Account *account, const Progress *progress, Datum *v, bool *nulls);
+extern void challenge_award_to_row(const Account *account, const ChallengeAward *award, Datum *v, bool *nulls);
+extern void intervention_to_row(const Account *account, const Intervention *intervention, TimestampTz at, Oid role, Datum *v,
+								bool *nulls);
 extern void request_to_row(const Account *account, const Request *request, Datum *v, bool *nulls);
 
 /* the OID of a relation in schema loyalty; LY014 when it is not there */

@@ -53,6 +53,9 @@ typedef enum SqlStatement
 	SQL_READ_VISITS,
 	SQL_CHANGE_VISIT,
 	SQL_FIND_VISIT_OF,
+	SQL_READ_PROGRESS,
+	SQL_CHANGE_PROGRESS,
+	SQL_READ_CHALLENGE_AWARDS,
 	SQL_INSERT_ROW,				/* one for each table */
 	SQL_INSERT_ROWS = SQL_INSERT_ROW + STORE_TABLES,	/* the same with an array for each column */
 	SQL_STATEMENTS = SQL_INSERT_ROWS + STORE_TABLES
@@ -146,6 +149,13 @@ extern int	sql_read_visits(Account *account, const char *visit, Visit ***visits)
 extern void sql_change_visit(Account *account, Visit *visit);
 extern bool sql_find_visit_of(Account *account, int32 source_id, const char *source_key, VisitOf *of);
 extern void sql_insert_visit_of(Account *account, const VisitOf *of);
+
+/* store_sql_challenge.c */
+extern void sql_read_progress(Account *account, Progress *progress);
+extern void sql_change_progress(Account *account, Progress *progress);
+extern int32 sql_read_challenge_awards(Account *account, int32 challenge_id, TimestampTz period_start, Points *owed);
+extern void sql_insert_challenge_award(Account *account, const ChallengeAward *award);
+extern void sql_insert_intervention(Account *account, const Intervention *intervention, TimestampTz at, Oid role);
 
 /* store_sql_refund.c */
 extern void sql_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,

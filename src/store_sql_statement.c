@@ -189,6 +189,20 @@ static const SqlText texts[] = {
 		" AND source_key" EQ "$4",
 	{INT8OID, INT4OID, INT4OID, TEXTOID}},
 
+	[SQL_READ_PROGRESS] = {STORE_PROGRESS,
+		"SELECT {columns} FROM loyalty.progress WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND challenge_id" EQ "$3"
+		" AND period_start" EQ "$4",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID}},
+
+	[SQL_CHANGE_PROGRESS] = {STORE_PROGRESS,
+		"UPDATE loyalty.progress SET completed_at = $5, times = $6, value = $7"
+		" WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND challenge_id" EQ "$3 AND period_start" EQ "$4",
+	{INT8OID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, NUMERICOID}},
+
+	[SQL_READ_CHALLENGE_AWARDS] = {STORE_CHALLENGE_AWARD,
+		"SELECT {columns} FROM loyalty.challenge_award WHERE member_id" EQ "$1 AND program_id" EQ "$2 AND challenge_id" EQ "$3",
+	{INT8OID, INT4OID, INT4OID}},
+
 	[SQL_FIND_REDEMPTION] = {STORE_REDEMPTION,
 		"SELECT {columns} FROM loyalty.redemption WHERE member_id" EQ "$1 AND redemption_id" EQ "$2",
 	{INT8OID, INT8OID}},
@@ -330,6 +344,7 @@ snapshot_for(const Store *store, SqlStatement statement)
 		case SQL_CHANGE_USAGE:
 		case SQL_CHANGE_COUNTER:
 		case SQL_CHANGE_VISIT:
+		case SQL_CHANGE_PROGRESS:
 			return InvalidSnapshot;
 		default:
 			if (statement >= SQL_INSERT_ROW || !IsolationUsesXactSnapshot())

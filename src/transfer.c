@@ -120,6 +120,7 @@ put_lots(FunctionCallInfo fcinfo, const Call *call, int64 entry_no)
 	Datum		row[6];
 	bool		nulls[6];
 
+	store_flush(call->store);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("SELECT l.entry_no, l.points, o.origin_entry_no, l.earned_at, l.available_at, l.expires_at"

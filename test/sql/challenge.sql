@@ -324,6 +324,61 @@ RESET ROLE;
 SELECT set_role FROM loyalty.challenge_join;
 ROLLBACK TO empty;
 
+-- ---- one load of new keys, and the same purchases one by one: the same is given, with a key, a name and a reason to each award
+INSERT INTO loyalty.program (name, timezone, sandbox) VALUES ('d', 'Europe/Istanbul', true);
+CREATE TABLE sale_d (LIKE sale INCLUDING ALL);
+SELECT loyalty.attach('sale_d', program => 'd', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('d', 'sale_d', 'one', 'earn.amount');
+INSERT INTO loyalty.rule (program, source, name, unit, points, condition) SELECT p, s, 'night', 'night', '2', 'total > 3' FROM (VALUES ('c', 'sale'), ('d', 'sale_d')) v (p, s);
+INSERT INTO loyalty.reward (program, name, cost) VALUES ('c', 'tea', 5), ('d', 'tea', 5);
+INSERT INTO loyalty.challenge (program, name, kind, metric, target, period, streak, points, counts_for_tier, reward, badge, starts_at)
+SELECT p, c.* FROM (VALUES ('c'), ('d')) v (p), (VALUES
+  ('card', 'stamp', 'purchases', 7, 'lifetime', NULL, 10, true, NULL, NULL, timestamptz '2022-01-01'),
+  ('month', 'target', 'spend', 20, 'calendar month', NULL, 3, false, NULL, 'spender', '2022-01-01'),
+  ('nights', 'stamp', 'night', 10, 'lifetime', NULL, NULL, false, NULL, 'sleeper', '2022-01-01'),
+  ('tea', 'target', 'purchases', 30, 'lifetime', NULL, NULL, false, 'tea', NULL, '2022-01-01'),
+  ('weeks', 'streak', 'purchases', 1, 'week', 4, 5, false, NULL, NULL, '2022-01-01')) c;
+CREATE VIEW purchase AS SELECT n AS id, n % 60 AS who, 1 + n % 5 AS total, '2022-01-03 10:00+03'::timestamptz + n / 60 * interval '37 hours' AS at FROM generate_series(1, 2400) n;
+INSERT INTO sale SELECT * FROM purchase;
+DO $$
+DECLARE r record;
+BEGIN
+  FOR r IN SELECT * FROM purchase ORDER BY who DESC, id LOOP
+    INSERT INTO sale_d VALUES (r.id, r.who, r.total, r.at);
+  END LOOP;
+END $$;
+CREATE FUNCTION given_in(of_program text) RETURNS TABLE (who bigint, challenge text, "from" timestamptz, n bigint, points numeric, rewards bigint, badge text) LANGUAGE sql AS $$
+  SELECT x.member_id, c.name, x.period_start, sum(x.completions - x.taken_back), sum(x.points), count(x.redemption_id), x.badge
+  FROM loyalty.challenge_award x JOIN loyalty.challenge c ON c.id = x.challenge_id AND c.program = of_program GROUP BY 1, 2, 3, x.badge $$;
+SELECT challenge, sum(n) AS completions, trim_scale(sum(points) * 0.0001) AS points, sum(rewards) AS rewards, count(DISTINCT who) AS members, min(badge) AS badge
+FROM given_in('c') GROUP BY 1 ORDER BY 1;
+(SELECT * FROM given_in('c') EXCEPT SELECT * FROM given_in('d')) UNION ALL (SELECT * FROM given_in('d') EXCEPT SELECT * FROM given_in('c'));
+SELECT count(*) AS accounts, count(DISTINCT (a.available, a.earned)) FILTER (WHERE a.available <> b.available OR a.earned <> b.earned) AS differ
+FROM loyalty.account a JOIN loyalty.account b USING (member_id) WHERE a.program_id = loyalty.program_number('c') AND b.program_id = loyalty.program_number('d');
+-- each award of points has its intervention and its key, and repeating that call gives the same entry
+SELECT count(*) AS awards, count(i.entry_no) AS interventions, count(q.key) AS keys, count(*) FILTER (WHERE i.points = x.points AND i.reason = 'challenge ' || c.name AND i.expires_at = x.expires_at) AS equal
+FROM loyalty.challenge_award x
+JOIN loyalty.challenge c ON c.id = x.challenge_id AND c.program = 'c' AND c.points IS NOT NULL
+LEFT JOIN loyalty.intervention i ON i.member_id = x.member_id AND i.program_id = x.program_id AND i.entry_no = x.entry_no
+LEFT JOIN loyalty.request q ON q.member_id = x.member_id AND q.program_id = x.program_id AND q.key = i.key AND q.entry_no = i.entry_no;
+SELECT i.reason, i.by = session_user AS by, regexp_replace(i.key, '\d+', '#') AS key, q.call, q.arguments, i.counts_for_tier
+FROM loyalty.intervention i JOIN loyalty.request q USING (member_id, program_id, entry_no)
+WHERE i.member_id = 7 AND i.program_id = loyalty.program_number('c') AND i.action = 'adjust' AND i.key LIKE '% no 1' ORDER BY i.entry_no LIMIT 3;
+SELECT a.entry_no = i.entry_no AS same FROM loyalty.intervention i, loyalty.adjust(7, i.points * 0.0001, i.reason, 'c', i.key, counts_for_tier => i.counts_for_tier) a
+WHERE i.member_id = 7 AND i.program_id = loyalty.program_number('c') AND i.reason = 'challenge card' ORDER BY i.entry_no LIMIT 1;
+-- a load whose keys have earned before adds nothing
+CREATE TEMP TABLE before AS SELECT * FROM loyalty.challenge_progress;
+SET LOCAL session_replication_role = replica;
+DELETE FROM sale;
+SET LOCAL session_replication_role = origin;
+INSERT INTO sale SELECT * FROM purchase;
+(TABLE before EXCEPT TABLE loyalty.challenge_progress) UNION ALL (TABLE loyalty.challenge_progress EXCEPT TABLE before);
+-- and what is returned takes all of it back, in one statement
+DELETE FROM sale;
+SELECT sum(completions - taken_back) AS stand, sum(points - points_taken) AS left FROM loyalty.challenge_award WHERE program_id = loyalty.program_number('c');
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
 -- ---- what is no challenge, and what stays as it is
 INSERT INTO loyalty.challenge (program, name, target, points) VALUES ('none', 'x', 1, 1);
 INSERT INTO loyalty.challenge (program, name, target) VALUES ('c', 'x', 1);
