@@ -31,16 +31,16 @@
 /* the columns of loyalty.shared_tier */
 enum StandingAttribute
 {
-	P_POOL_ID, P_PROGRAM_ID, P_SETTLED_AT, P_TIER_ID, P_TIER_UNTIL, P_KEPT_TIER_ID, P_LADDER_NO, P_PERIOD_START, P_PERIOD_END,
-	P_PREVIOUS_START, P_SPEND, P_SPEND_PREVIOUS, P_EARNED, P_EARNED_PREVIOUS, P_VISITS, P_VISITS_PREVIOUS, P_METRICS,
-	P_BUCKETS, P_COUNTED, P_STEP_TIER_IDS, P_STEP_UNTIL, P_COUNT
+	POOL_ID, POOL_PROGRAM_ID, POOL_SETTLED_AT, POOL_TIER_ID, POOL_TIER_UNTIL, POOL_KEPT_TIER_ID, POOL_LADDER_NO, POOL_PERIOD_START, POOL_PERIOD_END,
+	POOL_PREVIOUS_START, POOL_SPEND, POOL_SPEND_PREVIOUS, POOL_EARNED, POOL_EARNED_PREVIOUS, POOL_VISITS, POOL_VISITS_PREVIOUS, POOL_METRICS,
+	POOL_BUCKETS, POOL_COUNTED, POOL_STEP_TIER_IDS, POOL_STEP_UNTIL, POOL_COUNT
 };
 
 #define STANDING_COLUMNS "pool_id, program_id, settled_at, tier_id, tier_until, kept_tier_id, ladder_no, period_start, period_end," \
 	" previous_start, spend, spend_previous, earned, earned_previous, visits, visits_previous, metrics, buckets, counted," \
 	" step_tier_ids, step_until"
 
-static Oid	standing_types[P_COUNT] = {
+static Oid	standing_types[POOL_COUNT] = {
 	INT8OID, INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, INT4OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	NUMERICOID, NUMERICOID, INT8OID, INT8OID, INT4OID, INT4OID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID,
 	INT4ARRAYOID, TIMESTAMPTZARRAYOID
@@ -134,12 +134,12 @@ new_pool(const Program *program, TimestampTz at)
 static void
 read_counters(Account *pool, const Datum *v)
 {
-	ArrayType  *metrics = DatumGetArrayTypeP(v[P_METRICS]);
-	ArrayType  *buckets = DatumGetArrayTypeP(v[P_BUCKETS]);
+	ArrayType  *metrics = DatumGetArrayTypeP(v[POOL_METRICS]);
+	ArrayType  *buckets = DatumGetArrayTypeP(v[POOL_BUCKETS]);
 	Datum	   *values;
 	int			n;
 
-	deconstruct_array(DatumGetArrayTypeP(v[P_COUNTED]), NUMERICOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(v[POOL_COUNTED]), NUMERICOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
 	for (int i = 0; i < n; i++)
 		counter_append(pool, ((int32 *) ARR_DATA_PTR(metrics))[i], ((TimestampTz *) ARR_DATA_PTR(buckets))[i],
 					   DatumGetNumeric(values[i]));
@@ -148,20 +148,20 @@ read_counters(Account *pool, const Datum *v)
 static void
 row_to_pool(const Datum *v, const bool *nulls, Account *pool)
 {
-	pool->settled_at = DatumGetTimestampTz(v[P_SETTLED_AT]);
-	pool->tier_id = pool->own_tier_id = nulls[P_TIER_ID] ? 0 : DatumGetInt32(v[P_TIER_ID]);
-	pool->tier_until = pool->own_until = DatumGetTimestampTz(v[P_TIER_UNTIL]);
-	pool->kept_tier_id = nulls[P_KEPT_TIER_ID] ? 0 : DatumGetInt32(v[P_KEPT_TIER_ID]);
-	pool->ladder_no = DatumGetInt32(v[P_LADDER_NO]);
-	pool->period_start = DatumGetTimestampTz(v[P_PERIOD_START]);
-	pool->period_end = DatumGetTimestampTz(v[P_PERIOD_END]);
-	pool->previous_start = DatumGetTimestampTz(v[P_PREVIOUS_START]);
-	pool->spend = DatumGetNumericCopy(v[P_SPEND]);
-	pool->spend_previous = DatumGetNumericCopy(v[P_SPEND_PREVIOUS]);
-	pool->earned = DatumGetInt64(v[P_EARNED]);
-	pool->earned_previous = DatumGetInt64(v[P_EARNED_PREVIOUS]);
-	pool->visits = DatumGetInt32(v[P_VISITS]);
-	pool->visits_previous = DatumGetInt32(v[P_VISITS_PREVIOUS]);
+	pool->settled_at = DatumGetTimestampTz(v[POOL_SETTLED_AT]);
+	pool->tier_id = pool->own_tier_id = nulls[POOL_TIER_ID] ? 0 : DatumGetInt32(v[POOL_TIER_ID]);
+	pool->tier_until = pool->own_until = DatumGetTimestampTz(v[POOL_TIER_UNTIL]);
+	pool->kept_tier_id = nulls[POOL_KEPT_TIER_ID] ? 0 : DatumGetInt32(v[POOL_KEPT_TIER_ID]);
+	pool->ladder_no = DatumGetInt32(v[POOL_LADDER_NO]);
+	pool->period_start = DatumGetTimestampTz(v[POOL_PERIOD_START]);
+	pool->period_end = DatumGetTimestampTz(v[POOL_PERIOD_END]);
+	pool->previous_start = DatumGetTimestampTz(v[POOL_PREVIOUS_START]);
+	pool->spend = DatumGetNumericCopy(v[POOL_SPEND]);
+	pool->spend_previous = DatumGetNumericCopy(v[POOL_SPEND_PREVIOUS]);
+	pool->earned = DatumGetInt64(v[POOL_EARNED]);
+	pool->earned_previous = DatumGetInt64(v[POOL_EARNED_PREVIOUS]);
+	pool->visits = DatumGetInt32(v[POOL_VISITS]);
+	pool->visits_previous = DatumGetInt32(v[POOL_VISITS_PREVIOUS]);
 	read_counters(pool, v);
 }
 
@@ -170,8 +170,8 @@ static bool
 read_pool(Asking *asking, int64 pool_id, Account *pool)
 {
 	Datum		values[] = {Int64GetDatum(pool_id)};
-	Datum		v[P_COUNT];
-	bool		nulls[P_COUNT];
+	Datum		v[POOL_COUNT];
+	bool		nulls[POOL_COUNT];
 	bool		found;
 
 	ask(asking, 1, standing_types, values, NULL);
@@ -203,33 +203,33 @@ counters_to_row(const Account *pool, Datum *v)
 		buckets[i] = TimestampTzGetDatum(counters[i]->bucket);
 		values[i] = NumericGetDatum(counters[i]->value);
 	}
-	v[P_METRICS] = PointerGetDatum(construct_array(metrics, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	v[P_BUCKETS] = PointerGetDatum(construct_array(buckets, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	v[P_COUNTED] = PointerGetDatum(construct_array(values, n, NUMERICOID, -1, false, TYPALIGN_INT));
+	v[POOL_METRICS] = PointerGetDatum(construct_array(metrics, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	v[POOL_BUCKETS] = PointerGetDatum(construct_array(buckets, n, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	v[POOL_COUNTED] = PointerGetDatum(construct_array(values, n, NUMERICOID, -1, false, TYPALIGN_INT));
 }
 
 static void
 pool_to_row(int64 pool_id, const Account *pool, Datum *v, char *nulls)
 {
-	memset(nulls, ' ', P_COUNT);
-	v[P_POOL_ID] = Int64GetDatum(pool_id);
-	v[P_PROGRAM_ID] = Int32GetDatum(pool->program->id);
-	v[P_SETTLED_AT] = TimestampTzGetDatum(pool->settled_at);
-	v[P_TIER_ID] = Int32GetDatum(pool->own_tier_id);
-	nulls[P_TIER_ID] = pool->own_tier_id == 0 ? 'n' : ' ';
-	v[P_TIER_UNTIL] = TimestampTzGetDatum(pool->own_until);
-	v[P_KEPT_TIER_ID] = Int32GetDatum(pool->kept_tier_id);
-	nulls[P_KEPT_TIER_ID] = pool->kept_tier_id == 0 ? 'n' : ' ';
-	v[P_LADDER_NO] = Int32GetDatum(pool->ladder_no);
-	v[P_PERIOD_START] = TimestampTzGetDatum(pool->period_start);
-	v[P_PERIOD_END] = TimestampTzGetDatum(pool->period_end);
-	v[P_PREVIOUS_START] = TimestampTzGetDatum(pool->previous_start);
-	v[P_SPEND] = NumericGetDatum(pool->spend);
-	v[P_SPEND_PREVIOUS] = NumericGetDatum(pool->spend_previous);
-	v[P_EARNED] = Int64GetDatum(pool->earned);
-	v[P_EARNED_PREVIOUS] = Int64GetDatum(pool->earned_previous);
-	v[P_VISITS] = Int32GetDatum(pool->visits);
-	v[P_VISITS_PREVIOUS] = Int32GetDatum(pool->visits_previous);
+	memset(nulls, ' ', POOL_COUNT);
+	v[POOL_ID] = Int64GetDatum(pool_id);
+	v[POOL_PROGRAM_ID] = Int32GetDatum(pool->program->id);
+	v[POOL_SETTLED_AT] = TimestampTzGetDatum(pool->settled_at);
+	v[POOL_TIER_ID] = Int32GetDatum(pool->own_tier_id);
+	nulls[POOL_TIER_ID] = pool->own_tier_id == 0 ? 'n' : ' ';
+	v[POOL_TIER_UNTIL] = TimestampTzGetDatum(pool->own_until);
+	v[POOL_KEPT_TIER_ID] = Int32GetDatum(pool->kept_tier_id);
+	nulls[POOL_KEPT_TIER_ID] = pool->kept_tier_id == 0 ? 'n' : ' ';
+	v[POOL_LADDER_NO] = Int32GetDatum(pool->ladder_no);
+	v[POOL_PERIOD_START] = TimestampTzGetDatum(pool->period_start);
+	v[POOL_PERIOD_END] = TimestampTzGetDatum(pool->period_end);
+	v[POOL_PREVIOUS_START] = TimestampTzGetDatum(pool->previous_start);
+	v[POOL_SPEND] = NumericGetDatum(pool->spend);
+	v[POOL_SPEND_PREVIOUS] = NumericGetDatum(pool->spend_previous);
+	v[POOL_EARNED] = Int64GetDatum(pool->earned);
+	v[POOL_EARNED_PREVIOUS] = Int64GetDatum(pool->earned_previous);
+	v[POOL_VISITS] = Int32GetDatum(pool->visits);
+	v[POOL_VISITS_PREVIOUS] = Int32GetDatum(pool->visits_previous);
 	counters_to_row(pool, v);
 }
 
@@ -237,14 +237,14 @@ pool_to_row(int64 pool_id, const Account *pool, Datum *v, char *nulls)
 static int
 write_pool(int64 pool_id, Account *pool, Lent **lent)
 {
-	Datum		v[P_COUNT];
-	char		nulls[P_COUNT];
+	Datum		v[POOL_COUNT];
+	char		nulls[POOL_COUNT];
 	int			n;
 
 	pool_to_row(pool_id, pool, v, nulls);
 	n = tier_foresee(pool, lent);
-	row_lent_arrays(*lent, n, &v[P_STEP_TIER_IDS], &v[P_STEP_UNTIL]);
-	ask(&write_asking, P_COUNT, standing_types, v, nulls);
+	row_lent_arrays(*lent, n, &v[POOL_STEP_TIER_IDS], &v[POOL_STEP_UNTIL]);
+	ask(&write_asking, POOL_COUNT, standing_types, v, nulls);
 	SPI_finish();
 	return n;
 }

@@ -215,13 +215,13 @@ REVOKE ALL ON FUNCTION loyalty.my_rewards_as_owner(text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.my_vouchers(program text DEFAULT NULL)
 RETURNS TABLE (voucher_id bigint, reward text, kind text, code text, value numeric, value_unit text, state text, issued_at timestamptz,
-  valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text)
+  valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text, left_over numeric)
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 10000 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.my_vouchers(text) IS 'vouchers() of the calling member with their codes, now';
 REVOKE ALL ON FUNCTION loyalty.my_vouchers(text) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION loyalty.my_vouchers_as_owner(in_program text)
 RETURNS TABLE (voucher_id bigint, reward text, kind text, code text, value numeric, value_unit text, state text, issued_at timestamptz,
-  valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text)
+  valid_until timestamptz, last_day date, reference text, redemption_id bigint, argument text, left_over numeric)
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column

@@ -68,17 +68,18 @@ INSERT INTO called (call, member, command, value, other) VALUES
  ('exchange', 1, 'SELECT e.exchange_id FROM loyalty.exchange(1, ''c'', ''d'', %2$s, %1$L) e', '4', '6'),
  ('create_pool', 1, 'SELECT loyalty.create_pool(1, %2$L, program => ''c'', key => %1$L)', 'home', 'house'),
  ('join_pool', 2, 'SELECT loyalty.join_pool(2, (SELECT max(pool_id) FROM loyalty.pool WHERE name = ''home''), %2$L, key => %1$L)', 'member', 'owner'),
+ ('share_pool_tier', 1, 'SELECT loyalty.share_pool_tier(1, %2$s, ''c'', key => %1$L)', 'true', 'false'),
  ('pool_role', 2, 'SELECT loyalty.pool_role(2, %2$L, ''c'', key => %1$L)', 'burner', 'member'),
  ('redeem_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.redeem_pool(2, points => %2$s, program => ''c'', key => %1$L) r', '9', '8'),
  ('reverse_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.reverse_pool(2, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption WHERE points = 90000), %2$s, %1$L) r', '2', '3'),
  ('capture_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.capture_pool(2, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption WHERE points = 210000), %2$s, %1$L) r', '2', '3'),
  ('release_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.release_pool(2, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption WHERE points = %2$s0000), %1$L) r', '22', '9'),
  ('leave_pool', 2, 'SELECT loyalty.leave_pool(2, ''c'', %2$s, %1$L)', 'NULL', '1');
--- all that there are; keys of persons, not of accounts, are tested in consent and privacy
+-- all that there are; keys of persons, not of accounts, are tested in consent and privacy, those of a member's role in member_role
 SELECT DISTINCT p.proname AS call_without_a_test
 FROM loyalty.access_list() l JOIN pg_proc p ON l.object = 'function' AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.pronamespace = 'loyalty'::regnamespace
 WHERE 'key' = ANY (p.proargnames) AND p.proname NOT IN (SELECT call FROM called) AND p.provolatile = 'v'
-  AND p.proname NOT IN ('award', 'why_not', 'attach', 'check_key', 'check_refund_of', 'open_balance', 'give_consent', 'withdraw_consent', 'erase_member') ORDER BY 1;
+  AND p.proname NOT IN ('award', 'why_not', 'attach', 'check_key', 'check_refund_of', 'open_balance', 'give_consent', 'withdraw_consent', 'erase_member', 'my_redeem') ORDER BY 1;
 
 -- what they act on
 SELECT count(*) AS held FROM loyalty.redeem(1, points => 11, program => 'c', hold => '1 day') a, loyalty.redeem(1, points => 12, program => 'c', hold => '1 day') b;
