@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/parallel.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -37,13 +38,15 @@ static const struct config_enum_entry store_choices[] = {
 	{NULL, 0, false}
 };
 
-/* What now_text says, kept by the assign hook. */
+/* What now_text says, kept by the assign hook; unread: it is to be read when it is asked for. */
 static TimestampTz now_value = 0;
 static bool now_is_set = false;
+static bool now_is_unread = false;
 
 typedef struct NowExtra
 {
 	bool		is_set;
+	bool		is_unread;
 	TimestampTz value;
 } NowExtra;
 
@@ -91,6 +94,9 @@ guc_init(void)
 bool
 guc_now(TimestampTz *now)
 {
+	if (now_is_unread && !read_now(now_text, &now_value))
+		elog(ERROR, "setting loyalty.now is \"%s\"", now_text);
+	now_is_unread = false;
 	if (now_is_set)
 		*now = now_value;
 	return now_is_set;
@@ -170,6 +176,32 @@ loyalty_allow_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(guc_allow_drop());
 }
 
+/* The instant as ISO text in UTC, which means the same in a session of any habits. */
+static bool
+canonical_now(char **value, TimestampTz now)
+{
+	char		text[MAXDATELEN + 1];
+	struct pg_tm tm;
+	fsec_t		fraction;
+	char	   *canonical;
+
+	if (timestamp2tm(now, NULL, &tm, &fraction, NULL, NULL) != 0)
+		return false;
+	tm.tm_isdst = 0;
+	EncodeDateTime(&tm, fraction, true, 0, NULL, USE_ISO_DATES, text);
+	canonical = guc_malloc(LOG, strlen(text) + 1);
+	if (canonical == NULL)
+		return false;
+	strcpy(canonical, text);
+	guc_free(*value);
+	*value = canonical;
+	return true;
+}
+
+/*
+ * A parallel worker takes over the text that its leader's hook has written.  It cannot be read yet: while settings are
+ * restored, the table of zone abbreviations is freed memory (seen: a crash of the server), and the zone another.
+ */
 static bool
 check_now(char **value, void **extra, GucSource source)
 {
@@ -178,7 +210,10 @@ check_now(char **value, void **extra, GucSource source)
 	if (result == NULL)
 		return false;
 	result->is_set = **value != '\0';
-	if (result->is_set && !read_now(*value, &result->value))
+	result->is_unread = result->is_set && InitializingParallelWorker;
+	result->value = 0;
+	if (result->is_set && !result->is_unread &&
+		(!read_now(*value, &result->value) || !canonical_now(value, result->value)))
 	{
 		guc_free(result);
 		GUC_check_errhint("Write a timestamp such as 2026-01-01 00:00+00.");
@@ -194,6 +229,7 @@ assign_now(const char *value, void *extra)
 	NowExtra   *now = extra;
 
 	now_is_set = now != NULL && now->is_set;
+	now_is_unread = now_is_set && now->is_unread;
 	if (now_is_set)
 		now_value = now->value;
 }

@@ -112,5 +112,36 @@ SET extra_float_digits = -5;
 DELETE FROM shop.keys;
 SELECT * FROM shop.keys();
 
+-- parallel workers read loyalty.now as their leader did, in whatever words and zone it was written
+RESET ALL;
+CREATE TABLE shop.ones AS SELECT i FROM generate_series(1, 20000) i;
+CREATE FUNCTION shop.in_workers() RETURNS TABLE (instants bigint, instant text) LANGUAGE plpgsql AS $$
+DECLARE
+  leader timestamptz := loyalty.instant();
+BEGIN
+  SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+  SET LOCAL max_parallel_workers_per_gather = 2; SET LOCAL parallel_leader_participation = off;
+  RETURN QUERY SELECT count(DISTINCT x.at), CASE WHEN min(x.at) = leader THEN (leader AT TIME ZONE 'UTC')::text ELSE format('%s but %s', min(x.at), leader) END
+    FROM (SELECT loyalty.instant() AS at FROM shop.ones WHERE loyalty.instant() <> timestamptz 'epoch' + i * interval '1 s' GROUP BY 1) x;
+END $$;
+SET loyalty.now = '2024-03-28 12:00+00';
+SHOW loyalty.now;
+SELECT * FROM shop.in_workers();
+SET loyalty.now = 'Thu Mar 28 12:00:00 2024 PST';
+SHOW loyalty.now;
+SELECT * FROM shop.in_workers();
+SET TimeZone = 'Asia/Tokyo';
+SET DateStyle = 'SQL, DMY';
+SET loyalty.now = '01/02/2024 00:00';
+RESET TimeZone;
+RESET DateStyle;
+SHOW loyalty.now;
+SELECT * FROM shop.in_workers();
+SET loyalty.now = '0044-03-15 12:00:00.123456 BC';
+SHOW loyalty.now;
+SELECT * FROM shop.in_workers();
+SET loyalty.now = '';
+SELECT instants FROM shop.in_workers();
+
 \c :here
 DROP DATABASE loyalty_test_settings;
