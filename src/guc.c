@@ -4,7 +4,8 @@
  *
  * Rules for whoever maintains this:
  * - Everyone may SET them (but loyalty.store): a setting that loosens a promise counts only while the current role
- *   has the rights of the ledger's owner, and that is asked where it is used, at that time.
+ *   has the rights of the ledger's owner, and that is asked where it is used, at that time.  Inside of an entry
+ *   function's body, which runs as the owner, the role that called it is asked.
  * - Nothing here reads a table: the module is loaded where there is no transaction, too.
  */
 #include "postgres.h"
@@ -24,6 +25,7 @@
 
 #include "compat.h"
 #include "guc.h"
+#include "owner.h"
 
 static bool allow_drop = false;
 static bool archiving = false;
@@ -129,12 +131,13 @@ guc_table_owner(const char *table)
 bool
 guc_has_owner_rights(void)
 {
+	Oid			user = OidIsValid(owner_caller()) ? owner_caller() : GetUserId();
 	Oid			owner;
 
-	if (superuser())
+	if (superuser_arg(user))
 		return true;
 	owner = guc_ledger_owner();
-	return OidIsValid(owner) && has_privs_of_role(GetUserId(), owner);
+	return OidIsValid(owner) && has_privs_of_role(user, owner);
 }
 
 bool

@@ -149,6 +149,12 @@ loyalty_as_owner(PG_FUNCTION_ARGS)
 	return result;
 }
 
+Oid
+owner_caller(void)
+{
+	return caller;
+}
+
 /* The name of the role that called: current_user, before the body began to run as the owner. */
 PG_FUNCTION_INFO_V1(loyalty_caller);
 Datum

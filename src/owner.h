@@ -29,4 +29,7 @@ extern void owner_restore(const OwnerSwitch *former);
  */
 extern void owner_rows(FunctionCallInfo fcinfo, const char *sql, int n, Oid *types, Datum *values);
 
+/* The role that called an entry function whose body is running; InvalidOid: none is. */
+extern Oid	owner_caller(void);
+
 #endif

@@ -26,7 +26,12 @@ END $$;
 CREATE FUNCTION loyalty.bodyless() RETURNS text LANGUAGE c AS '$libdir/loyalty', 'loyalty_as_owner';
 CREATE FUNCTION loyalty.sql_body() RETURNS integer LANGUAGE c AS '$libdir/loyalty', 'loyalty_as_owner';
 CREATE FUNCTION loyalty.sql_body_as_owner() RETURNS integer LANGUAGE sql SET search_path = pg_catalog, pg_temp AS 'SELECT 1';
-GRANT EXECUTE ON FUNCTION loyalty.who(integer, text), loyalty.who_else(), loyalty.bodyless(), loyalty.sql_body() TO owner_app;
+CREATE FUNCTION loyalty.trusts() RETURNS text LANGUAGE c AS '$libdir/loyalty', 'loyalty_as_owner';
+CREATE FUNCTION loyalty.trusts_as_owner() RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN loyalty.restoring();
+END $$;
+GRANT EXECUTE ON FUNCTION loyalty.trusts(), loyalty.who(integer, text), loyalty.who_else(), loyalty.bodyless(), loyalty.sql_body() TO owner_app;
 
 SET ROLE owner_app;
 SELECT * FROM loyalty.who(2, 'x');
@@ -42,7 +47,12 @@ ROLLBACK TO s;
 -- only plpgsql gives its rows all at once
 SELECT loyalty.sql_body();
 ROLLBACK TO s;
+-- the caller's settings count no more inside than outside
+CREATE FUNCTION pg_temp.loose() RETURNS text LANGUAGE sql AS $$
+  SELECT set_config('loyalty.restoring', 'on', true) || ' ' || (SELECT loyalty.trusts()) $$;
+SELECT pg_temp.loose();
 RESET ROLE;
+SELECT pg_temp.loose() AS control;
 -- a stranger's function is no body
 CREATE FUNCTION loyalty.strange() RETURNS text LANGUAGE c AS '$libdir/loyalty', 'loyalty_as_owner';
 CREATE FUNCTION loyalty.strange_as_owner() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN current_user; END';
