@@ -175,26 +175,31 @@ what_of(QuarterSums *sums, int32 program_id, const char *kind, int length)
 	return program_id << 4 | kind_number(sums, kind, length);
 }
 
-/* quarter_sums_add(bytea, integer, timestamptz, text, bigint): a kind of NULL is none, any other NULL no entry */
+/* The state so far, which begins as no bytes at all. */
+static QuarterSums *
+state_of(Datum state)
+{
+	if (VARSIZE_ANY_EXHDR(DatumGetPointer(state)) == 0)
+		return make_sums(FIRST_SLOTS);
+	return (QuarterSums *) DatumGetPointer(state);
+}
+
+/* quarter_sums_add(bytea, integer, timestamptz, text, bigint) */
 Datum
 quarter_sums_add(PG_FUNCTION_ARGS)
 {
 	QuarterSums *sums;
-	text	   *kind;
-	int			length;
+	text	   *kind = PG_GETARG_TEXT_PP(3);
+	int			length = VARSIZE_ANY_EXHDR(kind);
 
 	check_aggregate(fcinfo);
-	sums = PG_ARGISNULL(0) ? make_sums(FIRST_SLOTS) : (QuarterSums *) PG_GETARG_POINTER(0);
-	if (PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
-		PG_RETURN_POINTER(sums);
-	kind = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
-	length = kind ? (int) VARSIZE_ANY_EXHDR(kind) : 0;
+	sums = state_of(PG_GETARG_DATUM(0));
 	if (length >= KIND_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
 				 errmsg("the kind of an entry is longer than %d bytes", KIND_LENGTH - 1)));
 	PG_RETURN_POINTER(add(sums, quarter_of(PG_GETARG_TIMESTAMPTZ(2)),
-						  what_of(sums, PG_GETARG_INT32(1), kind ? VARDATA_ANY(kind) : "", length), PG_GETARG_INT64(4)));
+						  what_of(sums, PG_GETARG_INT32(1), VARDATA_ANY(kind), length), PG_GETARG_INT64(4)));
 }
 
 Datum
@@ -204,17 +209,9 @@ quarter_sums_combine(PG_FUNCTION_ARGS)
 	QuarterSums *other;
 
 	check_aggregate(fcinfo);
-	if (PG_ARGISNULL(1))
-	{
-		if (PG_ARGISNULL(0))
-			PG_RETURN_NULL();
-		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	}
+	sums = state_of(PG_GETARG_DATUM(0));
 	other = (QuarterSums *) PG_GETARG_BYTEA_P_COPY(1);	/* aligned */
-	if (PG_ARGISNULL(0))
-		PG_RETURN_POINTER(other);
-	sums = (QuarterSums *) PG_GETARG_POINTER(0);
-	for (int i = 0; i < other->nslots; i++)
+	for (int i = 0; VARSIZE(other) > VARHDRSZ && i < other->nslots; i++)
 	{
 		const Slot *slot = &other->slots[i];
 		const char *kind;
@@ -258,8 +255,10 @@ quarter_sums(PG_FUNCTION_ARGS)
 	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	QuarterSums *sums = (QuarterSums *) PG_GETARG_BYTEA_P_COPY(0);
 
-	check_sums(sums, VARSIZE(sums));
 	InitMaterializedSRF(fcinfo, 0);
+	if (VARSIZE(sums) == VARHDRSZ)
+		return (Datum) 0;
+	check_sums(sums, VARSIZE(sums));
 	for (int i = 0; i < sums->nslots; i++)
 	{
 		const Slot *slot = &sums->slots[i];
@@ -274,7 +273,6 @@ quarter_sums(PG_FUNCTION_ARGS)
 		values[0] = Int32GetDatum(slot->what >> 4);
 		values[1] = TimestampTzGetDatum(slot->at);
 		values[2] = CStringGetTextDatum(kind);
-		nulls[2] = kind[0] == '\0';
 		values[3] = NumericGetDatum(fixed_to_numeric_wide(sum_of(slot), 0));
 		tuplestore_putvalues(set->setResult, set->setDesc, values, nulls);
 		pfree(DatumGetPointer(values[2]));

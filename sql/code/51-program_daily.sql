@@ -1,14 +1,14 @@
 -- What the view program_daily adds up: entries by program, quarter of an hour and kind, see src/program_daily.c.
 
 CREATE OR REPLACE FUNCTION loyalty.quarter_sums_add(bytea, integer, timestamptz, text, bigint) RETURNS bytea
-LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quarter_sums_add';
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'quarter_sums_add';
 COMMENT ON FUNCTION loyalty.quarter_sums_add(bytea, integer, timestamptz, text, bigint) IS 'state of sum_by_quarter';
 CREATE OR REPLACE FUNCTION loyalty.quarter_sums_combine(bytea, bytea) RETURNS bytea
-LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'quarter_sums_combine';
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'quarter_sums_combine';
 COMMENT ON FUNCTION loyalty.quarter_sums_combine(bytea, bytea) IS 'two states of sum_by_quarter in one';
 
 CREATE AGGREGATE loyalty.sum_by_quarter(integer, timestamptz, text, bigint) (
-  SFUNC = loyalty.quarter_sums_add, STYPE = bytea, SSPACE = 4000000,
+  SFUNC = loyalty.quarter_sums_add, STYPE = bytea, INITCOND = '', SSPACE = 4000000,
   COMBINEFUNC = loyalty.quarter_sums_combine, PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE loyalty.sum_by_quarter(integer, timestamptz, text, bigint) IS 'program_id, instant, kind and points of entries, added up by program, kind and quarter of an hour; quarter_sums() has its rows';
