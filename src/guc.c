@@ -195,7 +195,7 @@ canonical_now(char **value, TimestampTz now)
 	canonical = guc_malloc(LOG, strlen(text) + 1);
 	if (canonical == NULL)
 		return false;
-	strcpy(canonical, text);
+	memcpy(canonical, text, strlen(text) + 1);
 	guc_free(*value);
 	*value = canonical;
 	return true;
