@@ -3,9 +3,12 @@
 CREATE OR REPLACE FUNCTION loyalty.quarter_sums_add(bytea, integer, timestamptz, text, bigint) RETURNS bytea
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'quarter_sums_add';
 COMMENT ON FUNCTION loyalty.quarter_sums_add(bytea, integer, timestamptz, text, bigint) IS 'state of sum_by_quarter';
+-- Not for everybody: an aggregate of a stranger's could begin with crafted bytes, which these believe.
+REVOKE ALL ON FUNCTION loyalty.quarter_sums_add(bytea, integer, timestamptz, text, bigint) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION loyalty.quarter_sums_combine(bytea, bytea) RETURNS bytea
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'quarter_sums_combine';
 COMMENT ON FUNCTION loyalty.quarter_sums_combine(bytea, bytea) IS 'two states of sum_by_quarter in one';
+REVOKE ALL ON FUNCTION loyalty.quarter_sums_combine(bytea, bytea) FROM PUBLIC;
 
 CREATE AGGREGATE loyalty.sum_by_quarter(integer, timestamptz, text, bigint) (
   SFUNC = loyalty.quarter_sums_add, STYPE = bytea, INITCOND = '', SSPACE = 4000000,

@@ -113,3 +113,15 @@ EXCEPTION WHEN invalid_binary_representation THEN
 END $$;
 SELECT count(*) AS damaged, count(*) FILTER (WHERE refused) AS refused FROM (
   SELECT (SELECT count(*) FROM pg_temp.try(set_byte(s.sums, b, 255))) = 0 AS refused FROM (SELECT loyalty.sum_by_quarter(1, '2024-01-01', 'issue', 1) AS sums) s, generate_series(0, 11) b) d;
+-- a stranger may use the aggregate, and makes none of his own that begins with crafted bytes
+CREATE ROLE loyalty_test_stranger;
+GRANT USAGE ON SCHEMA loyalty TO loyalty_test_stranger;
+CREATE SCHEMA stranger AUTHORIZATION loyalty_test_stranger;
+SET ROLE loyalty_test_stranger;
+SELECT octet_length(loyalty.sum_by_quarter(1, '2024-01-01', 'issue', 1)) > 0 AS used;
+CREATE AGGREGATE stranger.crafted(integer, timestamptz, text, bigint) (SFUNC = loyalty.quarter_sums_add, STYPE = bytea, INITCOND = '\x00000000ffffffff');
+CREATE AGGREGATE stranger.crafted(bytea) (SFUNC = loyalty.quarter_sums_combine, STYPE = bytea, INITCOND = '\x00000000ffffffff');
+RESET ROLE;
+DROP SCHEMA stranger;
+REVOKE USAGE ON SCHEMA loyalty FROM loyalty_test_stranger;
+DROP ROLE loyalty_test_stranger;
