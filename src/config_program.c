@@ -12,6 +12,23 @@
 #include "event.h"
 #include "tier.h"
 
+/*
+ * Is any room in use that follows the program's sales (see follow_sales() in SQL), is one that changes accounts of
+ * others than those who buy (see sales_involve()), and what is told?
+ */
+static void
+read_rooms(Program *p, RowReader *reader)
+{
+	bool		refers = DatumGetBool(row_datum(reader));
+	bool		shares_tiers = DatumGetBool(row_datum(reader));
+	bool		gives = DatumGetBool(row_datum(reader));
+	bool		counts_visits = DatumGetBool(row_datum(reader));	/* in challenges */
+
+	p->involves = refers || shares_tiers;
+	p->follows = p->follows_sql = p->involves || gives || counts_visits;
+	p->tells = event_mask(row_text(reader));
+}
+
 void
 config_load_programs(Config *config)
 {
@@ -22,9 +39,15 @@ config_load_programs(Config *config)
 	static const CalendarUnit validity_units[] = {CALENDAR_DAY, CALENDAR_MONTH, CALENDAR_QUARTER, CALENDAR_YEAR};
 	uint64		n = config_query("SELECT id, name, timezone, decimals, rounding, expiry, expiry_from, pending, enrollment, clawback,"
 								 " on_return, tier_metric, tier_period, tier_validity, downgrade, grace, is_default, enabled, sandbox,"
-								 " earn_on_points_paid, point_value, counts_visits, loyalty.program_follows(id), loyalty.program_involves(id),"
-								 " loyalty.program_tells(name), tier_validity_to"
-								 " FROM loyalty.program");
+								 " earn_on_points_paid, point_value, counts_visits, tier_validity_to,"
+								 " EXISTS (SELECT FROM loyalty.referral_program x WHERE x.program OPERATOR(pg_catalog.=) p.name),"
+								 " EXISTS (SELECT FROM loyalty.tier_sharing x WHERE x.program_id OPERATOR(pg_catalog.=) p.id),"
+								 " EXISTS (SELECT FROM loyalty.giving x WHERE x.program OPERATOR(pg_catalog.=) p.name),"
+								 " EXISTS (SELECT FROM loyalty.challenge x WHERE x.program OPERATOR(pg_catalog.=) p.name AND x.enabled"
+								 " AND x.metric OPERATOR(pg_catalog.=) 'visits'),"
+								 " (SELECT pg_catalog.string_agg(x.name, ' ') FROM loyalty.event_kind x"
+								 " WHERE x.program OPERATOR(pg_catalog.=) p.name AND x.enabled)"
+								 " FROM loyalty.program p");
 
 	config->nprograms = n;
 	config->programs = MemoryContextAllocZero(config->context, Max(n, 1) * sizeof(Program));
@@ -58,11 +81,9 @@ config_load_programs(Config *config)
 		p->earn_on_points_paid = DatumGetBool(row_datum(&r));
 		p->point_value = row_numeric(&r);
 		p->counts_visits = DatumGetBool(row_datum(&r));
-		p->follows = p->follows_sql = DatumGetBool(row_datum(&r));
-		p->involves = DatumGetBool(row_datum(&r));
-		p->tells = event_mask(row_text(&r));
 		unit = row_text(&r);
 		p->validity_to = unit ? validity_units[row_choice(unit, unit_names, "program.tier_validity_to")] : -1;
+		read_rooms(p, &r);
 	}
 }
 

@@ -16,28 +16,7 @@ CREATE TYPE loyalty.sale AS (
 );
 COMMENT ON TYPE loyalty.sale IS 'inside of rooms that follow sales: an award that was made, or of which another part is kept now; unit 0: points, else a status unit; spend and points (count of 1/10,000) are changes';
 
--- Does any room follow the sales of this program?
-CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN loyalty.program_refers(program_id)
-    OR EXISTS (SELECT FROM loyalty.giving g JOIN loyalty.program p ON p.name = g.program WHERE p.id = program_follows.program_id)
-    OR loyalty.has_visit_challenges(program_follows.program_id) OR loyalty.program_shares_tiers(program_follows.program_id);
-END $$;
-COMMENT ON FUNCTION loyalty.program_follows(integer) IS 'is any room in use that follows sales of the program';
-REVOKE ALL ON FUNCTION loyalty.program_follows(integer) FROM PUBLIC;
-
--- Does a room change accounts of members who have no part in the sale?
-CREATE OR REPLACE FUNCTION loyalty.program_involves(program_id integer) RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN loyalty.program_refers(program_id) OR loyalty.program_shares_tiers(program_id);
-END $$;
-COMMENT ON FUNCTION loyalty.program_involves(integer) IS 'is any room in use that changes accounts of others than the members who buy; they are asked for by sales_involve()';
-REVOKE ALL ON FUNCTION loyalty.program_involves(integer) FROM PUBLIC;
-
+-- Whether any is in use, and whether one changes accounts of others than those who buy, is known to src/config_program.c.
 CREATE OR REPLACE FUNCTION loyalty.sales_involve(program_id integer, members bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -32,15 +32,6 @@ AS $$ SELECT '{enrolled,earned,clawed_back,expired,adjusted,transferred,redeemed
 COMMENT ON FUNCTION loyalty.event_kinds() IS 'the kinds of events that can be told';
 REVOKE ALL ON FUNCTION loyalty.event_kinds() FROM PUBLIC;
 
-CREATE OR REPLACE FUNCTION loyalty.program_tells(program text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN (SELECT string_agg(k.name, ' ') FROM loyalty.event_kind k WHERE k.program = program_tells.program AND k.enabled);
-END $$;
-COMMENT ON FUNCTION loyalty.program_tells(text) IS 'the kinds of events that a program tells, with a space between them';
-REVOKE ALL ON FUNCTION loyalty.program_tells(text) FROM PUBLIC;
-
 -- For rooms that tell of many rows: nothing is read for a program that tells nothing.
 CREATE OR REPLACE FUNCTION loyalty.tells(program_id integer, kinds text[]) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

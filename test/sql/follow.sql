@@ -15,10 +15,8 @@ INSERT INTO loyalty.rule (program, source, name, points) VALUES ('follow', 'foll
 CREATE TABLE follow_shop.told (no bigint GENERATED ALWAYS AS IDENTITY, statement integer, member_id bigint, source_key text, unit integer,
   amount numeric, kept numeric, spend numeric, points bigint, first boolean, balance numeric);
 CREATE SEQUENCE follow_shop.statement;
-CREATE OR REPLACE FUNCTION loyalty.program_follows(program_id integer) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$ BEGIN RETURN EXISTS (SELECT FROM loyalty.program p WHERE p.id = program_id AND p.name = 'follow'); END $$;
-CREATE OR REPLACE FUNCTION loyalty.program_involves(program_id integer) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$ BEGIN RETURN loyalty.program_follows(program_id); END $$;
+-- a room is in use: only then is anybody asked
+INSERT INTO loyalty.referral_program (program, name, referrer_points, friend_points) VALUES ('follow', 'friends', 0, 0);
 CREATE OR REPLACE FUNCTION loyalty.sales_involve(program_id integer, members bigint[]) RETURNS bigint[] LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$ BEGIN RETURN (SELECT array_agg(m + 1) FROM unnest(members) m); END $$;
 CREATE OR REPLACE FUNCTION loyalty.follow_sales(program_id integer, sales loyalty.sale[]) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
