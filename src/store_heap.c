@@ -25,8 +25,9 @@
 #include "errcodes.h"
 #include "store_heap.h"
 
-/* Bytes of a page: one account or two lots.  A row that is longer and finds no room goes elsewhere, as ever. */
-#define ROOM_FOR_VERSION 400
+/* Bytes of a page that one more version of a row takes.  One that is longer and finds no room goes elsewhere, as ever. */
+#define ROOM_FOR_ACCOUNT 400
+#define ROOM_FOR_OTHERS 280
 
 /* From so many rows on a table gets a page of its own to fill, which costs as much as writing ten. */
 #define BULK_ROWS 100
@@ -148,9 +149,10 @@ heap_indexes(HeapStore *store, HeapTable *table)
  * costs more than the update.  So come to the page first, and prune when there is no room left for a new version.
  */
 static void
-come_to_page(IndexScanDesc scan, ItemPointer tid)
+come_to_page(HeapStore *store, IndexScanDesc scan, ItemPointer tid)
 {
 	IndexFetchHeapData *fetch = (IndexFetchHeapData *) scan->xs_heapfetch;
+	bool		is_account = scan->heapRelation == store->tables[STORE_ACCOUNT].rel;
 	Buffer		before = fetch->xs_cbuf;
 	Page		page;
 
@@ -158,7 +160,7 @@ come_to_page(IndexScanDesc scan, ItemPointer tid)
 	if (fetch->xs_cbuf == before)
 		return;
 	page = BufferGetPage(fetch->xs_cbuf);
-	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < ROOM_FOR_VERSION)
+	if (PageIsFull(page) || PageGetHeapFreeSpace(page) < (is_account ? ROOM_FOR_ACCOUNT : ROOM_FOR_OTHERS))
 		heap_page_prune_opt(scan->heapRelation, fetch->xs_cbuf);
 }
 
@@ -170,7 +172,7 @@ bool
 heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot)
 {
 	while (heap_next_entry(store, scan, direction))
-		if (heap_fetch_entry(scan, slot))
+		if (heap_fetch_entry(store, scan, slot))
 			return true;
 	return false;
 }
@@ -187,9 +189,9 @@ heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction)
 }
 
 bool
-heap_fetch_entry(IndexScanDesc scan, TupleTableSlot *slot)
+heap_fetch_entry(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot)
 {
-	come_to_page(scan, &scan->xs_heaptid);
+	come_to_page(store, scan, &scan->xs_heaptid);
 	return index_fetch_heap(scan, slot);
 }
 

@@ -160,6 +160,63 @@ heap_insert_lots(Account *account, Lot **lots, int n)
 	ResetPerTupleExprContext(store->estate);
 }
 
+/* remaining and owed stand behind columns of eight bytes, none of them NULL. */
+static bool
+stands_fixed(TupleDesc desc, HeapTuple tuple)
+{
+	for (int i = 0; i <= L_OWED; i++)
+		if (TupleDescAttr(desc, i)->attlen != sizeof(int64) || (HeapTupleHasNulls(tuple) && att_isnull(i, tuple->t_data->t_bits)))
+			return false;
+	return true;
+}
+
+static bool
+same_numeric(Numeric lot, Datum row, bool isnull)
+{
+	struct varlena *stored;
+
+	if (lot == NULL || isnull)
+		return lot == NULL && isnull;
+	stored = PG_DETOAST_DATUM_PACKED(row);
+	return VARSIZE_ANY_EXHDR(lot) == VARSIZE_ANY_EXHDR(stored) &&
+		memcmp(VARDATA_ANY(lot), VARDATA_ANY(stored), VARSIZE_ANY_EXHDR(lot)) == 0;
+}
+
+/* Mostly points alone have moved: they are overwritten in the slot's own copy of the row. */
+static bool
+move_points(const Lot *lot, HeapTable *table)
+{
+	TupleTableSlot *slot = table->slot;
+	bool		no_kept;
+	bool		isnull;
+	Datum		kept = slot_getattr(slot, L_KEPT_AMOUNT + 1, &no_kept);
+	HeapTuple	row;
+	int64	   *columns;
+
+	if (DatumGetInt16(slot_getattr(slot, L_LIFE + 1, &isnull)) != lot->life || !same_numeric(lot->kept_amount, kept, no_kept) ||
+		!stands_fixed(slot->tts_tupleDescriptor, ExecFetchSlotHeapTuple(slot, false, NULL)))
+		return false;
+	ExecMaterializeSlot(slot);
+	row = ExecFetchSlotHeapTuple(slot, false, NULL);
+	columns = (int64 *) ((char *) row->t_data + row->t_data->t_hoff);
+	columns[L_REMAINING] = lot->remaining;
+	columns[L_OWED] = lot->owed;
+	return true;
+}
+
+static void
+change_row(const Lot *lot, HeapTable *table)
+{
+	HeapTuple	changed = heap_modify_tuple_by_cols(ExecFetchSlotHeapTuple(table->slot, false, NULL),
+													RelationGetDescr(table->rel), 4,
+													(int[]) {L_REMAINING + 1, L_OWED + 1, L_KEPT_AMOUNT + 1, L_LIFE + 1},
+													(Datum[]) {Int64GetDatum(lot->remaining), Int64GetDatum(lot->owed),
+														NumericGetDatum(lot->kept_amount), Int16GetDatum(lot->life)},
+													(bool[]) {false, false, lot->kept_amount == NULL, false});
+
+	ExecForceStoreHeapTuple(changed, table->slot, false);
+}
+
 void
 heap_change_lots(Account *account, Lot **lots, int n)
 {
@@ -168,23 +225,14 @@ heap_change_lots(Account *account, Lot **lots, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		HeapTuple	former;
-		HeapTuple	changed;
-		Datum		values[L_COUNT];
-		bool		nulls[L_COUNT];
 		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
 		if (!table_tuple_fetch_row_version(table->rel, &lots[i]->tid, SnapshotAny, table->slot))
 			elog(ERROR, "lot " INT64_FORMAT " of member " INT64_FORMAT " has gone", lots[i]->entry_no, lots[i]->member_id);
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
-		lot_to_row(lots[i], values, nulls);
-		former = ExecFetchSlotHeapTuple(table->slot, false, NULL);
-		changed = heap_modify_tuple_by_cols(former, RelationGetDescr(table->rel), 4,
-											(int[]) {L_REMAINING + 1, L_OWED + 1, L_KEPT_AMOUNT + 1, L_LIFE + 1},
-											(Datum[]) {values[L_REMAINING], values[L_OWED], values[L_KEPT_AMOUNT], values[L_LIFE]},
-											(bool[]) {false, false, nulls[L_KEPT_AMOUNT], false});
-		ExecForceStoreHeapTuple(changed, table->slot, false);
+		if (!move_points(lots[i], table))
+			change_row(lots[i], table);
 		heap_update_row(store, table, &lots[i]->tid, NULL, NULL);
 		MemoryContextSwitchTo(old);
 		ExecClearTuple(table->slot);
