@@ -37,14 +37,13 @@ typedef struct HeapTable
 	IndexScanDesc scan;			/* on its primary key */
 } HeapTable;
 
-/* The key of a new lot that is not indexed yet. */
+/* The key of a new lot that is not indexed yet; of which source is said once, see KeptBack. */
 typedef struct KeyEntry
 {
 	uint64		head;			/* the key's first bytes, comparable */
-	text	   *key;
+	const text *key;
 	ItemPointerData tid;
 	int16		part;
-	int32		source_id;
 } KeyEntry;
 
 /* The primary key of the same lot, member_id first. */
@@ -53,8 +52,25 @@ typedef struct LotPlaceEntry
 	int64		member_id;
 	TimestampTz expires_at;
 	int64		entry_no;
-	int32		program_id;
 } LotPlaceEntry;
+
+/*
+ * New lots of one program and source that have no index entries yet: of up to work_mem.  They are kept small, because
+ * a second lot of entries goes between those of the first, which costs a third more than behind them.
+ */
+typedef struct KeptBack
+{
+	int32		program_id;
+	int32		source_id;
+	int			count;
+	int			room;
+	KeyEntry   *keys;
+	LotPlaceEntry *places;
+	MemoryContext texts;		/* what the keys point to, in blocks */
+	char	   *block;			/* of which this is free */
+	Size		block_left;
+	Size		bytes;			/* of all of it */
+} KeptBack;
 
 typedef struct HeapStore
 {
@@ -73,12 +89,7 @@ typedef struct HeapStore
 	Relation	key_index;
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
-	MemoryContext key_context;
-	KeyEntry   *keys;
-	LotPlaceEntry *places;
-	int			nkeys;
-	int			max_keys;
-	Size		key_bytes;
+	KeptBack	kept;
 } HeapStore;
 
 static inline HeapStore *
@@ -134,7 +145,7 @@ extern HeapTable *heap_table(HeapStore *store, StoreTableId id);
 extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
 extern bool heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot);
 extern bool heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction);
-extern bool heap_fetch_entry(IndexScanDesc scan, TupleTableSlot *slot);
+extern bool heap_fetch_entry(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
 extern void heap_renew_snapshot(HeapStore *store);

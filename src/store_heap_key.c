@@ -21,6 +21,7 @@
 
 #define WALK_KEYS		8		/* from so many keys on, see walk_keys() */
 #define WALK_ENTRIES	4		/* of the index, for each key that is done */
+#define KEY_BLOCK		((Size) 32768)	/* of kept keys */
 
 static IndexScanDesc
 key_scan(HeapStore *store, int nkeys)
@@ -120,7 +121,7 @@ walk_keys(HeapStore *store, ScanKey scan_keys, int n, char **keys, MemoryContext
 			return done;
 		while (compare_key(keys[done], entry) < 0)
 			done++;				/* ends: the last key is not less than the entry */
-		if (compare_key(keys[done], entry) > 0 || !heap_fetch_entry(scan, slot))
+		if (compare_key(keys[done], entry) > 0 || !heap_fetch_entry(store, scan, slot))
 			continue;
 		for (int same = done; same < n && strcmp(keys[same], keys[done]) == 0; same++)
 			add_lot(&results[same], slot, context);
@@ -228,19 +229,39 @@ heap_insert_key(HeapStore *store, TupleTableSlot *slot)
 static void
 grow_kept_back(HeapStore *store)
 {
-	if (store->key_context == NULL)
-		store->key_context = GenerationContextCreate(store->base.context, "loyalty keys", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
-	if (store->nkeys < store->max_keys)
+	KeptBack   *kept = &store->kept;
+
+	if (kept->texts == NULL)
+		kept->texts = AllocSetContextCreate(store->base.context, "loyalty keys", ALLOCSET_DEFAULT_SIZES);
+	if (kept->count < kept->room)
 		return;
-	store->max_keys = Max(1024, store->max_keys * 2);
-	if (store->keys == NULL)
+	kept->room = Max(1024, kept->room * 2);
+	if (kept->keys == NULL)
 	{
-		store->keys = MemoryContextAlloc(store->base.context, store->max_keys * sizeof(KeyEntry));
-		store->places = MemoryContextAlloc(store->base.context, store->max_keys * sizeof(LotPlaceEntry));
+		kept->keys = MemoryContextAlloc(store->base.context, kept->room * sizeof(KeyEntry));
+		kept->places = MemoryContextAlloc(store->base.context, kept->room * sizeof(LotPlaceEntry));
 		return;
 	}
-	store->keys = repalloc_huge(store->keys, mul_size(store->max_keys, sizeof(KeyEntry)));
-	store->places = repalloc_huge(store->places, mul_size(store->max_keys, sizeof(LotPlaceEntry)));
+	kept->keys = repalloc_huge(kept->keys, mul_size(kept->room, sizeof(KeyEntry)));
+	kept->places = repalloc_huge(kept->places, mul_size(kept->room, sizeof(LotPlaceEntry)));
+}
+
+/* A copy of a key, without what each palloc adds. */
+static const text *
+keep_text(KeptBack *kept, const void *key, Size size)
+{
+	char	   *copy;
+
+	if (size > kept->block_left)
+	{
+		kept->block_left = Max(size, KEY_BLOCK);
+		kept->block = MemoryContextAlloc(kept->texts, kept->block_left);
+		kept->bytes += kept->block_left;
+	}
+	copy = memcpy(kept->block, key, size);
+	kept->block += size;
+	kept->block_left -= size;
+	return (const text *) copy;
 }
 
 /*
@@ -251,8 +272,9 @@ bool
 heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot)
 {
 	const Datum *values = slot->tts_values;
+	KeptBack   *kept = &store->kept;
 	KeyEntry   *entry;
-	LotPlaceEntry *place;
+	struct varlena *key;
 	Size		size;
 
 	if (!store->base.hoping || indexes->ri_NumIndices != 1)
@@ -260,23 +282,25 @@ heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *s
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[L_SOURCE_KEY])
 		return false;
-	size = VARSIZE_ANY(DatumGetPointer(values[L_SOURCE_KEY]));
-	if (store->key_bytes + size > (Size) work_mem * 1024)
+	key = PG_DETOAST_DATUM_PACKED(values[L_SOURCE_KEY]);
+	size = VARSIZE_ANY(key);
+	if (kept->bytes + size > (Size) work_mem * 1024 ||
+		kept->program_id != DatumGetInt32(values[L_PROGRAM_ID]) || kept->source_id != DatumGetInt32(values[L_SOURCE_ID]))
 		heap_flush_keys(store);
 	grow_kept_back(store);
-	place = &store->places[store->nkeys];
-	place->member_id = DatumGetInt64(values[L_MEMBER_ID]);
-	place->program_id = DatumGetInt32(values[L_PROGRAM_ID]);
-	place->expires_at = DatumGetTimestampTz(values[L_EXPIRES_AT]);
-	place->entry_no = DatumGetInt64(values[L_ENTRY_NO]);
-	entry = &store->keys[store->nkeys++];
-	entry->key = MemoryContextAlloc(store->key_context, size);
-	memcpy(entry->key, DatumGetPointer(values[L_SOURCE_KEY]), size);
+	kept->program_id = DatumGetInt32(values[L_PROGRAM_ID]);
+	kept->source_id = DatumGetInt32(values[L_SOURCE_ID]);
+	kept->places[kept->count] = (LotPlaceEntry) {
+		.member_id = DatumGetInt64(values[L_MEMBER_ID]),
+		.expires_at = DatumGetTimestampTz(values[L_EXPIRES_AT]),
+		.entry_no = DatumGetInt64(values[L_ENTRY_NO])
+	};
+	entry = &kept->keys[kept->count++];
+	entry->key = keep_text(kept, key, size);
 	entry->head = key_head(entry->key);
-	entry->source_id = DatumGetInt32(values[L_SOURCE_ID]);
 	entry->part = DatumGetInt16(values[L_PART]);
 	entry->tid = slot->tts_tid;
-	store->key_bytes += sizeof(KeyEntry) + sizeof(LotPlaceEntry) + size + 16;
+	kept->bytes += sizeof(KeyEntry) + sizeof(LotPlaceEntry);
 	return true;
 }
 
@@ -307,7 +331,7 @@ insert_place(HeapStore *store, const LotPlaceEntry *place, ItemPointer tid)
 {
 	HeapTable  *table = &store->tables[STORE_LOT];
 	Datum		values[4] = {
-		Int64GetDatum(place->member_id), Int32GetDatum(place->program_id), TimestampTzGetDatum(place->expires_at),
+		Int64GetDatum(place->member_id), Int32GetDatum(store->kept.program_id), TimestampTzGetDatum(place->expires_at),
 		Int64GetDatum(place->entry_no)
 	};
 	bool		nulls[4] = {false, false, false, false};
@@ -323,41 +347,52 @@ insert_place(HeapStore *store, const LotPlaceEntry *place, ItemPointer tid)
 static void
 flush_places(HeapStore *store)
 {
-	for (int end = store->nkeys, first; end > 0; end = first)
+	const KeptBack *kept = &store->kept;
+
+	for (int end = kept->count, first; end > 0; end = first)
 	{
 		CHECK_FOR_INTERRUPTS();
-		for (first = end - 1; first > 0 && store->places[first - 1].member_id == store->places[end - 1].member_id;)
+		for (first = end - 1; first > 0 && kept->places[first - 1].member_id == kept->places[end - 1].member_id;)
 			first--;
 		for (int i = first; i < end; i++)
-			insert_place(store, &store->places[i], &store->keys[i].tid);
+			insert_place(store, &kept->places[i], &kept->keys[i].tid);
 		ResetPerTupleExprContext(store->estate);
 	}
 }
 
 /* In key order neighbours go to one page. */
-void
-heap_flush_keys(HeapStore *store)
+static void
+flush_keys(HeapStore *store)
 {
-	MemoryContext old;
+	const KeptBack *kept = &store->kept;
 
-	if (store->nkeys == 0)
-		return;
-	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
-	flush_places(store);
-	sort_keys(store->keys, store->nkeys);
-	for (int i = 0; i < store->nkeys; i++)
+	sort_keys(kept->keys, kept->count);
+	for (int i = 0; i < kept->count; i++)
 	{
-		KeyEntry   *entry = &store->keys[i];
+		KeyEntry   *entry = &kept->keys[i];
 
 		CHECK_FOR_INTERRUPTS();
-		insert_key_entry(store, Int32GetDatum(entry->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
+		insert_key_entry(store, Int32GetDatum(kept->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
 						 false, &entry->tid);
 		if (i % 1000 == 0)
 			ResetPerTupleExprContext(store->estate);
 	}
-	store->nkeys = 0;
-	store->key_bytes = 0;
-	MemoryContextReset(store->key_context);
+}
+
+void
+heap_flush_keys(HeapStore *store)
+{
+	KeptBack   *kept = &store->kept;
+	MemoryContext old;
+
+	if (kept->count == 0)
+		return;
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	flush_places(store);
+	flush_keys(store);
+	kept->count = 0;
+	kept->bytes = kept->block_left = 0;
+	MemoryContextReset(kept->texts);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }
