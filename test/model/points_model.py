@@ -331,7 +331,7 @@ class Account:
                 return
             if tier > self.tier:
                 self.set_tier(tier, until, at, 'promotion', start)
-            elif tier == self.tier and until > self.tier_until:
+            elif tier == self.tier and until >= self.tier_until:
                 self.set_tier(tier, until, at, 'renewal', start)
         elif cents < 0 or points < 0:
             self.fall(start, former, at)

@@ -853,7 +853,7 @@ class World:
         shop = Shop(self.program, self.start)
         if isinstance(operations, int):
             operations = self.make_up(shop, operations)
-        sql = [f'SET loyalty.store = {store};', "SET TimeZone = 'UTC';", 'SET client_min_messages = warning;', CLEAN_SQL, *program_sql(self.program),
+        sql = [f'SET loyalty.store = {store};', "SET statement_timeout = '60s';", "SET TimeZone = 'UTC';", 'SET client_min_messages = warning;', CLEAN_SQL, *program_sql(self.program),
                f'SET loyalty.now = {instant(self.start)};']
         expected = []
         everybody = 'ARRAY[' + ', '.join(map(str, self.members)) + ']::bigint[]'
