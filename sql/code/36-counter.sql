@@ -43,6 +43,7 @@ BEGIN
     IF EXISTS (SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.unit = OLD.name)
        OR EXISTS (SELECT FROM loyalty.tier_requirement q WHERE q.program = OLD.program AND q.metric = OLD.name)
        OR EXISTS (SELECT FROM loyalty.program p WHERE p.name = OLD.program AND p.tier_metric = OLD.name)
+       OR EXISTS (SELECT FROM loyalty.giving g WHERE g.program = OLD.program AND g.unit = OLD.name)
        OR loyalty.in_ledger('unit', OLD.id) THEN
       RAISE EXCEPTION 'status unit "%" of program "%" is in use', OLD.name, OLD.program
         USING ERRCODE = 'LY011', HINT = 'Rules, tiers or the ledger name it: it stays, and awards nothing when its rules are disabled.';
