@@ -33,9 +33,14 @@ BEGIN
   END IF;
   PERFORM loyalty.check_name('giving', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_word('kind', NEW.kind, 'amount', 'points', 'round_up');
+  PERFORM loyalty.check_word('funded_by', NEW.funded_by, 'shop', 'member');
   PERFORM loyalty.check_finite('share', NEW.share);
   PERFORM loyalty.check_finite('step', NEW.step);
   PERFORM loyalty.check_finite('maximum', NEW.maximum);
+  IF NEW.share <= 0 OR NEW.share > 1 THEN
+    RAISE EXCEPTION 'share is %', NEW.share USING ERRCODE = 'LY017', HINT = 'It lies above 0 and goes up to 1: 0.05 is 5 %.';
+  END IF;
   IF (NEW.kind = 'round_up') <> (NEW.step IS NOT NULL) OR (NEW.kind = 'round_up') = (NEW.share IS NOT NULL) THEN
     RAISE EXCEPTION 'share is % and step % of kind %', coalesce(NEW.share::text, 'null'), coalesce(NEW.step::text, 'null'), NEW.kind
       USING ERRCODE = 'LY017', HINT = 'round_up has a step, amount and points have a share.';
