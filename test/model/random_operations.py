@@ -117,16 +117,19 @@ def a_program(rng):
     first, second = rng.choice([(100, 1000), (500, 2500), (50, 200)])
     scale = 100 if metric == 'spend' else POINT
     tiers = [('low', 0, rng.choice([0, 1000])), ('mid', first * scale, 2500), ('top', second * scale, rng.choice([10_000, 3_333]))]
+    clawback = rng.choice(CLAWBACKS)
+    # with many debts and returns, points that pass on among lots that paid for each other keep the ledger busy for minutes
+    returns = rng.choice(RETURNS) if clawback != 'debt' else ''
     return Program(
         zone=Zone(rng.choice(ZONES)), decimals=rng.choice([0, 0, 0, 1, 2, 4]),
         rounding=rng.choice(['down', 'half_up', 'half_even', 'up']), expiry=rng.choice(EXPIRIES),
         expiry_from=rng.choice(['earned', 'earned', 'available']), pending=rng.choice([NOBODY, NOBODY] + WAITS),
         enrollment=rng.choice(['automatic', 'automatic', 'automatic', 'explicit']),
-        clawback=rng.choice(CLAWBACKS), on_return=rng.choice(['fall', 'fall', 'keep', 'grace']),
+        clawback=clawback, on_return=rng.choice(['fall', 'fall', 'keep', 'grace']),
         tier_metric=metric, tier_period=Period(rng.choice(PERIODS)), tier_validity=rng.choice(VALIDITIES),
         downgrade=rng.choice(['requalify', 'requalify', 'one_level', 'never']), grace=rng.choice(GRACES),
         tiers=rng.choice([tiers, tiers, tiers[1:], []]), rules=[rate_rule(rng, 'base')] + [a_rule(rng, n) for n in range(rng.randint(0, 4))],
-        rewards={'cup': 25 * POINT, 'pen': 4 * POINT}, returns=rng.choice(RETURNS))
+        rewards={'cup': 25 * POINT, 'pen': 4 * POINT}, returns=returns)
 
 
 # Rows that are returns: of a negative amount; by a reference in the same table; in a table of their own.
