@@ -107,6 +107,18 @@ END $$;
 COMMENT ON FUNCTION loyalty.program_counters_follow() IS 'trigger: makes the unit that tier_metric names; another time zone, or visits that begin to count, are counted from the ledger';
 REVOKE ALL ON FUNCTION loyalty.program_counters_follow() FROM PUBLIC;
 
+CREATE OR REPLACE FUNCTION loyalty.unit_counters_follow() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NEW.lifetime <> OLD.lifetime AND NOT loyalty.restoring() THEN
+    PERFORM loyalty.recount_counters(NEW.program);
+  END IF;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.unit_counters_follow() IS 'trigger: a unit that begins or ends to count for ever is counted from the ledger';
+REVOKE ALL ON FUNCTION loyalty.unit_counters_follow() FROM PUBLIC;
+
 -- ---- the ledger ----
 
 -- What counts of the entries of members from low to high, each with its instant.  One line a kept award and metric.
@@ -168,11 +180,12 @@ AS $$
     SELECT p.id, p.timezone, p.counts_visits, n.tier_period::loyalty.period AS tier_period, n.tier_period LIKE 'rolling %' AS rolling
     FROM loyalty.program p JOIN loyalty.ladder_now n ON n.program_id = p.id WHERE p.id = counters_of_ledger.program_id
   ), counted AS (
-    SELECT c.member_id, c.metric, c.value, p.rolling, a.settled_at,
-      loyalty.period_bucket(p.tier_period, c.counted_at, p.timezone, a.enrolled_at) AS bucket
+    SELECT c.member_id, c.metric, c.value, p.rolling AND NOT coalesce(u.lifetime, false) AS rolling, a.settled_at,
+      CASE WHEN u.lifetime THEN '-infinity' ELSE loyalty.period_bucket(p.tier_period, c.counted_at, p.timezone, a.enrolled_at) END AS bucket
     FROM this p
     CROSS JOIN LATERAL loyalty.counted_of_ledger(p.id, low, high) c
     JOIN loyalty.account a ON a.member_id = c.member_id AND a.program_id = p.id
+    LEFT JOIN loyalty.unit u ON u.id = c.metric
     WHERE p.rolling OR c.metric > 0
   ), leaving AS (
     SELECT v.member_id, v.visit, max(v.bucket) AS bucket
