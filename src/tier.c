@@ -629,6 +629,16 @@ rests_on(Account *account, int tier, bool running, TimestampTz at)
 	return account->own_until == until || (!running && until <= at && account->own_until == account->period_end);
 }
 
+/* What lasted for life and rests on nothing any more is held as long as if the running period had given it. */
+static void
+keep_for_now(Account *account, int held, TimestampTz at)
+{
+	TimestampTz until = held_until(account, held, running_end(account), at);
+
+	if (account->program->lifetime_units && account->own_until == DT_NOEND && until != DT_NOEND)
+		set_tier(account, held, until > at ? until : account->period_end, at, "return");
+}
+
 /*
  * A return has lowered the figures of a period, which gave `former` before.  If they gave the tier, it is now what the
  * figures that are left give, and lasts as long as those say.
@@ -640,9 +650,13 @@ fall(Account *account, bool running, int former, TimestampTz at)
 	int			held = own_tier(account);
 	int			left;
 
-	if (program->on_return == ON_RETURN_KEEP || held < 0 || former < held ||
-		(running ? tier_by_period(account) : tier_by_previous(account)) >= held)
+	if (held < 0 || former < held || (running ? tier_by_period(account) : tier_by_previous(account)) >= held)
 		return;
+	if (program->on_return == ON_RETURN_KEEP)
+	{
+		keep_for_now(account, held, at);
+		return;
+	}
 	left = tier_by_all(account);
 	if (!rests_on(account, held, running, at))
 		return;

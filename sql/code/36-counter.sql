@@ -26,6 +26,10 @@ BEGIN
   IF metric = 'visits' THEN
     UPDATE loyalty.program p SET counts_visits = true WHERE p.name = use_metric.program AND NOT p.counts_visits;
   ELSIF metric NOT IN ('spend', 'points') THEN
+    IF lower(trim(metric)) IN ('spend', 'points', 'visits') THEN
+      RAISE EXCEPTION 'metric "%" is not known', metric
+        USING ERRCODE = 'LY017', HINT = format('Write %s, or the name of a status unit.', lower(trim(metric)));
+    END IF;
     INSERT INTO loyalty.unit (program, name) VALUES (use_metric.program, use_metric.metric) ON CONFLICT ON CONSTRAINT unit_pkey DO NOTHING;
   END IF;
 END $$;

@@ -12,5 +12,8 @@ SELECT loyalty.install() > 0 AS installed;
 \i examples/marriott.sql
 \i examples/hilton.sql
 \i examples/tesco.sql
+\i examples/hyatt.sql
+\i examples/executive_club.sql
+\i examples/delta.sql
 \c :home
 DROP DATABASE loyalty_examples;

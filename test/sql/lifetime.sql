@@ -67,6 +67,14 @@ UPDATE loyalty.unit SET lifetime = true WHERE name = 'all nights';
 SELECT program, unit, value FROM loyalty.member_unit ORDER BY 1, 2;
 SELECT * FROM loyalty.verify();
 
+-- where returns leave the tier, it is held for a year more, and not for life
+SAVEPOINT fall;
+UPDATE loyalty.program SET on_return = 'keep' WHERE name IN ('life', 'rolling');
+DELETE FROM stay WHERE id = 3000;
+DELETE FROM roll WHERE id = 3000;
+SELECT member_id, program, tier, held_until, all_nights, falls_to FROM standing;
+ROLLBACK TO fall;
+
 -- a household's nights add up, and its tier ends with the stay that had given it
 SELECT loyalty.create_pool(1, 'home', 'household', 'life', shares_tier => true) > 0 AS made;
 SELECT count(*) AS enrolled FROM loyalty.enroll(2, 'life');
