@@ -26,6 +26,8 @@
  *	 account->program is that one while its events are worked.
  * - A status unit of a lifetime has one counter for ever, which belongs to every period.  A tier that such units alone give
  *	 has no end, and falls with the return of any purchase that had given it.
+ * - Of a unit that carries over, what a period has above the highest threshold that it reaches counts in the next one: it
+ *	 is a counter of its own there (CARRIED), and follows what is counted late or returned.  Pools carry nothing over.
  * - A rolling window holds what was counted less than its length before the instant: each value leaves it at an
  *	 instant of its own (counter.c), and until the next one, period_end, the figures are exact.  A tier is held until the
  *	 promotion + tier_validity + grace and reviewed by what the window holds then; where both are 0 it is reviewed whenever
@@ -42,6 +44,9 @@
 #include "fixed.h"
 #include "money.h"
 #include "tier.h"
+
+/* the counter of what came from the period before; other metrics that are no units are 0 to -2 */
+#define CARRIED(unit) (-1000 - (unit))
 
 static void end_period(Account *account, TimestampTz at);
 static void roll_period(Account *account, TimestampTz at);
@@ -86,6 +91,27 @@ is_lifetime(const Program *program, int32 metric)
 	return false;
 }
 
+static bool
+carries_over(const Account *account, int32 unit)
+{
+	const Program *program = account->program;
+
+	if (account->store == NULL || is_rolling(program))
+		return false;
+	for (int i = 0; program->carrying_units && i < program->nunits; i++)
+		if (program->units[i].id == unit)
+			return program->units[i].carries_over;
+	return false;
+}
+
+static Numeric
+unit_figure(Account *account, int32 unit, TimestampTz bucket)
+{
+	Numeric		counted = counter_value(account, unit, bucket);
+
+	return carries_over(account, unit) ? money_add(counted, counter_value(account, CARRIED(unit), bucket)) : counted;
+}
+
 static Numeric
 figure(Figures *figures, int32 metric)
 {
@@ -106,7 +132,7 @@ figure(Figures *figures, int32 metric)
 		case METRIC_VISITS:
 			return int64_to_numeric(figures->running ? a->visits : a->visits_previous);
 		default:
-			return counter_value(a, metric, figures->running ? a->period_start : a->previous_start);
+			return unit_figure(a, metric, figures->running ? a->period_start : a->previous_start);
 	}
 }
 
@@ -417,6 +443,60 @@ end_period(Account *account, TimestampTz at)
 		review_tier(account, end);
 }
 
+/* How much of a figure stands above the highest threshold of its unit that it reaches; 0 where it reaches none. */
+static Numeric
+above_threshold(const Program *program, int32 unit, Numeric value)
+{
+	Numeric		best = money_zero();
+
+	for (int i = 0; i < program->ntiers; i++)
+	{
+		const Tier *tier = &program->tiers[i];
+
+		if (tier->threshold && program->metric == unit && money_compare(tier->threshold, value) <= 0 && money_compare(tier->threshold, best) > 0)
+			best = tier->threshold;
+		for (int j = 0; j < tier->nrequirements; j++)
+			if (tier->requirements[j].metric == unit && money_compare(tier->requirements[j].threshold, value) <= 0 &&
+				money_compare(tier->requirements[j].threshold, best) > 0)
+				best = tier->requirements[j].threshold;
+	}
+	return money_sign(best) > 0 ? money_subtract(value, best) : best;
+}
+
+/* From a period whose figure has become another, to each next one up to the running one. */
+static void
+carry_over(Account *account, int32 unit, TimestampTz from)
+{
+	const Program *program = account->program;
+	TimestampTz start;
+	TimestampTz end;
+
+	while (from < account->period_start)
+	{
+		MemoryContext old = MemoryContextSwitchTo(account->context);
+		Numeric		change;
+
+		CHECK_FOR_INTERRUPTS();
+		period_bounds(&program->period, from, account->enrolled_at, program->zone, &start, &end);
+		change = money_subtract(above_threshold(program, unit, unit_figure(account, unit, from)), counter_value(account, CARRIED(unit), end));
+		MemoryContextSwitchTo(old);
+		if (money_sign(change) == 0)
+			return;
+		counter_add(account, CARRIED(unit), end, change);
+		from = end;
+	}
+}
+
+static void
+carry_units(Account *account, TimestampTz former)
+{
+	const Program *program = account->program;
+
+	for (int i = 0; program->carrying_units && i < program->nunits; i++)
+		if (carries_over(account, program->units[i].id))
+			carry_over(account, program->units[i].id, former);
+}
+
 /* Move to the period that holds `at`: what ran becomes the last one, or nothing when more has passed. */
 static void
 roll_period(Account *account, TimestampTz at)
@@ -430,6 +510,7 @@ roll_period(Account *account, TimestampTz at)
 	period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
 				  &account->previous_start, &end);
 	adjacent = account->previous_start == former;
+	carry_units(account, former);
 	if (program->ntiers > 0)
 	{
 		keep_permanent(account, tier_by_previous(account));
@@ -442,6 +523,8 @@ roll_period(Account *account, TimestampTz at)
 	account->spend = money_zero();
 	account->earned = 0;
 	account->visits = 0;
+	if (program->carrying_units && program->ntiers > 0)
+		promote(account, true, account->period_start, "promotion");
 }
 
 /* A tier that the running or the last period gives; by the last one, which may be long over, for the running one at least. */
@@ -699,6 +782,8 @@ add_units(Account *account, const Count *count, TimestampTz bucket, bool gone)
 		counter_add(account, count->units[i].unit, rolling || lifetime ? DT_NOBEGIN : bucket, value);
 		if (rolling && !lifetime)
 			add_to_window(account, count->units[i].unit, bucket, value);
+		else if (carries_over(account, count->units[i].unit))
+			carry_over(account, count->units[i].unit, bucket);
 	}
 }
 
@@ -761,12 +846,14 @@ is_up(const Program *program, const Count *count)
 	return up;
 }
 
-/* Is there a unit of a lifetime in it?  It changes the figures of all periods. */
+/* Is there a unit in it that is of a lifetime, or carries over?  It changes the figures of other periods, too. */
 static bool
-is_lasting(const Program *program, const Count *count)
+is_lasting(const Account *account, const Count *count)
 {
-	for (int i = 0; program->lifetime_units && i < count->nunits; i++)
-		if (count->units[i].value != 0 && is_lifetime(program, count->units[i].unit))
+	const Program *program = account->program;
+
+	for (int i = 0; (program->lifetime_units || program->carrying_units) && i < count->nunits; i++)
+		if (count->units[i].value != 0 && (is_lifetime(program, count->units[i].unit) || carries_over(account, count->units[i].unit)))
 			return true;
 	return false;
 }
@@ -812,7 +899,7 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 	bool		running = counted_at >= account->period_start;
 	bool		former_period = counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start));
 	bool		up = is_up(program, count);
-	bool		lasting = is_lasting(program, count);
+	bool		lasting = is_lasting(account, count);
 	bool		gone = false;
 	TimestampTz bucket = 0;
 	Following	own = {.running = running};

@@ -58,6 +58,9 @@ BEGIN
   IF NEW.name IN ('spend', 'points', 'visits') THEN
     RAISE EXCEPTION '"%" is no name of a status unit', NEW.name
       USING ERRCODE = 'LY017', HINT = 'spend, points and visits are counted anyway.';
+  ELSIF NEW.lifetime AND NEW.carries_over THEN
+    RAISE EXCEPTION 'status unit "%" is of a lifetime and carries over', NEW.name
+      USING ERRCODE = 'LY017', HINT = 'What counts for ever has no next period.';
   ELSIF TG_OP = 'UPDATE' THEN
     IF NEW.name <> OLD.name THEN
       RAISE EXCEPTION 'the name of a status unit cannot be changed'
@@ -115,12 +118,12 @@ CREATE OR REPLACE FUNCTION loyalty.unit_counters_follow() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF NEW.lifetime <> OLD.lifetime AND NOT loyalty.restoring() THEN
+  IF (NEW.lifetime, NEW.carries_over) <> (OLD.lifetime, OLD.carries_over) AND NOT loyalty.restoring() THEN
     PERFORM loyalty.recount_counters(NEW.program);
   END IF;
   RETURN NULL;
 END $$;
-COMMENT ON FUNCTION loyalty.unit_counters_follow() IS 'trigger: a unit that begins or ends to count for ever is counted from the ledger';
+COMMENT ON FUNCTION loyalty.unit_counters_follow() IS 'trigger: a unit that begins or ends to count for ever, or to carry over, is counted from the ledger';
 REVOKE ALL ON FUNCTION loyalty.unit_counters_follow() FROM PUBLIC;
 
 -- ---- the ledger ----
@@ -244,6 +247,43 @@ $$;
 COMMENT ON FUNCTION loyalty.figures_of_ledger(integer, bigint, bigint) IS 'what spend, earned and visits of accounts should be, added up from kept awards and what was given by hand';
 REVOKE ALL ON FUNCTION loyalty.figures_of_ledger(integer, bigint, bigint) FROM PUBLIC;
 
+-- What is carried over from period to period follows from what is counted in them, by the thresholds of now.
+CREATE OR REPLACE FUNCTION loyalty.carry_counters(program_id integer, low bigint, high bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  p record;
+  c record;
+  at timestamptz;
+  figure numeric;
+  carried numeric;
+BEGIN
+  SELECT o.id, o.name, o.timezone, n.tier_period::loyalty.period AS tier_period INTO p
+  FROM loyalty.program o JOIN loyalty.ladder_now n ON n.program_id = o.id WHERE o.id = carry_counters.program_id AND n.tier_period NOT LIKE 'rolling %';
+  FOR c IN SELECT k.member_id, k.metric, u.name, min(k.bucket) AS bucket, a.period_start, a.enrolled_at
+           FROM loyalty.counter k
+           JOIN loyalty.unit u ON u.id = k.metric AND u.program = p.name AND u.carries_over
+           JOIN loyalty.account a ON a.member_id = k.member_id AND a.program_id = k.program_id
+           WHERE k.program_id = p.id AND k.member_id BETWEEN low AND high
+           GROUP BY k.member_id, k.metric, u.name, a.period_start, a.enrolled_at LOOP
+    at := c.bucket;
+    carried := 0;
+    WHILE at < c.period_start LOOP
+      figure := carried + coalesce((SELECT k.value FROM loyalty.counter k
+        WHERE k.member_id = c.member_id AND k.program_id = p.id AND k.bucket = at AND k.metric = c.metric), 0);
+      carried := figure - coalesce((SELECT max(t.threshold) FROM loyalty.tier_asks t
+        WHERE t.program = p.name AND t.metric = c.name AND t.threshold > 0 AND t.threshold <= figure), figure);
+      SELECT b.ends_at INTO at FROM loyalty.period_bounds(p.tier_period, at, p.timezone, c.enrolled_at) b;
+      IF carried > 0 THEN
+        INSERT INTO loyalty.counter (member_id, program_id, bucket, metric, value) VALUES (c.member_id, p.id, at, -1000 - c.metric, carried);
+      END IF;
+    END LOOP;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.carry_counters(integer, bigint, bigint) IS 'part of recount_counters(): what units carry over from period to period';
+REVOKE ALL ON FUNCTION loyalty.carry_counters(integer, bigint, bigint) FROM PUBLIC;
+
 -- Called as the owner of the ledger, with the accounts locked.  Tiers stay as they are.
 CREATE OR REPLACE FUNCTION loyalty.recount_counters_of(program_id integer, low bigint, high bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -272,6 +312,7 @@ BEGIN
     WHERE k.member_id = a.member_id AND k.program_id = a.program_id
       AND a.program_id = p.id AND a.member_id BETWEEN low AND high AND a.status <> 'merged';
   END IF;
+  PERFORM loyalty.carry_counters(p.id, low, high);
   UPDATE loyalty.account a
   SET spend = f.spend, spend_previous = f.spend_previous, earned = (f.earned * 10000)::bigint, earned_previous = (f.earned_previous * 10000)::bigint,
     visits = f.visits, visits_previous = f.visits_previous, next_change_at = least(a.next_change_at, a.period_end)
@@ -341,7 +382,7 @@ BEGIN
         coalesce(e.bucket, c.bucket), trim_scale(coalesce(c.value, 0)), trim_scale(coalesce(e.value, 0)))
     FROM loyalty.counters_of_ledger(p.id, -9223372036854775808, 9223372036854775807) e
     FULL JOIN (SELECT k.* FROM loyalty.counter k JOIN loyalty.account a ON a.member_id = k.member_id AND a.program_id = k.program_id
-               WHERE k.program_id = p.id AND (NOT p.rolling OR k.bucket = '-infinity' OR k.bucket > a.settled_at)) c
+               WHERE k.program_id = p.id AND k.metric >= -2 AND (NOT p.rolling OR k.bucket = '-infinity' OR k.bucket > a.settled_at)) c
       ON c.member_id = e.member_id AND c.bucket = e.bucket AND c.metric = e.metric
     WHERE coalesce(c.value, 0) <> coalesce(e.value, 0) LIMIT most;
 

@@ -276,11 +276,11 @@ FROM closed c;
 -- Which figure of an account a metric is: here, and once more in tier_standing, which asks for all tiers of an account at once.
 CREATE OR REPLACE VIEW loyalty.tier_progress WITH (security_invoker = true) AS
 WITH asks AS MATERIALIZED (
-  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND u.lifetime) AS lifetime FROM loyalty.tier_asks k)
+  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND (u.lifetime OR u.carries_over)) AS lasting FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.value, k.threshold,
   trim_scale(greatest(k.threshold - v.value, 0)) AS missing,
   CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done,
-  v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start AND NOT k.lifetime
+  v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start AND NOT k.lasting
     THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END AS projected
 FROM loyalty.account_now a
 JOIN asks k ON k.program = a.program
@@ -291,7 +291,7 @@ CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visit
 -- Of several options the one of which most is done counts, and of its metrics the one of which least is.
 CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
 WITH asks AS MATERIALIZED (
-  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND u.lifetime) AS lifetime FROM loyalty.tier_asks k)
+  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND (u.lifetime OR u.carries_over)) AS lasting FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
   a.tier_metric AS metric, a.value, w.next[1] AS next_tier, w.next[2]::numeric AS to_next,
@@ -317,7 +317,7 @@ CROSS JOIN LATERAL (
   FROM (
     SELECT k.name, k.rank, k.option, k.metric, trim_scale(greatest(k.threshold - v.value, 0)) AS missing, d.done,
       min(d.done) OVER (PARTITION BY k.rank, k.option) AS option_done,
-      bool_and(v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start AND NOT k.lifetime
+      bool_and(v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start AND NOT k.lasting
     THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END >= k.threshold) OVER (PARTITION BY k.rank, k.option) AS reached
     FROM asks k
     CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend
