@@ -31,6 +31,11 @@ BEGIN
         USING ERRCODE = 'LY017', HINT = format('Write %s, or the name of a status unit.', lower(trim(metric)));
     END IF;
     INSERT INTO loyalty.unit (program, name) VALUES (use_metric.program, use_metric.metric) ON CONFLICT ON CONSTRAINT unit_pkey DO NOTHING;
+    IF FOUND THEN
+      -- a misspelt one would wait for purchases that never come
+      RAISE NOTICE 'status unit "%" of program "%" is new', metric, program
+        USING HINT = 'Rules award it (rule.unit). spend, points and visits are counted anyway.';
+    END IF;
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.use_metric(text, text) IS 'make the status unit of this name, unless it is there, or begin to count visits';
@@ -47,6 +52,7 @@ BEGIN
     IF EXISTS (SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.unit = OLD.name)
        OR EXISTS (SELECT FROM loyalty.tier_requirement q WHERE q.program = OLD.program AND q.metric = OLD.name)
        OR EXISTS (SELECT FROM loyalty.program p WHERE p.name = OLD.program AND p.tier_metric = OLD.name)
+       OR EXISTS (SELECT FROM loyalty.giving g WHERE g.program = OLD.program AND g.unit = OLD.name)
        OR loyalty.in_ledger('unit', OLD.id) THEN
       RAISE EXCEPTION 'status unit "%" of program "%" is in use', OLD.name, OLD.program
         USING ERRCODE = 'LY011', HINT = 'Rules, tiers or the ledger name it: it stays, and awards nothing when its rules are disabled.';

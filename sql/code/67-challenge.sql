@@ -38,6 +38,7 @@ BEGIN
   SELECT o.id, o.decimals, loyalty.writing_instant(o.id) AS instant INTO p FROM loyalty.program o WHERE o.name = NEW.program;
   -- where there is no account there is no history either that would have to be counted
   NEW.starts_at := coalesce(NEW.starts_at, CASE WHEN EXISTS (SELECT FROM loyalty.account a WHERE a.program_id = p.id) THEN p.instant ELSE '-infinity' END);
+  PERFORM loyalty.check_word('kind', NEW.kind, 'target', 'stamp', 'streak');
   PERFORM loyalty.check_finite('target', NEW.target);
   PERFORM loyalty.check_interval('deadline', NEW.deadline);
   NEW.period := NEW.period::loyalty.period::text;
@@ -46,8 +47,6 @@ BEGIN
   ELSIF NEW.period LIKE 'rolling %' THEN
     RAISE EXCEPTION 'the period of a challenge is %', NEW.period
       USING ERRCODE = 'LY017', HINT = 'It begins and ends for good: day, week, calendar month, … lifetime; with a deadline it ends some time after a member has joined.';
-  ELSIF NEW.kind NOT IN ('target', 'stamp', 'streak') THEN
-    RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is target, stamp or streak.';
   ELSIF (NEW.kind = 'streak') <> (NEW.streak IS NOT NULL) THEN
     RAISE EXCEPTION 'streak is % for kind "%"', coalesce(NEW.streak::text, 'missing'), NEW.kind
       USING ERRCODE = 'LY017', HINT = 'A streak, and nothing else, says in how many periods in a row its target is to be reached.';

@@ -15,5 +15,8 @@ SELECT loyalty.install() > 0 AS installed;
 \i examples/hyatt.sql
 \i examples/executive_club.sql
 \i examples/delta.sql
+\i examples/payback.sql
+\i examples/costco.sql
+\i examples/freedom.sql
 \c :home
 DROP DATABASE loyalty_examples;
