@@ -7,11 +7,11 @@ AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
   -- challenges, recognition
-  ('app', 'function', 'EXECUTE', 'join_challenge claim_challenge_rewards allowance recognise'),
+  ('app', 'function', 'EXECUTE', 'join_challenge claim_challenge_rewards choose_challenge_reward allowance recognise'),
   ('app', 'table', 'SELECT', 'challenge challenge_join progress challenge_award recognition recognition_given'),
-  ('app', 'view', 'SELECT', 'challenge_progress member_badge recognition_feed'),
+  ('app', 'view', 'SELECT', 'challenge_progress challenge_to_choose member_badge recognition_feed'),
   ('report', 'table', 'SELECT', 'challenge challenge_join progress challenge_award recognition recognition_given'),
-  ('report', 'view', 'SELECT', 'challenge_progress member_badge challenge_performance recognition_feed recognition_summary recognition_ring'),
+  ('report', 'view', 'SELECT', 'challenge_progress challenge_to_choose member_badge challenge_performance recognition_feed recognition_summary recognition_ring'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'challenge recognition'),
   ('admin', 'view', 'SELECT', 'challenge_performance recognition_summary recognition_ring'),
   ('admin', 'function', 'EXECUTE', 'recount_challenge withdraw_recognition'),
