@@ -271,6 +271,7 @@ follow_involved(const Program *program, const int64 *members, int n, int64 **inv
 	for (int i = 0; i < n; i++)
 		datums[i] = Int64GetDatum(members[i]);
 	values[1] = PointerGetDatum(construct_array(datums, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	pfree(datums);
 	owner_become(&former);
 	ask(&involve_asking, types, values);
 	answer = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
