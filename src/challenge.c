@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "adjust.h"
@@ -363,15 +364,16 @@ array_of(Datum *values, int n, Oid type)
 }
 
 void
-challenge_settle(const Program *program, Account **accounts, int naccounts, int n)
+challenge_settle(const Program *program, Account **accounts, int naccounts, int n, ArrayType *sales)
 {
 	static SPIPlanPtr plan;
-	Oid			types[] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
+	Oid			types[5] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
 	Datum	   *members = palloc(mul_size(n, sizeof(Datum)));
 	Datum	   *challenges = palloc(mul_size(n, sizeof(Datum)));
 	Datum	   *starts = palloc(mul_size(n, sizeof(Datum)));
-	Datum		values[4] = {Int32GetDatum(program->id)};
+	Datum		values[5] = {Int32GetDatum(program->id)};
 	int			found = 0;
+	int			result;
 
 	if (n == 0)
 		return;
@@ -393,8 +395,16 @@ challenge_settle(const Program *program, Account **accounts, int naccounts, int 
 	values[3] = array_of(starts, n, TIMESTAMPTZOID);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_plan(plan_of(&plan, "SELECT loyalty.settle_challenges($1, $2, $3, $4, '-infinity')", lengthof(types), types),
-						 values, NULL, false, 0) != SPI_OK_SELECT)
+	if (sales)
+	{
+		types[4] = get_array_type(ARR_ELEMTYPE(sales));
+		values[4] = PointerGetDatum(sales);
+		result = SPI_execute_with_args("SELECT loyalty.settle_challenges_or_note($1, $2, $3, $4, $5)", 5, types, values, NULL, false, 0);
+	}
+	else
+		result = SPI_execute_plan(plan_of(&plan, "SELECT loyalty.settle_challenges($1, $2, $3, $4, '-infinity')", 4, types),
+								  values, NULL, false, 0);
+	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not settle challenges");
 	SPI_finish();
 }

@@ -777,7 +777,7 @@ tell_followers(Pass *pass)
 	if (!follow_asks(program, accounts, n))
 		return;
 	store_flush(pass->store);
-	follow_tell(program, accounts, n);
+	follow_tell(program, accounts, n, pass->source->skip_errors);
 }
 
 /*
