@@ -5,8 +5,8 @@
  * Rules:
  * - What is added here is what loyalty.progress_of_ledger() would add up: the two say the same of windows, deadlines,
  *	 periods and metrics, and verify() compares them.  Visits are counted by loyalty.follow_visits().
- * - An account's sales are counted when they are worked, before the account is written, and what is complete then is given
- *	 to the account in memory: one write for all of it.
+ * - An account's sales are counted one by one when they are worked, at their instants, and what is complete then is given
+ *	 to the account in memory, before it is written: one write for all of it.
  * - Points and badges are given here, as loyalty.give_challenge() gives them, with the same rows and keys.  Streaks, rewards of
  *	 the catalogue, what is taken back and what is owed are the affair of loyalty.settle_challenges(), called once a batch
  *	 when all of it is written.
@@ -264,18 +264,18 @@ give(Account *account, Progress *progress, int32 due)
 {
 	const Challenge *challenge = progress->challenge;
 	Intervention intervention = {0};
-	Points		owed = 0;
 	ChallengeAward award = {
 		.challenge_id = challenge->id, .period_start = progress->period_start, .completions = due - progress->times,
 		.points_each = challenge->points, .points = times_points(challenge->points, due - progress->times),
 		.badge = challenge->badge, .at = account->settled_at
 	};
 
-	if (!account->is_new)
-		award.award_no = store_read_challenge_awards(account, challenge->id, progress->period_start, &owed);
-	if (owed > 0)
+	if (!progress->awards_read && !account->is_new)
+		progress->award_no = store_read_challenge_awards(account, challenge->id, progress->period_start, &progress->owed);
+	progress->awards_read = true;
+	if (progress->owed > 0)
 		return false;
-	award.award_no++;
+	award.award_no = ++progress->award_no;
 	if (award.points > 0)
 	{
 		Call		call = {

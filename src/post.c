@@ -715,9 +715,10 @@ work_account(Pass *pass, int a, int first, int end)
 		if (account && (repeats || pass->written[a]))
 			renew_lots(pass, a, first, i, repeats);
 		work_item(pass, account, &pass->items[i]);
+		/* at the instant of the row: history is lived through */
+		if (account && pass->counting && account->nsales > account->ncounted)
+			challenge_count(account);
 	}
-	if (account && pass->counting && account->nsales > account->ncounted)
-		challenge_count(account);
 	if (account)
 		ledger_write(account);
 }

@@ -1,4 +1,4 @@
--- What comes in one statement ends as it would by batches or row by row: the same members enrolled, the same awards, limits, tiers
+-- What comes in one statement ends as it would by batches or row by row: the same members enrolled, the same awards, limits, tiers, challenges, referrals
 -- and rows for review.  Three programs that are the same have the same purchases, each in its own way.
 -- Control: a budget, which is used up in the order of the rows' members inside of a statement, and of arrival between statements.
 
@@ -94,6 +94,61 @@ SELECT buy('rules');
 SELECT what, count(*) FROM left_in('rules single') GROUP BY 1 ORDER BY 1;
 SELECT * FROM differ('rules');
 
+-- What follows sales in SQL is done when a thousand rows are worked, and dated then: the same figures at later instants.
+CREATE FUNCTION figures_in(world text) RETURNS TABLE (what text, line text) LANGUAGE sql AS $$
+  SELECT 'points', concat_ws('|', l.member_id, sum(l.points)) FROM loyalty.lot l JOIN loyalty.program p ON p.id = l.program_id WHERE p.name = world GROUP BY l.member_id
+  UNION ALL
+  SELECT 'progress', concat_ws('|', g.member_id, c.name, g.period_start, g.value, g.times, g.completed_at IS NOT NULL)
+  FROM loyalty.progress g JOIN loyalty.challenge c ON c.id = g.challenge_id WHERE c.program = world
+  UNION ALL
+  SELECT 'referral', concat_ws('|', r.member_id, r.state, r.friend_points, r.referrer_points) FROM loyalty.referral r JOIN loyalty.program p ON p.id = r.program_id WHERE p.name = world
+  UNION ALL
+  SELECT 'donation', concat_ws('|', d.member_id, d.source_key, d.amount, d.kept) FROM loyalty.donation d JOIN loyalty.program p ON p.id = d.program_id WHERE p.name = world
+$$;
+CREATE FUNCTION figures_differ(world text) RETURNS TABLE (way text, what text, line text) LANGUAGE sql AS $$
+  SELECT w.way, x.* FROM (VALUES (' whole'), (' batches')) w (way) CROSS JOIN LATERAL
+    ((SELECT * FROM figures_in(world || w.way) EXCEPT ALL SELECT * FROM figures_in(world || ' single')) UNION ALL
+     (SELECT * FROM figures_in(world || ' single') EXCEPT ALL SELECT * FROM figures_in(world || w.way))) x ORDER BY 1, 2, 3 LIMIT 10
+$$;
+
+-- challenges count and give in the sale; members blocked and excluded on the way
+SELECT make('challenges');
+INSERT INTO loyalty.challenge (program, name, kind, metric, target, period, points, streak, starts_at)
+SELECT p.name, c.* FROM loyalty.program p, (VALUES
+  ('card', 'stamp', 'purchases', 3, 'lifetime', 7, NULL::int, timestamptz '2024-01-01'), ('fifty', 'target', 'spend', 50, 'calendar month', 11, NULL, '2024-01-15')) c
+WHERE p.name LIKE 'challenges %';
+SELECT buy('challenges', 1, 900);
+SELECT count(*) FROM loyalty.program p, generate_series(900001, 900010) m, LATERAL loyalty.block(m, p.name, 'test') b WHERE p.name LIKE 'challenges %';
+UPDATE loyalty.member SET status = 'excluded' WHERE member_id IN (900020, 900021);
+SELECT buy('challenges', 901, 1800);
+SELECT count(*) FROM loyalty.program p, generate_series(900001, 900010) m, LATERAL loyalty.unblock(m, p.name, 'test') b WHERE p.name LIKE 'challenges %';
+SELECT buy('challenges', 1801);
+UPDATE loyalty.member SET status = 'active' WHERE member_id IN (900020, 900021);
+SELECT what, count(*) FROM left_in('challenges single') GROUP BY 1 ORDER BY 1;
+SELECT * FROM differ('challenges');
+SELECT make('visits');
+INSERT INTO loyalty.challenge (program, name, kind, metric, target, period, points, streak, starts_at)
+SELECT p.name, c.* FROM loyalty.program p, (VALUES
+  ('days', 'target', 'visits', 4, 'calendar quarter', 13, NULL, timestamptz '2024-01-01'), ('weekly', 'streak', 'purchases', 1, 'week', 17, 3, '2024-01-01')) c
+WHERE p.name LIKE 'visits %';
+SELECT buy('visits');
+SELECT what, count(*) FROM figures_in('visits single') GROUP BY 1 ORDER BY 1;
+SELECT * FROM figures_differ('visits');
+
+-- friends and what is given to causes
+SELECT make('friends');
+INSERT INTO loyalty.referral_program (program, name, referrer_points, friend_points, minimum, final_after)
+SELECT p.name, 'c', 100, 50, 20, '10 days' FROM loyalty.program p WHERE p.name LIKE 'friends %';
+SET loyalty.now = '2024-01-01';
+SELECT r.state, count(*) FROM loyalty.program p, generate_series(900000, 900040) m,
+  LATERAL (SELECT e.member_id FROM loyalty.enroll(m + 300, p.name) e) e, LATERAL loyalty.refer(loyalty.referral_code(e.member_id, p.name), m, p.name) r WHERE p.name LIKE 'friends %' GROUP BY 1;
+RESET loyalty.now;
+INSERT INTO loyalty.cause (program, name) SELECT p.name, 'trees' FROM loyalty.program p WHERE p.name LIKE 'friends %';
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause) SELECT p.name, 'one per cent', 'amount', 'shop', 0.01, 'trees' FROM loyalty.program p WHERE p.name LIKE 'friends %';
+SELECT buy('friends');
+SELECT what, count(*) FROM figures_in('friends single') GROUP BY 1 ORDER BY 1;
+SELECT * FROM figures_differ('friends');
+
 -- the control: a budget
 SELECT make('budget');
 UPDATE loyalty.rule SET budget = 2000 WHERE program LIKE 'budget %' AND name = 'capped';
@@ -101,5 +156,4 @@ SELECT buy('budget');
 SELECT d.way, d.what FROM differ('budget') d;
 SELECT r.program, sum(b.left_over) FROM loyalty.rule r JOIN loyalty.rule_budget b ON b.rule_id = r.id WHERE r.program LIKE 'budget %' GROUP BY 1 ORDER BY 1;
 SELECT * FROM loyalty.verify();
-
 ROLLBACK;
