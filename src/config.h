@@ -248,9 +248,7 @@ typedef struct Source
 	bool		budgeted;		/* some rule has a budget */
 	bool		uses_base;
 	bool		uses_local_time;
-	bool		uses_account;
-	bool		uses_member;
-	bool		uses_units;		/* account.units */
+	uint32		account_columns;	/* that its rules read: ACCOUNT_COLUMN() */
 	bool		awards_units;	/* some rule gives a status unit */
 	bool		uses_settings;	/* some value depends on TimeZone, formats or search_path */
 	bool		uses_authors;	/* some expression runs functions of its author */

@@ -198,9 +198,7 @@ add_uses(Source *source, const Expression *x)
 		return;
 	source->uses_base |= x->uses_base;
 	source->uses_local_time |= x->uses_local_time;
-	source->uses_account |= x->uses_account;
-	source->uses_units |= x->uses_units;
-	source->uses_member |= x->uses_member;
+	source->account_columns |= x->account_columns;
 	source->uses_settings |= !x->built_in;
 	source->uses_authors |= x->authored;
 }
@@ -212,7 +210,8 @@ config_compile_rules(Config *config, Source *source, Relation relation)
 
 	source->rules = palloc0(Max(config->nrules, 1) * sizeof(Rule));
 	source->nrules = 0;
-	source->awards_units = source->uses_units = false;
+	source->awards_units = false;
+	source->account_columns = 0;
 	for (int i = 0; i < config->nrules; i++)
 	{
 		RuleRow    *row = &config->rules[i];

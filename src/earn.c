@@ -176,46 +176,58 @@ fill_slots(const Source *source, Account *account, ExprContext *context, const P
 	earn->tts_isnull[EARN_BASE] = true;
 	ExecStoreVirtualTuple(earn);
 
-	earn_fill_account(context->ecxt_outertuple, account, source->uses_account, source->uses_member, source->uses_units);
+	earn_fill_account(context->ecxt_outertuple, account, source->account_columns);
+}
+
+/* One column of account.* or member.*; what is not read is not made. */
+static Datum
+account_value(Account *account, AccountColumn column, bool *isnull)
+{
+	const Tier *tier = config_tier(account->program, account->tier_id);
+
+	*isnull = false;
+	switch (column)
+	{
+		case ACCOUNT_MEMBER_ID:
+			return Int64GetDatum(account->member_id);
+		case ACCOUNT_TIER:
+			*isnull = tier == NULL;
+			return tier ? CStringGetTextDatum(tier->name) : (Datum) 0;
+		case ACCOUNT_TIER_RANK:
+			*isnull = tier == NULL;
+			return tier ? Int32GetDatum(tier->rank) : (Datum) 0;
+		case ACCOUNT_BALANCE:
+			return NumericGetDatum(points_to_numeric(account->available));
+		case ACCOUNT_SPEND:
+			return NumericGetDatum(account->spend);
+		case ACCOUNT_VISITS:
+			return Int32GetDatum(account->visits);
+		case ACCOUNT_EARNED:
+			return NumericGetDatum(points_to_numeric(account->earned));
+		case ACCOUNT_ENROLLED_AT:
+			return TimestampTzGetDatum(account->enrolled_at);
+		case ACCOUNT_UNITS:
+			return JsonbPGetDatum(units_object(account));
+		case MEMBER_ATTRIBUTES:
+			*isnull = account->attributes == NULL;
+			return PointerGetDatum(account->attributes);
+		case MEMBER_BIRTH_DATE:
+			*isnull = account->attributes == NULL || !account->has_birth_date;
+			return DateADTGetDatum(account->birth_date);
+		case ACCOUNT_COLUMNS:
+			break;
+	}
+	pg_unreachable();
 }
 
 void
-earn_fill_account(TupleTableSlot *slot, Account *account, bool uses_account, bool uses_member, bool uses_units)
+earn_fill_account(TupleTableSlot *slot, Account *account, uint32 columns)
 {
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, ACCOUNT_COLUMNS * sizeof(bool));
-	slot->tts_values[ACCOUNT_MEMBER_ID] = Int64GetDatum(account->member_id);
-	slot->tts_isnull[ACCOUNT_MEMBER_ID] = false;
-	if (uses_account)
-	{
-		const Tier *tier = config_tier(account->program, account->tier_id);
-
-		if (tier)
-		{
-			slot->tts_values[ACCOUNT_TIER] = CStringGetTextDatum(tier->name);
-			slot->tts_values[ACCOUNT_TIER_RANK] = Int32GetDatum(tier->rank);
-			slot->tts_isnull[ACCOUNT_TIER] = slot->tts_isnull[ACCOUNT_TIER_RANK] = false;
-		}
-		slot->tts_values[ACCOUNT_BALANCE] = NumericGetDatum(points_to_numeric(account->available));
-		slot->tts_values[ACCOUNT_SPEND] = NumericGetDatum(account->spend);
-		slot->tts_values[ACCOUNT_VISITS] = Int32GetDatum(account->visits);
-		slot->tts_values[ACCOUNT_EARNED] = NumericGetDatum(points_to_numeric(account->earned));
-		slot->tts_values[ACCOUNT_ENROLLED_AT] = TimestampTzGetDatum(account->enrolled_at);
-		for (int i = ACCOUNT_BALANCE; i <= ACCOUNT_ENROLLED_AT; i++)
-			slot->tts_isnull[i] = false;
-	}
-	if (uses_units)
-	{
-		slot->tts_values[ACCOUNT_UNITS] = JsonbPGetDatum(units_object(account));
-		slot->tts_isnull[ACCOUNT_UNITS] = false;
-	}
-	if (uses_member && account->attributes)
-	{
-		slot->tts_values[MEMBER_ATTRIBUTES] = PointerGetDatum(account->attributes);
-		slot->tts_isnull[MEMBER_ATTRIBUTES] = false;
-		slot->tts_values[MEMBER_BIRTH_DATE] = DateADTGetDatum(account->birth_date);
-		slot->tts_isnull[MEMBER_BIRTH_DATE] = !account->has_birth_date;
-	}
+	for (int i = 0; i < ACCOUNT_COLUMNS; i++)
+		if (columns & ACCOUNT_COLUMN(i))
+			slot->tts_values[i] = account_value(account, i, &slot->tts_isnull[i]);
 	ExecStoreVirtualTuple(slot);
 }
 

@@ -43,7 +43,7 @@ extern void earn_evaluate(const Source *source, Account *account, ExprContext *c
 						  EarnVerdict *verdicts);
 
 /* Fill the virtual row of account.* and member.*, as far as it is asked for. */
-extern void earn_fill_account(TupleTableSlot *slot, Account *account, bool uses_account, bool uses_member, bool uses_units);
+extern void earn_fill_account(TupleTableSlot *slot, Account *account, uint32 columns);
 
 /* When a rule's points (NULL: those of the program's own rules) become available and die, earned at a tier (NULL: none). */
 extern void earn_lot_dates(const Source *source, const Rule *rule, const Tier *tier, const Purchase *purchase, TimestampTz at,

@@ -392,12 +392,8 @@ note_column(Node *node, void *context)
 			expression->uses_base |= column == EARN_BASE;
 			expression->uses_local_time |= column == EARN_LOCAL_TIME;
 		}
-		else if (var->varno == OUTER_VAR && column != ACCOUNT_MEMBER_ID)
-		{
-			expression->uses_member |= column >= MEMBER_ATTRIBUTES;
-			expression->uses_account |= column < MEMBER_ATTRIBUTES;
-			expression->uses_units |= column == ACCOUNT_UNITS;
-		}
+		else if (var->varno == OUTER_VAR)
+			expression->account_columns |= column < 0 ? PG_UINT32_MAX : ACCOUNT_COLUMN(column);
 		return false;
 	}
 	return expression_tree_walker(node, note_column, context);

@@ -64,6 +64,10 @@ typedef enum AccountColumn		/* account.* and member.*, the outer slot */
 	ACCOUNT_COLUMNS
 } AccountColumn;
 
+#define ACCOUNT_COLUMN(column)	(1u << (column))
+#define ACCOUNT_OF_MEMBER	(ACCOUNT_COLUMN(MEMBER_ATTRIBUTES) | ACCOUNT_COLUMN(MEMBER_BIRTH_DATE))	/* the member row is needed */
+#define ACCOUNT_OF_COUNTERS	ACCOUNT_COLUMN(ACCOUNT_UNITS)	/* counters are needed */
+
 typedef struct Expression
 {
 	ExprState  *state;
@@ -72,9 +76,7 @@ typedef struct Expression
 	Oid			author;
 	bool		uses_base;		/* earn.base */
 	bool		uses_local_time;
-	bool		uses_account;	/* account.* but member_id */
-	bool		uses_units;		/* account.units: counters are needed */
-	bool		uses_member;	/* member.* but member_id: the member row is needed */
+	uint32		account_columns;	/* ACCOUNT_COLUMN() of what it reads of account.* and member.* */
 	bool		authored;		/* runs functions of its author: search_path matters */
 	int			plain_column;	/* > 0: the value of this source column as it stands (attribute number) */
 	bool		built_in;		/* immutable functions of PostgreSQL alone: role and settings do not matter */

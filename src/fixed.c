@@ -120,6 +120,20 @@ leading_digits(const Digits *digits, int count)
 	return wide;
 }
 
+int
+fixed_sign(Numeric value)
+{
+	struct varlena *stored = (struct varlena *) value;
+	Digits		digits;
+
+	if (VARATT_IS_EXTENDED(stored) && !VARATT_IS_SHORT(stored))
+		stored = pg_detoast_datum(stored);
+	read_digits(stored, &digits);
+	if (digits.count == 0 && digits.finite)
+		return 0;
+	return digits.negative ? -1 : 1;
+}
+
 FixedStatus
 fixed_from_numeric(Numeric value, int scale, int64 *result)
 {

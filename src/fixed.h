@@ -21,6 +21,9 @@ typedef enum FixedStatus
 /* *result = trunc(value * 10^scale), 0 <= scale <= 8.  *result is set for OK and INEXACT only. */
 extern FixedStatus fixed_from_numeric(Numeric value, int scale, int64 *result);
 
+/* -1, 0, 1; NaN is above all numbers, as in SQL */
+extern int	fixed_sign(Numeric value);
+
 /* value / 10^scale, without trailing zeros; palloc'd */
 extern Numeric fixed_to_numeric(int64 value, int scale);
 

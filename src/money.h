@@ -10,6 +10,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "fixed.h"
+
 static inline Numeric
 money_add(Numeric a, Numeric b)
 {
@@ -25,6 +27,8 @@ money_subtract(Numeric a, Numeric b)
 static inline int
 money_compare(Numeric a, Numeric b)
 {
+	if (VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0)
+		return 0;
 	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
@@ -34,9 +38,7 @@ extern Numeric money_zero(void);	/* the one zero, never freed */
 static inline int
 money_sign(Numeric a)
 {
-	int			c = money_compare(a, money_zero());
-
-	return (c > 0) - (c < 0);
+	return fixed_sign(a);
 }
 
 static inline Numeric

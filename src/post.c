@@ -451,7 +451,7 @@ lock_accounts(Pass *pass, int first, int n)
 
 	store_lock_accounts(pass->store, pass->source->program, n, pass->members + first,
 						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
-	if (pass->source->uses_member && !pass->locking)
+	if ((pass->source->account_columns & ACCOUNT_OF_MEMBER) && !pass->locking)
 		store_read_members(pass->store, pass->accounts + first, n);
 	for (int i = first; pass->purse && i < first + n; i++)
 		if (pass->accounts[i])
@@ -836,7 +836,7 @@ award_item(Pass *pass, Account *account, PostItem *item, int award_no, const Bre
 	pass->account = account;
 	pass->stored = stored;
 	pass->at = ledger_settle(account, Min(item->purchase.occurred_at, pass->statement_at));
-	if (pass->source->uses_units)
+	if (pass->source->account_columns & ACCOUNT_OF_COUNTERS)
 		tier_read_units(account);
 	mapping_set_row(pass->mapping, item->row);
 	if (!evaluate(pass, item, earn_item))

@@ -268,10 +268,10 @@ settle_account(Quote *quote)
 		quote->account->context = quote->context;
 		ledger_enroll(quote->account, at);
 	}
-	if (quote->source->uses_member)
+	if (quote->source->account_columns & ACCOUNT_OF_MEMBER)
 		store_read_members(quote->store, &quote->account, 1);
 	ledger_settle(quote->account, at);
-	if (quote->source->uses_units)
+	if (quote->source->account_columns & ACCOUNT_OF_COUNTERS)
 		tier_read_units(quote->account);
 	quote->tier = config_tier(quote->source->program, quote->account->tier_id);
 	if (quote->foresees && quote->purchase.spent > 0)

@@ -41,7 +41,7 @@ evaluate(const Segment *segment, Account *account)
 	bool		result;
 
 	context->ecxt_outertuple = slot;
-	earn_fill_account(slot, account, true, true, segment->condition->uses_units);
+	earn_fill_account(slot, account, segment->condition->account_columns);
 	value = expression_eval(segment->condition, context, &isnull);
 	result = !isnull && DatumGetBool(value);
 	settings_leave(nest);
@@ -58,9 +58,9 @@ segment_contains(const Segment *segment, Account *account)
 
 	if (!segment->enabled)
 		return false;
-	if (segment->condition->uses_member && account->attributes == NULL)
+	if ((segment->condition->account_columns & ACCOUNT_OF_MEMBER) && account->attributes == NULL)
 		store_read_members(account->store, &account, 1);
-	if (segment->condition->uses_units)
+	if (segment->condition->account_columns & ACCOUNT_OF_COUNTERS)
 		tier_read_units(account);
 	old = MemoryContextSwitchTo(account->context);
 	result = evaluate(segment, account);
