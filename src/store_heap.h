@@ -37,13 +37,13 @@ typedef struct HeapTable
 	IndexScanDesc scan;			/* on its primary key */
 } HeapTable;
 
-/* The key of a new lot that is not indexed yet; of which source is said once, see KeptBack. */
+/* The key of a new lot that is not indexed yet. */
 typedef struct KeyEntry
 {
 	uint64		head;			/* the key's first bytes, comparable */
-	const text *key;
-	ItemPointerData tid;
+	uint32		key;			/* where it begins, see KeptBack */
 	int16		part;
+	ItemPointerData tid;
 } KeyEntry;
 
 /* The primary key of the same lot, member_id first. */
@@ -55,8 +55,9 @@ typedef struct LotPlaceEntry
 } LotPlaceEntry;
 
 /*
- * New lots of one program and source that have no index entries yet: of up to work_mem.  They are kept small, because
- * a second lot of entries goes between those of the first, which costs a third more than behind them.
+ * New lots of one program and source that have no index entries yet: as many as fit into work_mem *
+ * hash_mem_multiplier.  They are kept small, because a second load of entries goes between those of the first, which
+ * costs a third more than behind them.
  */
 typedef struct KeptBack
 {
@@ -66,10 +67,9 @@ typedef struct KeptBack
 	int			room;
 	KeyEntry   *keys;
 	LotPlaceEntry *places;
-	MemoryContext texts;		/* what the keys point to, in blocks */
-	char	   *block;			/* of which this is free */
-	Size		block_left;
-	Size		bytes;			/* of all of it */
+	char	   *texts;			/* the keys, as stored */
+	Size		texts_used;
+	Size		texts_room;
 } KeptBack;
 
 typedef struct HeapStore

@@ -10,6 +10,7 @@
 #include "access/stratnum.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "executor/nodeHash.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
@@ -21,7 +22,6 @@
 
 #define WALK_KEYS		8		/* from so many keys on, see walk_keys() */
 #define WALK_ENTRIES	4		/* of the index, for each key that is done */
-#define KEY_BLOCK		((Size) 32768)	/* of kept keys */
 
 static IndexScanDesc
 key_scan(HeapStore *store, int nkeys)
@@ -226,42 +226,55 @@ heap_insert_key(HeapStore *store, TupleTableSlot *slot)
 	insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
 }
 
-static void
-grow_kept_back(HeapStore *store)
+static const text *
+kept_text(const KeptBack *kept, const KeyEntry *entry)
 {
-	KeptBack   *kept = &store->kept;
-
-	if (kept->texts == NULL)
-		kept->texts = AllocSetContextCreate(store->base.context, "loyalty keys", ALLOCSET_DEFAULT_SIZES);
-	if (kept->count < kept->room)
-		return;
-	kept->room = Max(1024, kept->room * 2);
-	if (kept->keys == NULL)
-	{
-		kept->keys = MemoryContextAlloc(store->base.context, kept->room * sizeof(KeyEntry));
-		kept->places = MemoryContextAlloc(store->base.context, kept->room * sizeof(LotPlaceEntry));
-		return;
-	}
-	kept->keys = repalloc_huge(kept->keys, mul_size(kept->room, sizeof(KeyEntry)));
-	kept->places = repalloc_huge(kept->places, mul_size(kept->room, sizeof(LotPlaceEntry)));
+	return (const text *) (kept->texts + entry->key);
 }
 
-/* A copy of a key, without what each palloc adds. */
-static const text *
-keep_text(KeptBack *kept, const void *key, Size size)
+static void *
+grow(MemoryContext context, void *array, Size size)
 {
-	char	   *copy;
+	return array ? repalloc_huge(array, size) : MemoryContextAllocHuge(context, size);
+}
 
-	if (size > kept->block_left)
+static void
+grow_kept_back(HeapStore *store, Size text)
+{
+	MemoryContext context = store->base.context;
+	KeptBack   *kept = &store->kept;
+
+	if (kept->count == kept->room)
 	{
-		kept->block_left = Max(size, KEY_BLOCK);
-		kept->block = MemoryContextAlloc(kept->texts, kept->block_left);
-		kept->bytes += kept->block_left;
+		kept->room = Max(1024, kept->room * 2);
+		kept->keys = grow(context, kept->keys, mul_size(kept->room, sizeof(KeyEntry)));
+		kept->places = grow(context, kept->places, mul_size(kept->room, sizeof(LotPlaceEntry)));
 	}
-	copy = memcpy(kept->block, key, size);
-	kept->block += size;
-	kept->block_left -= size;
-	return (const text *) copy;
+	if (kept->texts_used + text > kept->texts_room)
+	{
+		kept->texts_room = Max(Max(kept->texts_used + text, 16 * 1024), kept->texts_room * 2);
+		kept->texts = grow(context, kept->texts, kept->texts_room);
+	}
+}
+
+/* Is there no room for one more? */
+static bool
+is_full(const KeptBack *kept, Size text)
+{
+	Size		size = (kept->count + 1) * (sizeof(KeyEntry) + sizeof(LotPlaceEntry)) + kept->texts_used + text;
+
+	return size > Min(get_hash_memory_limit(), PG_UINT32_MAX);
+}
+
+static void
+keep_key(KeptBack *kept, KeyEntry *entry, const text *key)
+{
+	if (!VARATT_IS_SHORT(key))
+		kept->texts_used = INTALIGN(kept->texts_used);
+	entry->key = kept->texts_used;
+	entry->head = key_head(key);
+	memcpy(kept->texts + kept->texts_used, key, VARSIZE_ANY(key));
+	kept->texts_used += VARSIZE_ANY(key);
 }
 
 /*
@@ -274,7 +287,7 @@ heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *s
 	const Datum *values = slot->tts_values;
 	KeptBack   *kept = &store->kept;
 	KeyEntry   *entry;
-	struct varlena *key;
+	const text *key;
 	Size		size;
 
 	if (!store->base.hoping || indexes->ri_NumIndices != 1)
@@ -282,12 +295,12 @@ heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *s
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[L_SOURCE_KEY])
 		return false;
-	key = PG_DETOAST_DATUM_PACKED(values[L_SOURCE_KEY]);
-	size = VARSIZE_ANY(key);
-	if (kept->bytes + size > (Size) work_mem * 1024 ||
+	key = DatumGetTextPP(values[L_SOURCE_KEY]);
+	size = VARSIZE_ANY(key) + ALIGNOF_INT;
+	if (is_full(kept, size) ||
 		kept->program_id != DatumGetInt32(values[L_PROGRAM_ID]) || kept->source_id != DatumGetInt32(values[L_SOURCE_ID]))
 		heap_flush_keys(store);
-	grow_kept_back(store);
+	grow_kept_back(store, size);
 	kept->program_id = DatumGetInt32(values[L_PROGRAM_ID]);
 	kept->source_id = DatumGetInt32(values[L_SOURCE_ID]);
 	kept->places[kept->count] = (LotPlaceEntry) {
@@ -296,32 +309,33 @@ heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *s
 		.entry_no = DatumGetInt64(values[L_ENTRY_NO])
 	};
 	entry = &kept->keys[kept->count++];
-	entry->key = keep_text(kept, key, size);
-	entry->head = key_head(entry->key);
 	entry->part = DatumGetInt16(values[L_PART]);
 	entry->tid = slot->tts_tid;
-	kept->bytes += sizeof(KeyEntry) + sizeof(LotPlaceEntry);
+	keep_key(kept, entry, key);
 	return true;
 }
 
 static inline int
-compare_keys(const KeyEntry *x, const KeyEntry *y)
+compare_kept(const KeyEntry *x, const KeyEntry *y, const KeptBack *kept)
 {
+	const text *xkey = kept_text(kept, x);
+	const text *ykey = kept_text(kept, y);
 	int			xlen;
 	int			ylen;
 	int			c;
 
 	if (x->head != y->head)
 		return x->head < y->head ? -1 : 1;
-	xlen = VARSIZE_ANY_EXHDR(x->key);
-	ylen = VARSIZE_ANY_EXHDR(y->key);
-	c = memcmp(VARDATA_ANY(x->key), VARDATA_ANY(y->key), Min(xlen, ylen));
+	xlen = VARSIZE_ANY_EXHDR(xkey);
+	ylen = VARSIZE_ANY_EXHDR(ykey);
+	c = memcmp(VARDATA_ANY(xkey), VARDATA_ANY(ykey), Min(xlen, ylen));
 	return c != 0 ? c : xlen != ylen ? xlen - ylen : x->part - y->part;
 }
 
-#define ST_SORT sort_keys
+#define ST_SORT sort_kept
 #define ST_ELEMENT_TYPE KeyEntry
-#define ST_COMPARE(a, b) compare_keys(a, b)
+#define ST_COMPARE(a, b, kept) compare_kept(a, b, kept)
+#define ST_COMPARE_ARG_TYPE const KeptBack
 #define ST_SCOPE static
 #define ST_DEFINE
 #include "lib/sort_template.h"
@@ -366,14 +380,14 @@ flush_keys(HeapStore *store)
 {
 	const KeptBack *kept = &store->kept;
 
-	sort_keys(kept->keys, kept->count);
+	sort_kept(kept->keys, kept->count, kept);
 	for (int i = 0; i < kept->count; i++)
 	{
 		KeyEntry   *entry = &kept->keys[i];
 
 		CHECK_FOR_INTERRUPTS();
-		insert_key_entry(store, Int32GetDatum(kept->source_id), PointerGetDatum(entry->key), Int16GetDatum(entry->part),
-						 false, &entry->tid);
+		insert_key_entry(store, Int32GetDatum(kept->source_id), PointerGetDatum(kept_text(kept, entry)),
+						 Int16GetDatum(entry->part), false, &entry->tid);
 		if (i % 1000 == 0)
 			ResetPerTupleExprContext(store->estate);
 	}
@@ -391,8 +405,7 @@ heap_flush_keys(HeapStore *store)
 	flush_places(store);
 	flush_keys(store);
 	kept->count = 0;
-	kept->bytes = kept->block_left = 0;
-	MemoryContextReset(kept->texts);
+	kept->texts_used = 0;
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }
