@@ -30,6 +30,8 @@ typedef struct Unit
 	int32		id;
 	char	   *name;
 	int			decimals;
+	bool		lifetime;		/* counts for ever, whatever the tier_period */
+	bool		carries_over;	/* what stands above the threshold reached counts in the next period */
 } Unit;
 
 typedef enum ClawbackPolicy
@@ -160,6 +162,8 @@ typedef struct Program
 	bool		suspends;		/* some tier suspends expiry */
 	int			lowest;			/* index of the tier that figures of 0 give; -1: none */
 	int			nunits;
+	bool		lifetime_units; /* some of them count for ever */
+	bool		carrying_units; /* some of them carry over */
 	Unit	   *units;
 	bool		counts_visits;
 	bool		names_visits;	/* some source says what is a visit */

@@ -15,7 +15,7 @@ config_load_challenges(Config *config)
 {
 	static const char *const kinds[] = {"target", "stamp", "streak", NULL};
 	uint64		n = config_query("SELECT program, id, kind, metric, unit, source, target, times, period::loyalty.period, starts_at, ends_at, deadline,"
-								 " opt_in, name, points, counts_for_tier, reward IS NOT NULL OR EXISTS (SELECT FROM loyalty.event_kind k"
+								 " opt_in, name, points, counts_for_tier, reward IS NOT NULL OR choices IS NOT NULL OR EXISTS (SELECT FROM loyalty.event_kind k"
 								 " WHERE k.program OPERATOR(pg_catalog.=) c.program AND k.name OPERATOR(pg_catalog.=) 'challenge_completed'), badge"
 								 " FROM loyalty.challenge c"
 								 " WHERE enabled AND metric OPERATOR(pg_catalog.<>) 'visits' ORDER BY id");

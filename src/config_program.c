@@ -99,7 +99,7 @@ config_program_named(Config *config, const char *name)
 void
 config_load_units(Config *config)
 {
-	uint64		n = config_query("SELECT program, id, name, decimals FROM loyalty.unit ORDER BY id");
+	uint64		n = config_query("SELECT program, id, name, decimals, lifetime, carries_over FROM loyalty.unit ORDER BY id");
 
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -114,6 +114,10 @@ config_load_units(Config *config)
 		unit->id = DatumGetInt32(row_datum(&r));
 		unit->name = row_text(&r);
 		unit->decimals = DatumGetInt16(row_datum(&r));
+		unit->lifetime = DatumGetBool(row_datum(&r));
+		p->lifetime_units |= unit->lifetime;
+		unit->carries_over = DatumGetBool(row_datum(&r));
+		p->carrying_units |= unit->carries_over;
 	}
 	for (int i = 0; i < config->nprograms; i++)
 		config->programs[i].metric = config_metric(&config->programs[i], config->programs[i].metric_name,

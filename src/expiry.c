@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(expiry_last_day);
 
 static const char *const forms =
 "Valid are: never; 365 days; 12 months; 12 months, end of month (day, month, quarter, year); "
-"every 31 december; 18 months inactive.";
+"every 31 december; 36 months, every 30 september; 18 months inactive.";
 
 TimestampTz
 expiry_instant(const Expiry *expiry, TimestampTz from, pg_tz *zone)
@@ -53,6 +53,8 @@ expiry_instant(const Expiry *expiry, TimestampTz from, pg_tz *zone)
 				int			month;
 				int			day;
 
+				if (expiry->months != 0 || expiry->days != 0)
+					from = calendar_add(from, expiry->months, expiry->days, zone);
 				j2date(calendar_date(from, zone) + POSTGRES_EPOCH_JDATE, &year, &month, &day);
 				do
 					at = calendar_midnight(calendar_date_of(year++, expiry->month, expiry->day) + 1, zone);
@@ -102,7 +104,7 @@ check(const Expiry *expiry)
 				expiry->aligned <= CALENDAR_YEAR + 1 && expiry->aligned != CALENDAR_WEEK + 1 &&
 				(!no_length || expiry->aligned != 0);
 		case EXPIRY_EVERY:
-			return no_length && expiry->aligned == 0 && is_day_of_year(expiry->month, expiry->day);
+			return is_length(expiry) && expiry->aligned == 0 && is_day_of_year(expiry->month, expiry->day);
 		case EXPIRY_INACTIVE:
 			return is_length(expiry) && !no_length && no_day && expiry->aligned == 0;
 		default:
@@ -122,6 +124,13 @@ parse_end_of_unit(Words *words, Expiry *expiry)
 }
 
 static bool
+parse_every(Words *words, Expiry *expiry)
+{
+	expiry->kind = EXPIRY_EVERY;
+	return words_day_of_year(words, &expiry->month, &expiry->day) && words_expect_end(words);
+}
+
+static bool
 parse_after_length(Words *words, Expiry *expiry)
 {
 	bool		no_length;
@@ -131,7 +140,11 @@ parse_after_length(Words *words, Expiry *expiry)
 	no_length = expiry->months == 0 && expiry->days == 0;
 	expiry->kind = EXPIRY_AFTER;
 	if (words_accept(words, ","))
-		return words_expect(words, "end") && parse_end_of_unit(words, expiry);
+	{
+		if (words_accept(words, "every"))
+			return parse_every(words, expiry);
+		return words_accept(words, "end") ? parse_end_of_unit(words, expiry) : words_fail(words, "\"end of\" or \"every\"");
+	}
 	if (no_length)
 	{
 		words->next--;
@@ -140,7 +153,7 @@ parse_after_length(Words *words, Expiry *expiry)
 	if (words_accept(words, "inactive"))
 		expiry->kind = EXPIRY_INACTIVE;
 	else if (!words_at_end(words))
-		return words_fail(words, "\", end of\", \"inactive\" or the end of the text");
+		return words_fail(words, "\", end of\", \", every\", \"inactive\" or the end of the text");
 	return words_expect_end(words);
 }
 
@@ -150,10 +163,7 @@ parse(Words *words, Expiry *expiry)
 	if (words_accept(words, "never"))
 		return words_expect_end(words);
 	if (words_accept(words, "every"))
-	{
-		expiry->kind = EXPIRY_EVERY;
-		return words_day_of_year(words, &expiry->month, &expiry->day) && words_expect_end(words);
-	}
+		return parse_every(words, expiry);
 	if (words_accept(words, "end"))
 	{
 		expiry->kind = EXPIRY_AFTER;
@@ -183,7 +193,8 @@ expiry_out(PG_FUNCTION_ARGS)
 								 unit_name((CalendarUnit) (expiry->aligned - 1)));
 			break;
 		case EXPIRY_EVERY:
-			appendStringInfo(&out, "every %d %s", expiry->day, month_name(expiry->month));
+			append_length(&out, expiry->months, expiry->days);
+			appendStringInfo(&out, "%severy %d %s", out.len > 0 ? ", " : "", expiry->day, month_name(expiry->month));
 			break;
 		case EXPIRY_INACTIVE:
 			append_length(&out, expiry->months, expiry->days);

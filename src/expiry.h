@@ -1,7 +1,7 @@
 /*
  * expiry.h
  *	  How long points live: "never", "365 days", "12 months, end of month", "every 31 december",
- *	  "18 months inactive".
+ *	  "36 months, every 30 september", "18 months inactive".
  */
 #ifndef LOYALTY_EXPIRY_H
 #define LOYALTY_EXPIRY_H
@@ -13,7 +13,7 @@ typedef enum ExpiryKind
 {
 	EXPIRY_NEVER = 0,
 	EXPIRY_AFTER = 1,			/* months + days after the grant, then to the end of a unit if `aligned` */
-	EXPIRY_EVERY = 2,			/* at the end of this day of each year */
+	EXPIRY_EVERY = 2,			/* months + days after the grant, then to the end of this day of a year */
 	EXPIRY_INACTIVE = 3			/* months + days after the last activity of the account */
 } ExpiryKind;
 

@@ -93,6 +93,29 @@ ledger_cancel_debts(Account *account, Lot *award, Points points, TimestampTz at)
 	return cancelled;
 }
 
+/* What is left of a lot's own debts, by points that come back to it, whether or not it lives. */
+Points
+ledger_pay_own_debts(Account *account, Lot *award, Points points, TimestampTz at)
+{
+	Points		paid = 0;
+
+	if (account->debt == 0)
+		return 0;
+	read_debts(account);
+	for (int i = account->open_debt; i < account->ndebts && paid < points; i++)
+	{
+		Debt	   *debt = account->debts[i];
+		Points		part = Min(debt->left, points - paid);
+
+		if (debt->lot_entry_no != award->entry_no || part == 0)
+			continue;
+		ledger_move(account, award, ENTRY_REPAY, -part, at, 0, debt->entry_no);
+		change_debt(account, debt, -part);
+		paid += part;
+	}
+	return paid;
+}
+
 /* Of one lot, to the oldest debts. */
 static void
 pay_from(Account *account, Lot *lot, TimestampTz at)

@@ -32,6 +32,8 @@ extern void ledger_refill(Account *account, Lot *lot, Points points, TimestampTz
 /* ledger_debt.c: a return found `points` of an award's lot nowhere, or the purchase comes back (returns how many). */
 extern void ledger_owe(Account *account, Lot *award, Points points, TimestampTz at);
 extern Points ledger_cancel_debts(Account *account, Lot *award, Points points, TimestampTz at);
+/* Points come back to such a lot: returns how many of them repay its debts. */
+extern Points ledger_pay_own_debts(Account *account, Lot *award, Points points, TimestampTz at);
 extern void ledger_write_debts(Account *account);
 
 /* A live lot gains or loses points, and the balance (available or pending) with it. */

@@ -7,7 +7,8 @@
  *	 all of them.  Capturing puts them back and takes them as `redeem`; so every figure is a sum of entries by time.
  * - Of what a redemption took, in order, the first `taken` points are held or spent still: what comes back comes
  *	 from the end, into its own lot.
- * - A restored point pays first what its lot owes, then debts.  Where the lot has died the point is dead: nothing is immortal.
+ * - A restored point pays first what its lot owes, its debts among that; if it lives, then other debts.  Where the lot has died
+ *	 the point is dead: nothing is immortal.
  */
 #include "postgres.h"
 

@@ -5,8 +5,8 @@
  * Part of the only room that changes points: the rules at the head of ledger.c hold here.
  * - A payer is known by its movements: a clawback that names the lot (origin), or a repayment of one of the lot's debts.
  *	 What it was given back stands there as well: the latest payment is undone first.
- * - What comes back to a lot of which something was returned pays for that first: what the lot owes, then those who paid
- *	 in its place, who may have payers themselves.
+ * - What comes back to a lot of which something was returned pays for that first: what the lot owes, what is left of its
+ *	 debts, then those who paid in its place, who may have payers themselves.
  * - Payers may pay in a circle.  It is undone at once, so that no point goes round, and nothing is gained or lost by it.
  */
 #include "postgres.h"
@@ -279,7 +279,11 @@ arrive(Account *account, Lot *lot, Points points, TimestampTz at, Passing *from)
 		lot->changed = true;
 	}
 	if (passing.points > 0 && !is_kept(lot))
-		alive = pass_on(account, &passing, at);
+	{
+		passing.points -= ledger_pay_own_debts(account, lot, passing.points, at);
+		if (passing.points > 0)
+			alive = pass_on(account, &passing, at);
+	}
 	if (passing.points == 0)
 		return alive;
 	ledger_refill(account, lot, passing.points, at);

@@ -24,6 +24,10 @@
  *	 any more is known at once (tier_foresee), and each member's account has it: it is exact at every instant by itself.
  * - An account meets a new ladder at the instant at which it was applied.  Until then it stands on the one before:
  *	 account->program is that one while its events are worked.
+ * - A status unit of a lifetime has one counter for ever, which belongs to every period.  A tier that such units alone give
+ *	 has no end, and falls with the return of any purchase that had given it.
+ * - Of a unit that carries over, what a period has above the highest threshold that it reaches counts in the next one: it
+ *	 is a counter of its own there (CARRIED), and follows what is counted late or returned.  Pools carry nothing over.
  * - A rolling window holds what was counted less than its length before the instant: each value leaves it at an
  *	 instant of its own (counter.c), and until the next one, period_end, the figures are exact.  A tier is held until the
  *	 promotion + tier_validity + grace and reviewed by what the window holds then; where both are 0 it is reviewed whenever
@@ -40,6 +44,9 @@
 #include "fixed.h"
 #include "money.h"
 #include "tier.h"
+
+/* the counter of what came from the period before; other metrics that are no units are 0 to -2 */
+#define CARRIED(unit) (-1000 - (unit))
 
 static void end_period(Account *account, TimestampTz at);
 static void roll_period(Account *account, TimestampTz at);
@@ -60,11 +67,12 @@ tier_index(const Program *program, int32 id)
 	return -1;
 }
 
-/* What is looked at: an account's running or last period; no account: nothing at all. */
+/* What is looked at: an account's running or last period, or what lasts alone; no account: nothing at all. */
 typedef struct Figures
 {
 	Account    *account;
 	bool		running;
+	bool		lasting;
 	Numeric		earned;			/* made when first asked for */
 } Figures;
 
@@ -74,12 +82,44 @@ is_rolling(const Program *program)
 	return program->period.kind == PERIOD_ROLLING;
 }
 
+static bool
+is_lifetime(const Program *program, int32 metric)
+{
+	for (int i = 0; program->lifetime_units && i < program->nunits; i++)
+		if (program->units[i].id == metric)
+			return program->units[i].lifetime;
+	return false;
+}
+
+static bool
+carries_over(const Account *account, int32 unit)
+{
+	const Program *program = account->program;
+
+	if (account->store == NULL || is_rolling(program))
+		return false;
+	for (int i = 0; program->carrying_units && i < program->nunits; i++)
+		if (program->units[i].id == unit)
+			return program->units[i].carries_over;
+	return false;
+}
+
+static Numeric
+unit_figure(Account *account, int32 unit, TimestampTz bucket)
+{
+	Numeric		counted = counter_value(account, unit, bucket);
+
+	return carries_over(account, unit) ? money_add(counted, counter_value(account, CARRIED(unit), bucket)) : counted;
+}
+
 static Numeric
 figure(Figures *figures, int32 metric)
 {
 	Account    *a = figures->account;
 
-	if (a == NULL || (!figures->running && TIMESTAMP_NOT_FINITE(a->period_start)))
+	if (a && is_lifetime(a->program, metric))
+		return counter_value(a, metric, DT_NOBEGIN);
+	if (a == NULL || figures->lasting || (!figures->running && TIMESTAMP_NOT_FINITE(a->period_start)))
 		return money_zero();
 	switch (metric)
 	{
@@ -92,7 +132,7 @@ figure(Figures *figures, int32 metric)
 		case METRIC_VISITS:
 			return int64_to_numeric(figures->running ? a->visits : a->visits_previous);
 		default:
-			return counter_value(a, metric, figures->running ? a->period_start : a->previous_start);
+			return unit_figure(a, metric, figures->running ? a->period_start : a->previous_start);
 	}
 }
 
@@ -142,6 +182,15 @@ static int
 tier_by_previous(Account *account)
 {
 	return tier_by_figures(account->program, &(Figures) {.account = account});
+}
+
+/* What units of a lifetime alone give: nothing but a return takes it. */
+static int
+tier_for_life(Account *account)
+{
+	if (!account->program->lifetime_units)
+		return -1;
+	return tier_by_figures(account->program, &(Figures) {.account = account, .lasting = true});
 }
 
 int
@@ -202,11 +251,12 @@ valid_until(const Program *program, TimestampTz from)
 
 /* Until when a tier holds that the figures of a period ending at `end` gave at instant `at`. */
 static TimestampTz
-held_until(const Program *program, int tier, TimestampTz end, TimestampTz at)
+held_until(Account *account, int tier, TimestampTz end, TimestampTz at)
 {
+	const Program *program = account->program;
 	TimestampTz from = TIMESTAMP_NOT_FINITE(end) ? at : end;
 
-	if (tier <= program->lowest || program->tiers[tier].permanent)
+	if (tier <= program->lowest || program->tiers[tier].permanent || tier <= tier_for_life(account))
 		return DT_NOEND;
 	if (!program->held->set || program->held->end != from)
 	{
@@ -393,6 +443,60 @@ end_period(Account *account, TimestampTz at)
 		review_tier(account, end);
 }
 
+/* How much of a figure stands above the highest threshold of its unit that it reaches; 0 where it reaches none. */
+static Numeric
+above_threshold(const Program *program, int32 unit, Numeric value)
+{
+	Numeric		best = money_zero();
+
+	for (int i = 0; i < program->ntiers; i++)
+	{
+		const Tier *tier = &program->tiers[i];
+
+		if (tier->threshold && program->metric == unit && money_compare(tier->threshold, value) <= 0 && money_compare(tier->threshold, best) > 0)
+			best = tier->threshold;
+		for (int j = 0; j < tier->nrequirements; j++)
+			if (tier->requirements[j].metric == unit && money_compare(tier->requirements[j].threshold, value) <= 0 &&
+				money_compare(tier->requirements[j].threshold, best) > 0)
+				best = tier->requirements[j].threshold;
+	}
+	return money_sign(best) > 0 ? money_subtract(value, best) : best;
+}
+
+/* From a period whose figure has become another, to each next one up to the running one. */
+static void
+carry_over(Account *account, int32 unit, TimestampTz from)
+{
+	const Program *program = account->program;
+	TimestampTz start;
+	TimestampTz end;
+
+	while (from < account->period_start)
+	{
+		MemoryContext old = MemoryContextSwitchTo(account->context);
+		Numeric		change;
+
+		CHECK_FOR_INTERRUPTS();
+		period_bounds(&program->period, from, account->enrolled_at, program->zone, &start, &end);
+		change = money_subtract(above_threshold(program, unit, unit_figure(account, unit, from)), counter_value(account, CARRIED(unit), end));
+		MemoryContextSwitchTo(old);
+		if (money_sign(change) == 0)
+			return;
+		counter_add(account, CARRIED(unit), end, change);
+		from = end;
+	}
+}
+
+static void
+carry_units(Account *account, TimestampTz former)
+{
+	const Program *program = account->program;
+
+	for (int i = 0; program->carrying_units && i < program->nunits; i++)
+		if (carries_over(account, program->units[i].id))
+			carry_over(account, program->units[i].id, former);
+}
+
 /* Move to the period that holds `at`: what ran becomes the last one, or nothing when more has passed. */
 static void
 roll_period(Account *account, TimestampTz at)
@@ -406,6 +510,7 @@ roll_period(Account *account, TimestampTz at)
 	period_bounds(&program->period, account->period_start - 1, account->enrolled_at, program->zone,
 				  &account->previous_start, &end);
 	adjacent = account->previous_start == former;
+	carry_units(account, former);
 	if (program->ntiers > 0)
 	{
 		keep_permanent(account, tier_by_previous(account));
@@ -418,6 +523,8 @@ roll_period(Account *account, TimestampTz at)
 	account->spend = money_zero();
 	account->earned = 0;
 	account->visits = 0;
+	if (program->carrying_units && program->ntiers > 0)
+		promote(account, true, account->period_start, "promotion");
 }
 
 /* A tier that the running or the last period gives; by the last one, which may be long over, for the running one at least. */
@@ -425,7 +532,7 @@ static void
 stand_at(Account *account, int tier, TimestampTz at, const char *reason)
 {
 	bool		running = tier <= tier_by_period(account);
-	TimestampTz until = held_until(account->program, tier, running ? running_end(account) : account->period_start, at);
+	TimestampTz until = held_until(account, tier, running ? running_end(account) : account->period_start, at);
 
 	if (until <= at)
 		until = account->period_end;
@@ -581,7 +688,7 @@ promote(Account *account, bool running, TimestampTz at, const char *reason)
 
 	if (tier < held || tier < 0 || (tier == held && (account->own_until == DT_NOEND || is_rolling(program))))
 		return;
-	until = held_until(program, tier, running ? running_end(account) : account->period_start, at);
+	until = held_until(account, tier, running ? running_end(account) : account->period_start, at);
 	if (until <= at && is_rolling(program))
 		until = account->period_end;
 	if (until <= at)
@@ -594,15 +701,25 @@ promote(Account *account, bool running, TimestampTz at, const char *reason)
 
 /* Does the tier last because of this period's figures?  One without end rests on every period. */
 static bool
-rests_on(const Account *account, int tier, bool running, TimestampTz at)
+rests_on(Account *account, int tier, bool running, TimestampTz at)
 {
 	TimestampTz end = running ? running_end(account) : account->period_start;
 	TimestampTz until;
 
-	if (TIMESTAMP_NOT_FINITE(end))
+	if (TIMESTAMP_NOT_FINITE(end) || (account->own_until == DT_NOEND && account->program->lifetime_units))
 		return true;
-	until = held_until(account->program, tier, end, at);
+	until = held_until(account, tier, end, at);
 	return account->own_until == until || (!running && until <= at && account->own_until == account->period_end);
+}
+
+/* What lasted for life and rests on nothing any more is held as long as if the running period had given it. */
+static void
+keep_for_now(Account *account, int held, TimestampTz at)
+{
+	TimestampTz until = held_until(account, held, running_end(account), at);
+
+	if (account->program->lifetime_units && account->own_until == DT_NOEND && until != DT_NOEND)
+		set_tier(account, held, until > at ? until : account->period_end, at, "return");
 }
 
 /*
@@ -616,9 +733,13 @@ fall(Account *account, bool running, int former, TimestampTz at)
 	int			held = own_tier(account);
 	int			left;
 
-	if (program->on_return == ON_RETURN_KEEP || held < 0 || former < held ||
-		(running ? tier_by_period(account) : tier_by_previous(account)) >= held)
+	if (held < 0 || former < held || (running ? tier_by_period(account) : tier_by_previous(account)) >= held)
 		return;
+	if (program->on_return == ON_RETURN_KEEP)
+	{
+		keep_for_now(account, held, at);
+		return;
+	}
 	left = tier_by_all(account);
 	if (!rests_on(account, held, running, at))
 		return;
@@ -645,18 +766,24 @@ add_to_window(Account *account, int32 metric, TimestampTz bucket, Numeric value)
 	account->period_end = bucket;
 }
 
+/* gone: the bucket has left the rolling window, and only what lasts is counted. */
 static void
-add_units(Account *account, const Count *count, TimestampTz bucket)
+add_units(Account *account, const Count *count, TimestampTz bucket, bool gone)
 {
+	bool		rolling = is_rolling(account->program);
+
 	for (int i = 0; i < count->nunits; i++)
 	{
 		Numeric		value = points_to_numeric(count->units[i].value);
+		bool		lifetime = is_lifetime(account->program, count->units[i].unit);
 
-		if (count->units[i].value == 0)
+		if (count->units[i].value == 0 || (gone && !lifetime))
 			continue;
-		counter_add(account, count->units[i].unit, is_rolling(account->program) ? DT_NOBEGIN : bucket, value);
-		if (is_rolling(account->program))
+		counter_add(account, count->units[i].unit, rolling || lifetime ? DT_NOBEGIN : bucket, value);
+		if (rolling && !lifetime)
 			add_to_window(account, count->units[i].unit, bucket, value);
+		else if (carries_over(account, count->units[i].unit))
+			carry_over(account, count->units[i].unit, bucket);
 	}
 }
 
@@ -719,11 +846,50 @@ is_up(const Program *program, const Count *count)
 	return up;
 }
 
+/* Is there a unit in it that is of a lifetime, or carries over?  It changes the figures of other periods, too. */
+static bool
+is_lasting(const Account *account, const Count *count)
+{
+	const Program *program = account->program;
+
+	for (int i = 0; (program->lifetime_units || program->carrying_units) && i < count->nunits; i++)
+		if (count->units[i].value != 0 && (is_lifetime(program, count->units[i].unit) || carries_over(account, count->units[i].unit)))
+			return true;
+	return false;
+}
+
 /* Nothing of it but spend and points, in a calendar or a lifetime: the bucket is not asked for. */
 static bool
 needs_bucket(const Program *program, const Count *count)
 {
 	return is_rolling(program) || count->nunits > 0 || (program->counts_visits && count->purchases != 0);
+}
+
+/* Where the tier follows the figures of a period: what these gave before they fell. */
+typedef struct Following
+{
+	bool		follows;
+	bool		running;
+	int			former;
+} Following;
+
+static void
+begin_following(Account *account, Following *f, bool up)
+{
+	f->former = -1;
+	if (f->follows && !up && own_tier(account) > account->program->lowest)
+		f->former = f->running ? tier_by_period(account) : tier_by_previous(account);
+}
+
+static void
+follow(Account *account, const Following *f, bool up, TimestampTz at)
+{
+	if (!f->follows || account->program->ntiers == 0)
+		return;
+	if (up)
+		promote(account, f->running, at, "promotion");
+	else
+		fall(account, f->running, f->former, at);
 }
 
 void
@@ -733,34 +899,35 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 	bool		running = counted_at >= account->period_start;
 	bool		former_period = counted_at < account->previous_start || (!running && TIMESTAMP_NOT_FINITE(account->period_start));
 	bool		up = is_up(program, count);
+	bool		lasting = is_lasting(account, count);
+	bool		gone = false;
 	TimestampTz bucket = 0;
-	int			former = -1;
+	Following	own = {.running = running};
+	Following	present = {.running = true};
 
 	if (needs_bucket(program, count))
 	{
 		bucket = running && !is_rolling(program) ? account->period_start
 			: period_bucket(&program->period, counted_at, account->enrolled_at, program->zone);
-		if (is_rolling(program) && bucket <= at)
+		gone = is_rolling(program) && bucket <= at;
+		if (gone && !lasting)
 			return;				/* it has left the window already */
 	}
-	if (!former_period && !up && own_tier(account) > program->lowest)
-		former = running ? tier_by_period(account) : tier_by_previous(account);
+	own.follows = !former_period && !gone;
+	present.follows = lasting && !(own.follows && running);
+	begin_following(account, &own, up);
+	begin_following(account, &present, up);
 	if (count->nunits > 0)
-		add_units(account, count, bucket);
-	if (program->counts_visits && count->purchases != 0 && former_period)
+		add_units(account, count, bucket, gone);
+	if (program->counts_visits && count->purchases != 0 && former_period && !gone)
 		(void) counter_visit(account, visit_name(account, count, counted_at), bucket, count->purchases, at);
-	else if (program->counts_visits && count->purchases != 0)
+	else if (program->counts_visits && count->purchases != 0 && !gone)
 		add_visit(account, count, running, counted_at, bucket, at);
-	if (former_period)
-		return;
-	add_figures(account, count, running, bucket);
-	account->changed = true;
-	if (program->ntiers == 0)
-		return;
-	if (up)
-		promote(account, running, at, "promotion");
-	else
-		fall(account, running, former, at);
+	if (own.follows)
+		add_figures(account, count, running, bucket);
+	account->changed |= own.follows;
+	follow(account, &own, up, at);
+	follow(account, &present, up, at);
 }
 
 void
@@ -833,12 +1000,15 @@ tier_lend(Account *account, const Lent *lent, int n, TimestampTz at)
 }
 
 static void
-add_units_of(Account *pool, Account *member, TimestampTz bucket)
+add_units_of(Account *pool, Account *member, TimestampTz bucket, bool lifetime)
 {
 	for (int i = 0; i < pool->program->nunits; i++)
 	{
-		Numeric		value = counter_value(member, pool->program->units[i].id, bucket);
+		Numeric		value;
 
+		if (pool->program->units[i].lifetime != lifetime)
+			continue;
+		value = counter_value(member, pool->program->units[i].id, bucket);
 		if (money_sign(value) != 0)
 			counter_add(pool, pool->program->units[i].id, bucket, value);
 	}
@@ -860,9 +1030,11 @@ add_member(Account *pool, Account *member)
 	pool->earned_previous = points_add(pool->earned_previous, member->earned_previous);
 	pool->visits += member->visits;
 	pool->visits_previous += member->visits_previous;
-	add_units_of(pool, member, pool->period_start);
+	add_units_of(pool, member, pool->period_start, false);
 	if (pool->previous_start != pool->period_start)
-		add_units_of(pool, member, pool->previous_start);
+		add_units_of(pool, member, pool->previous_start, false);
+	if (pool->program->lifetime_units)
+		add_units_of(pool, member, DT_NOBEGIN, true);
 	if (!is_rolling(pool->program))
 		return;
 	pool->period_end = Min(pool->period_end, member->period_end);

@@ -19,7 +19,7 @@ CREATE TYPE loyalty.expiry (
   INPUT = loyalty.expiry_in, OUTPUT = loyalty.expiry_out, RECEIVE = loyalty.expiry_recv, SEND = loyalty.expiry_send,
   INTERNALLENGTH = 16, ALIGNMENT = int4, STORAGE = plain
 );
-COMMENT ON TYPE loyalty.expiry IS 'life of points: never; 365 days; 12 months; 12 months, end of month (day, month, quarter, year); every 31 december; 18 months inactive; at most 1200 months and 36600 days; LY017 otherwise';
+COMMENT ON TYPE loyalty.expiry IS 'life of points: never; 365 days; 12 months; 12 months, end of month (day, month, quarter, year); every 31 december; 36 months, every 30 september; 18 months inactive; at most 1200 months and 36600 days; LY017 otherwise';
 
 CREATE OR REPLACE FUNCTION loyalty.expires_at("from" timestamptz, expiry loyalty.expiry, timezone text) RETURNS timestamptz
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'expiry_expires_at';

@@ -122,6 +122,19 @@ END $$;
 COMMENT ON FUNCTION loyalty.check_name(text, text) IS 'raise LY017 for empty and overlong names';
 REVOKE ALL ON FUNCTION loyalty.check_name(text, text) FROM PUBLIC;
 
+-- Before the CHECK of the table, which does not say what would do.
+CREATE OR REPLACE FUNCTION loyalty.check_word(setting text, value text, VARIADIC words text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF value <> ALL (words) THEN
+    RAISE EXCEPTION '% "%" is not known', setting, value
+      USING ERRCODE = 'LY017', HINT = format('It is %s or %s.', array_to_string(words[:cardinality(words) - 1], ', '), words[cardinality(words)]);
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.check_word(text, text, text[]) IS 'raise LY017 unless a setting is one of these words';
+REVOKE ALL ON FUNCTION loyalty.check_word(text, text, text[]) FROM PUBLIC;
+
 -- Of a BEFORE DELETE: what is named stays.
 CREATE OR REPLACE FUNCTION loyalty.check_deletion(config text, name text, program text, named boolean, why text DEFAULT 'is named by the ledger')
 RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -231,6 +244,13 @@ BEGIN
 
   PERFORM loyalty.check_name('program', NEW.name);
   PERFORM loyalty.check_timezone(NEW.timezone);
+  PERFORM loyalty.check_word('rounding', NEW.rounding, 'down', 'half_up', 'half_even', 'up');
+  PERFORM loyalty.check_word('expiry_from', NEW.expiry_from, 'earned', 'available');
+  PERFORM loyalty.check_word('enrollment', NEW.enrollment, 'automatic', 'explicit');
+  PERFORM loyalty.check_word('clawback', NEW.clawback, 'pending_only', 'to_zero', 'debt');
+  PERFORM loyalty.check_word('on_return', NEW.on_return, 'fall', 'keep', 'grace');
+  PERFORM loyalty.check_word('downgrade', NEW.downgrade, 'requalify', 'one_level', 'never');
+  PERFORM loyalty.check_word('tier_validity_to', NEW.tier_validity_to, 'day', 'month', 'quarter', 'year');
   PERFORM loyalty.check_interval('pending', NEW.pending);
   PERFORM loyalty.check_interval('tier_validity', NEW.tier_validity);
   PERFORM loyalty.check_interval('grace', NEW.grace);
@@ -244,7 +264,6 @@ BEGIN
     RAISE EXCEPTION 'points of program "%" cannot die of inactivity: a tier suspends expiry', NEW.name
       USING ERRCODE = 'LY017', HINT = 'Write tiers whose expiry is never instead.';
   END IF;
-  PERFORM loyalty.refuse_unavailable('clawback', NEW.clawback);
   PERFORM loyalty.check_name('tier_metric', NEW.tier_metric);
   NEW.counts_visits := NEW.counts_visits OR NEW.tier_metric = 'visits' OR TG_OP = 'UPDATE' AND OLD.counts_visits;
 
@@ -463,16 +482,16 @@ BEGIN
   PERFORM loyalty.check_limit('max_uses', NEW.max_uses);
   PERFORM loyalty.check_limit('budget', NEW.budget);
   PERFORM loyalty.check_audience(NEW.program, NEW.segment, NEW.offer);
-  IF NEW.offer IS NOT NULL AND NEW.max_uses IS NULL THEN
-    NEW.max_uses := 1;
+  IF NEW.max_uses IS NULL THEN
+    -- without end, but counted: offers_for() and offer_performance ask for uses
+    SELECT CASE WHEN o.once THEN 1 WHEN NEW.cap IS NULL THEN 2147483647 END INTO NEW.max_uses
+    FROM loyalty.offer o WHERE o.program = NEW.program AND o.name = NEW.offer;
   END IF;
   PERFORM loyalty.check_interval('cooldown', NEW.cooldown);
   IF NEW.cooldown = interval '0' THEN
     RAISE EXCEPTION 'cooldown is 0' USING ERRCODE = 'LY017', HINT = 'Leave it out: the rule then pays again at once.';
   END IF;
-  IF NEW.kind NOT IN ('base', 'bonus') THEN
-    RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is base or bonus.';
-  END IF;
+  PERFORM loyalty.check_word('kind', NEW.kind, 'base', 'bonus');
 
   PERFORM loyalty.check_unit(NEW.program, NEW.unit, CASE WHEN TG_OP = 'UPDATE' THEN OLD.unit END, TG_OP = 'INSERT', NEW.expiry, NEW.pending);
   IF concat(NEW.points, ' ', NEW.condition) ~* '\mvisits\M' THEN

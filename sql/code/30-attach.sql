@@ -247,7 +247,7 @@ BEGIN
     AND (s.relation = attach.relation OR s.name = source_name AND EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation));
   IF FOUND THEN
     RAISE EXCEPTION 'source "%" of program "%" is attached to % already', other.name, in_program, other.relation
-      USING ERRCODE = 'LY015', HINT = 'To change the mapping UPDATE loyalty.source, or call loyalty.detach() first. Another table needs another name.';
+      USING ERRCODE = 'LY015', HINT = 'To change the mapping UPDATE loyalty.source, or call loyalty.detach() first. A table is one source of a program, and rules have conditions of their own; another table needs another name.';
   END IF;
 
   INSERT INTO loyalty.source AS s (program, name, relation, attached, member, amount, occurred_at, key, condition, refund_of, refund_source,

@@ -7,11 +7,11 @@ AS $$ VALUES
   -- views have their reader's rights (policies on the tables count), so who reads views may SELECT below them
   -- an application: the entry functions, and the views
   -- challenges, recognition
-  ('app', 'function', 'EXECUTE', 'join_challenge claim_challenge_rewards allowance recognise'),
+  ('app', 'function', 'EXECUTE', 'join_challenge claim_challenge_rewards choose_challenge_reward allowance recognise'),
   ('app', 'table', 'SELECT', 'challenge challenge_join progress challenge_award recognition recognition_given'),
-  ('app', 'view', 'SELECT', 'challenge_progress member_badge recognition_feed'),
+  ('app', 'view', 'SELECT', 'challenge_progress challenge_to_choose member_badge recognition_feed'),
   ('report', 'table', 'SELECT', 'challenge challenge_join progress challenge_award recognition recognition_given'),
-  ('report', 'view', 'SELECT', 'challenge_progress member_badge challenge_performance recognition_feed recognition_summary recognition_ring'),
+  ('report', 'view', 'SELECT', 'challenge_progress challenge_to_choose member_badge challenge_performance recognition_feed recognition_summary recognition_ring'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'challenge recognition'),
   ('admin', 'view', 'SELECT', 'challenge_performance recognition_summary recognition_ring'),
   ('admin', 'function', 'EXECUTE', 'recount_challenge withdraw_recognition'),
@@ -120,7 +120,7 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT', 'subscription_event donation'),
   ('admin', 'view', 'SELECT', 'plan_revenue plan_churn cause_total'),
   ('admin', 'function', 'EXECUTE', 'check_money write_plan_rules'),
-  ('admin', 'function', 'EXECUTE', 'restoring program_name writing_instant check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name check_deletion current_author spread_budget recount_limits use_metric check_unit recount_counters'),
+  ('admin', 'function', 'EXECUTE', 'restoring program_name writing_instant check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name check_word check_deletion current_author spread_budget recount_limits use_metric check_unit recount_counters'),
   ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch forget_counters maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers review_pools preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')

@@ -26,7 +26,16 @@ BEGIN
   IF metric = 'visits' THEN
     UPDATE loyalty.program p SET counts_visits = true WHERE p.name = use_metric.program AND NOT p.counts_visits;
   ELSIF metric NOT IN ('spend', 'points') THEN
+    IF lower(trim(metric)) IN ('spend', 'points', 'visits') THEN
+      RAISE EXCEPTION 'metric "%" is not known', metric
+        USING ERRCODE = 'LY017', HINT = format('Write %s, or the name of a status unit.', lower(trim(metric)));
+    END IF;
     INSERT INTO loyalty.unit (program, name) VALUES (use_metric.program, use_metric.metric) ON CONFLICT ON CONSTRAINT unit_pkey DO NOTHING;
+    IF FOUND THEN
+      -- a misspelt one would wait for purchases that never come
+      RAISE NOTICE 'status unit "%" of program "%" is new', metric, program
+        USING HINT = 'Rules award it (rule.unit). spend, points and visits are counted anyway.';
+    END IF;
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.use_metric(text, text) IS 'make the status unit of this name, unless it is there, or begin to count visits';
@@ -43,6 +52,7 @@ BEGIN
     IF EXISTS (SELECT FROM loyalty.rule r WHERE r.program = OLD.program AND r.unit = OLD.name)
        OR EXISTS (SELECT FROM loyalty.tier_requirement q WHERE q.program = OLD.program AND q.metric = OLD.name)
        OR EXISTS (SELECT FROM loyalty.program p WHERE p.name = OLD.program AND p.tier_metric = OLD.name)
+       OR EXISTS (SELECT FROM loyalty.giving g WHERE g.program = OLD.program AND g.unit = OLD.name)
        OR loyalty.in_ledger('unit', OLD.id) THEN
       RAISE EXCEPTION 'status unit "%" of program "%" is in use', OLD.name, OLD.program
         USING ERRCODE = 'LY011', HINT = 'Rules, tiers or the ledger name it: it stays, and awards nothing when its rules are disabled.';
@@ -54,6 +64,9 @@ BEGIN
   IF NEW.name IN ('spend', 'points', 'visits') THEN
     RAISE EXCEPTION '"%" is no name of a status unit', NEW.name
       USING ERRCODE = 'LY017', HINT = 'spend, points and visits are counted anyway.';
+  ELSIF NEW.lifetime AND NEW.carries_over THEN
+    RAISE EXCEPTION 'status unit "%" is of a lifetime and carries over', NEW.name
+      USING ERRCODE = 'LY017', HINT = 'What counts for ever has no next period.';
   ELSIF TG_OP = 'UPDATE' THEN
     IF NEW.name <> OLD.name THEN
       RAISE EXCEPTION 'the name of a status unit cannot be changed'
@@ -106,6 +119,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.program_counters_follow() IS 'trigger: makes the unit that tier_metric names; another time zone, or visits that begin to count, are counted from the ledger';
 REVOKE ALL ON FUNCTION loyalty.program_counters_follow() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.unit_counters_follow() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF (NEW.lifetime, NEW.carries_over) <> (OLD.lifetime, OLD.carries_over) AND NOT loyalty.restoring() THEN
+    PERFORM loyalty.recount_counters(NEW.program);
+  END IF;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.unit_counters_follow() IS 'trigger: a unit that begins or ends to count for ever, or to carry over, is counted from the ledger';
+REVOKE ALL ON FUNCTION loyalty.unit_counters_follow() FROM PUBLIC;
 
 -- ---- the ledger ----
 
@@ -168,11 +193,12 @@ AS $$
     SELECT p.id, p.timezone, p.counts_visits, n.tier_period::loyalty.period AS tier_period, n.tier_period LIKE 'rolling %' AS rolling
     FROM loyalty.program p JOIN loyalty.ladder_now n ON n.program_id = p.id WHERE p.id = counters_of_ledger.program_id
   ), counted AS (
-    SELECT c.member_id, c.metric, c.value, p.rolling, a.settled_at,
-      loyalty.period_bucket(p.tier_period, c.counted_at, p.timezone, a.enrolled_at) AS bucket
+    SELECT c.member_id, c.metric, c.value, p.rolling AND NOT coalesce(u.lifetime, false) AS rolling, a.settled_at,
+      CASE WHEN u.lifetime THEN '-infinity' ELSE loyalty.period_bucket(p.tier_period, c.counted_at, p.timezone, a.enrolled_at) END AS bucket
     FROM this p
     CROSS JOIN LATERAL loyalty.counted_of_ledger(p.id, low, high) c
     JOIN loyalty.account a ON a.member_id = c.member_id AND a.program_id = p.id
+    LEFT JOIN loyalty.unit u ON u.id = c.metric
     WHERE p.rolling OR c.metric > 0
   ), leaving AS (
     SELECT v.member_id, v.visit, max(v.bucket) AS bucket
@@ -227,6 +253,43 @@ $$;
 COMMENT ON FUNCTION loyalty.figures_of_ledger(integer, bigint, bigint) IS 'what spend, earned and visits of accounts should be, added up from kept awards and what was given by hand';
 REVOKE ALL ON FUNCTION loyalty.figures_of_ledger(integer, bigint, bigint) FROM PUBLIC;
 
+-- What is carried over from period to period follows from what is counted in them, by the thresholds of now.
+CREATE OR REPLACE FUNCTION loyalty.carry_counters(program_id integer, low bigint, high bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  p record;
+  c record;
+  at timestamptz;
+  figure numeric;
+  carried numeric;
+BEGIN
+  SELECT o.id, o.name, o.timezone, n.tier_period::loyalty.period AS tier_period INTO p
+  FROM loyalty.program o JOIN loyalty.ladder_now n ON n.program_id = o.id WHERE o.id = carry_counters.program_id AND n.tier_period NOT LIKE 'rolling %';
+  FOR c IN SELECT k.member_id, k.metric, u.name, min(k.bucket) AS bucket, a.period_start, a.enrolled_at
+           FROM loyalty.counter k
+           JOIN loyalty.unit u ON u.id = k.metric AND u.program = p.name AND u.carries_over
+           JOIN loyalty.account a ON a.member_id = k.member_id AND a.program_id = k.program_id
+           WHERE k.program_id = p.id AND k.member_id BETWEEN low AND high
+           GROUP BY k.member_id, k.metric, u.name, a.period_start, a.enrolled_at LOOP
+    at := c.bucket;
+    carried := 0;
+    WHILE at < c.period_start LOOP
+      figure := carried + coalesce((SELECT k.value FROM loyalty.counter k
+        WHERE k.member_id = c.member_id AND k.program_id = p.id AND k.bucket = at AND k.metric = c.metric), 0);
+      carried := figure - coalesce((SELECT max(t.threshold) FROM loyalty.tier_asks t
+        WHERE t.program = p.name AND t.metric = c.name AND t.threshold > 0 AND t.threshold <= figure), figure);
+      SELECT b.ends_at INTO at FROM loyalty.period_bounds(p.tier_period, at, p.timezone, c.enrolled_at) b;
+      IF carried > 0 THEN
+        INSERT INTO loyalty.counter (member_id, program_id, bucket, metric, value) VALUES (c.member_id, p.id, at, -1000 - c.metric, carried);
+      END IF;
+    END LOOP;
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION loyalty.carry_counters(integer, bigint, bigint) IS 'part of recount_counters(): what units carry over from period to period';
+REVOKE ALL ON FUNCTION loyalty.carry_counters(integer, bigint, bigint) FROM PUBLIC;
+
 -- Called as the owner of the ledger, with the accounts locked.  Tiers stay as they are.
 CREATE OR REPLACE FUNCTION loyalty.recount_counters_of(program_id integer, low bigint, high bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -255,6 +318,7 @@ BEGIN
     WHERE k.member_id = a.member_id AND k.program_id = a.program_id
       AND a.program_id = p.id AND a.member_id BETWEEN low AND high AND a.status <> 'merged';
   END IF;
+  PERFORM loyalty.carry_counters(p.id, low, high);
   UPDATE loyalty.account a
   SET spend = f.spend, spend_previous = f.spend_previous, earned = (f.earned * 10000)::bigint, earned_previous = (f.earned_previous * 10000)::bigint,
     visits = f.visits, visits_previous = f.visits_previous, next_change_at = least(a.next_change_at, a.period_end)
@@ -324,7 +388,7 @@ BEGIN
         coalesce(e.bucket, c.bucket), trim_scale(coalesce(c.value, 0)), trim_scale(coalesce(e.value, 0)))
     FROM loyalty.counters_of_ledger(p.id, -9223372036854775808, 9223372036854775807) e
     FULL JOIN (SELECT k.* FROM loyalty.counter k JOIN loyalty.account a ON a.member_id = k.member_id AND a.program_id = k.program_id
-               WHERE k.program_id = p.id AND (NOT p.rolling OR k.bucket = '-infinity' OR k.bucket > a.settled_at)) c
+               WHERE k.program_id = p.id AND k.metric >= -2 AND (NOT p.rolling OR k.bucket = '-infinity' OR k.bucket > a.settled_at)) c
       ON c.member_id = e.member_id AND c.bucket = e.bucket AND c.metric = e.metric
     WHERE coalesce(c.value, 0) <> coalesce(e.value, 0) LIMIT most;
 

@@ -292,7 +292,8 @@ BEGIN
   IF vouchers > 1000 THEN
     RAISE EXCEPTION 'limit of reward "%" of program "%" is exceeded', w.name, w.program
       USING ERRCODE = 'LY008', DETAIL = format('%s vouchers are asked for, and 1000 are the most of one redemption.', vouchers),
-            HINT = 'Redeem them in several calls.';
+            HINT = CASE WHEN value IS NULL THEN 'Redeem them in several calls.'
+                        ELSE 'Redeem them in several calls, or say points instead of quantity: that gives one voucher of all that they are worth.' END;
   END IF;
 END $$;
 COMMENT ON FUNCTION loyalty.reward_terms(integer, bigint, integer, timestamptz, timestamptz, bigint, integer) IS

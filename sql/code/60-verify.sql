@@ -566,6 +566,12 @@ BEGIN
       THEN 'Enable its triggers, then SELECT * FROM loyalty.reconcile() posts what they missed.' END
   FROM loyalty.source s ORDER BY s.id;
   RETURN QUERY
+  SELECT format('unit %s of %s', u.name, u.program), 'no rule awards it', 'Tiers ask for it: is its name the one that rules have? It can also be given by loyalty.adjust_unit().'
+  FROM loyalty.unit u JOIN loyalty.program p ON p.name = u.program
+  WHERE NOT EXISTS (SELECT FROM loyalty.rule r WHERE r.program = u.program AND r.unit = u.name AND r.enabled)
+    AND (p.tier_metric = u.name OR EXISTS (SELECT FROM loyalty.tier_requirement q WHERE q.program = u.program AND q.metric = u.name))
+  ORDER BY u.id;
+  RETURN QUERY
   SELECT 'review', format('%s purchases', count(*)),
     CASE WHEN count(*) > 0 THEN 'Their rules failed, or what follows their sales: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
   FROM loyalty.review r WHERE r.settled_at IS NULL;

@@ -237,7 +237,7 @@ BEGIN
   ORDER BY v.state = 'issued' DESC, v.voucher_id DESC LIMIT 1;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no such voucher'
-      USING ERRCODE = 'LY017', DETAIL = coalesce(format('The code is "%s".', code), format('Its number is %s.', voucher_id)),
+      USING ERRCODE = 'LY017', DETAIL = CASE WHEN code IS NULL THEN format('Member %s has no voucher of this number.', member_id) ELSE format('The code is "%s".', code) END,
             HINT = 'loyalty.vouchers() lists the vouchers of a member.';
   END IF;
 END $$;

@@ -58,8 +58,8 @@ BEGIN
       AND w.enabled AND w.starts_at <= instant AND w.ends_at > instant ORDER BY w.id);
   IF ids = '{}' THEN
     RAISE EXCEPTION 'program "%" has no vouchers to issue', named
-      USING ERRCODE = 'LY005', DETAIL = coalesce(format('Reward "%s" is not there, not of kind voucher and worth money, disabled, or out of its time.', of_reward),
-                                                 'There is no enabled reward of kind voucher that is worth money, in its time.'),
+      USING ERRCODE = 'LY005', DETAIL = CASE WHEN of_reward IS NULL THEN 'There is no enabled reward of kind voucher that is worth money, in its time.'
+                    ELSE format('Reward "%s" is not there, not of kind voucher and worth money, disabled, or out of its time.', of_reward) END,
             HINT = 'INSERT INTO loyalty.reward (program, name, kind, cost, value, min_quantity, validity): cost points are worth value, from min_quantity times cost on.';
   END IF;
   RETURN ids;

@@ -17,6 +17,8 @@ BEGIN
   PERFORM loyalty.check_program(NEW.program);
   SELECT o.decimals, o.money_decimals INTO p FROM loyalty.program o WHERE o.name = NEW.program;
   PERFORM loyalty.check_money('fee', NEW.fee, p.money_decimals);
+  PERFORM loyalty.check_word('renewal', NEW.renewal, 'auto', 'none');
+  PERFORM loyalty.check_word('pro_rata', NEW.pro_rata, 'time', 'days');
   PERFORM loyalty.check_finite('earn_bonus', NEW.earn_bonus);
   PERFORM loyalty.check_interval('trial', NEW.trial);
   PERFORM loyalty.check_interval('grace', NEW.grace);

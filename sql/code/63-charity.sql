@@ -33,20 +33,31 @@ BEGIN
   END IF;
   PERFORM loyalty.check_name('giving', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_word('kind', NEW.kind, 'amount', 'points', 'round_up');
+  PERFORM loyalty.check_word('funded_by', NEW.funded_by, 'shop', 'member');
   PERFORM loyalty.check_finite('share', NEW.share);
   PERFORM loyalty.check_finite('step', NEW.step);
   PERFORM loyalty.check_finite('maximum', NEW.maximum);
+  IF NEW.share <= 0 OR NEW.share > 1 THEN
+    RAISE EXCEPTION 'share is %', NEW.share USING ERRCODE = 'LY017', HINT = 'It lies above 0 and goes up to 1: 0.05 is 5 %.';
+  END IF;
   IF (NEW.kind = 'round_up') <> (NEW.step IS NOT NULL) OR (NEW.kind = 'round_up') = (NEW.share IS NOT NULL) THEN
     RAISE EXCEPTION 'share is % and step % of kind %', coalesce(NEW.share::text, 'null'), coalesce(NEW.step::text, 'null'), NEW.kind
       USING ERRCODE = 'LY017', HINT = 'round_up has a step, amount and points have a share.';
+  ELSIF NEW.unit IS NOT NULL AND NEW.kind <> 'amount' THEN
+    RAISE EXCEPTION 'unit is % of kind %', NEW.unit, NEW.kind
+      USING ERRCODE = 'LY017', HINT = 'Kind amount can be a share of a status unit; what rounds up, or is a share of points, has none.';
+  ELSIF NEW.unit IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.unit u WHERE u.program = NEW.program AND u.name = NEW.unit) THEN
+    RAISE EXCEPTION 'program "%" has no status unit "%"', NEW.program, NEW.unit
+      USING ERRCODE = 'LY017', HINT = 'A rule whose unit it is makes it: what of a purchase counts is what such rules award.';
   ELSIF NEW.cause IS NULL AND NOT NEW.member_chooses THEN
     RAISE EXCEPTION 'cause is missing' USING ERRCODE = 'LY017', HINT = 'Name one, or let members choose.';
   ELSIF NEW.kind = 'points' AND EXISTS (SELECT FROM loyalty.program p WHERE p.name = NEW.program AND p.point_value IS NULL) THEN
     RAISE EXCEPTION 'point_value of program "%" is missing', NEW.program
       USING ERRCODE = 'LY017', HINT = 'A share of points is worth what a point buys: UPDATE loyalty.program SET point_value = …';
   ELSIF TG_OP = 'UPDATE' THEN
-    IF (NEW.kind, NEW.funded_by) <> (OLD.kind, OLD.funded_by) AND loyalty.in_ledger('giving', OLD.id) THEN
-      RAISE EXCEPTION 'kind and funded_by of giving "%" cannot be changed', OLD.name
+    IF (NEW.kind, NEW.funded_by, NEW.unit) IS DISTINCT FROM (OLD.kind, OLD.funded_by, OLD.unit) AND loyalty.in_ledger('giving', OLD.id) THEN
+      RAISE EXCEPTION 'kind, funded_by and unit of giving "%" cannot be changed', OLD.name
         USING ERRCODE = 'LY017', HINT = 'Donations name it: disable this one and write another.';
     END IF;
   END IF;
@@ -131,12 +142,13 @@ REVOKE ALL ON FUNCTION loyalty.choose_cause_as_owner(bigint, text, text, text, n
 
 -- What a purchase of a member gives: one row a giving.  A choice that names a cause that is closed counts as none.
 CREATE OR REPLACE FUNCTION loyalty.givings_of(member_id bigint, program_id integer, source_id integer, occurred_at timestamptz, at timestamptz)
-RETURNS TABLE (giving_id integer, cause_id integer, kind text, funded_by text, share numeric, step numeric, maximum numeric)
+RETURNS TABLE (giving_id integer, cause_id integer, kind text, unit_id integer, funded_by text, share numeric, step numeric, maximum numeric)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT g.id, w.cause_id, g.kind, g.funded_by, coalesce(own.share, g.share), coalesce(own.step, g.step), g.maximum
+  SELECT g.id, w.cause_id, g.kind, n.id, g.funded_by, coalesce(own.share, g.share), coalesce(own.step, g.step), g.maximum
   FROM loyalty.giving g
   JOIN loyalty.program p ON p.name = g.program
+  LEFT JOIN loyalty.unit n ON n.program = g.program AND n.name = g.unit
   LEFT JOIN loyalty.source s ON s.program = g.program AND s.name = g.source
   LEFT JOIN LATERAL (
     SELECT c.cause_id, c.share, c.step FROM loyalty.cause_choice c
@@ -157,7 +169,7 @@ $$;
 COMMENT ON FUNCTION loyalty.givings_of(bigint, integer, integer, timestamptz, timestamptz) IS 'by which givings, and to which causes, a purchase gives';
 REVOKE ALL ON FUNCTION loyalty.givings_of(bigint, integer, integer, timestamptz, timestamptz) FROM PUBLIC;
 
--- basis: money, of kind points: points.  Of points that members give the answer is points.
+-- basis: money, of kind points: points, with a unit: that unit.  Of points that members give the answer is points.
 CREATE OR REPLACE FUNCTION loyalty.given_of(
   kind text, funded_by text, basis numeric, share numeric, step numeric, maximum numeric, point_value numeric, money_decimals integer, decimals integer)
 RETURNS numeric
@@ -176,7 +188,7 @@ CREATE OR REPLACE FUNCTION loyalty.giving_for(member_id bigint, amount numeric, 
 RETURNS TABLE (giving text, cause text, funded_by text, amount numeric)
 LANGUAGE c STABLE ROWS 2 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
 COMMENT ON FUNCTION loyalty.giving_for(bigint, numeric, text, text) IS
-  'what a purchase of this amount would give now, for a till that asks for it: one row a giving in money; shares of points are not among them';
+  'what a purchase of this amount would give now, for a till that asks for it: one row a giving in money; shares of points and of status units are not among them';
 REVOKE ALL ON FUNCTION loyalty.giving_for(bigint, numeric, text, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.giving_for_as_owner(in_member bigint, in_amount numeric, in_program text, in_source text)
@@ -192,7 +204,7 @@ BEGIN
   CROSS JOIN LATERAL loyalty.givings_of(loyalty.member_now(in_member), p.id, s.id, loyalty.instant(), loyalty.instant()) o
   JOIN loyalty.giving g ON g.id = o.giving_id
   JOIN loyalty.cause c ON c.id = o.cause_id
-  WHERE p.name = loyalty.program_name(in_program) AND o.kind <> 'points'
+  WHERE p.name = loyalty.program_name(in_program) AND o.kind <> 'points' AND o.unit_id IS NULL
   ORDER BY g.name;
 END $$;
 COMMENT ON FUNCTION loyalty.giving_for_as_owner(bigint, numeric, text, text) IS 'the body of giving_for()';
@@ -217,9 +229,13 @@ BEGIN
       sum(s.points) * 0.0001 AS points, min(s.ordinality) AS place
     FROM unnest(sales) WITH ORDINALITY s
     WHERE s.unit = 0 GROUP BY s.member_id, s.source_id, s.source_key
+  ), awarded AS (
+    SELECT s.member_id, s.source_id, s.source_key, s.unit, sum(s.points) * 0.0001 AS points
+    FROM unnest(sales) s
+    WHERE s.unit > 0 GROUP BY s.member_id, s.source_id, s.source_key, s.unit
   ), followed AS (
     SELECT c.*, l.giving_id, l.cause_id, l.funded_by, g.kind, l.share, l.step, l.maximum, l.given, l.most AS former_most,
-      l.kept + CASE g.kind WHEN 'points' THEN c.points ELSE c.spend END AS kept, l.given_now
+      l.kept + CASE WHEN g.unit IS NOT NULL THEN coalesce(a.points, 0) WHEN g.kind = 'points' THEN c.points ELSE c.spend END AS kept, l.given_now
     FROM change c
     CROSS JOIN LATERAL (
       SELECT DISTINCT ON (d.giving_id) d.*, sum(d.amount) OVER w AS given_now
@@ -228,11 +244,14 @@ BEGIN
       WINDOW w AS (PARTITION BY d.giving_id)
       ORDER BY d.giving_id, d.donation_id DESC) l
     JOIN loyalty.giving g ON g.id = l.giving_id
+    LEFT JOIN loyalty.unit n ON n.program = g.program AND n.name = g.unit
+    LEFT JOIN awarded a ON a.unit = n.id AND a.member_id = c.member_id AND a.source_id = c.source_id AND a.source_key = c.source_key
   ), begun AS (
     SELECT c.*, o.giving_id, o.cause_id, o.funded_by, o.kind, o.share, o.step, o.maximum, 0::numeric AS given, 0::numeric AS former_most,
-      CASE o.kind WHEN 'points' THEN c.points ELSE c.spend END AS kept, 0::numeric AS given_now
+      CASE WHEN o.unit_id IS NOT NULL THEN coalesce(a.points, 0) WHEN o.kind = 'points' THEN c.points ELSE c.spend END AS kept, 0::numeric AS given_now
     FROM change c
     CROSS JOIN LATERAL loyalty.givings_of(c.member_id, p.id, c.source_id, c.occurred_at, c.at) o
+    LEFT JOIN awarded a ON a.unit = o.unit_id AND a.member_id = c.member_id AND a.source_id = c.source_id AND a.source_key = c.source_key
     WHERE (c.spend > 0 OR c.points > 0) AND NOT EXISTS (SELECT FROM followed f WHERE f.member_id = c.member_id AND f.source_id = c.source_id AND f.source_key = c.source_key AND f.giving_id = o.giving_id)
       AND EXISTS (SELECT FROM loyalty.lot l WHERE l.source_id = c.source_id AND l.source_key = c.source_key AND l.member_id = c.member_id
                   AND l.at = c.at AND l.kind = 'a'

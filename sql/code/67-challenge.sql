@@ -36,7 +36,9 @@ BEGIN
   PERFORM loyalty.check_name('challenge', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
   SELECT o.id, o.decimals, loyalty.writing_instant(o.id) AS instant INTO p FROM loyalty.program o WHERE o.name = NEW.program;
-  NEW.starts_at := coalesce(NEW.starts_at, p.instant);
+  -- where there is no account there is no history either that would have to be counted
+  NEW.starts_at := coalesce(NEW.starts_at, CASE WHEN EXISTS (SELECT FROM loyalty.account a WHERE a.program_id = p.id) THEN p.instant ELSE '-infinity' END);
+  PERFORM loyalty.check_word('kind', NEW.kind, 'target', 'stamp', 'streak');
   PERFORM loyalty.check_finite('target', NEW.target);
   PERFORM loyalty.check_interval('deadline', NEW.deadline);
   NEW.period := NEW.period::loyalty.period::text;
@@ -45,8 +47,6 @@ BEGIN
   ELSIF NEW.period LIKE 'rolling %' THEN
     RAISE EXCEPTION 'the period of a challenge is %', NEW.period
       USING ERRCODE = 'LY017', HINT = 'It begins and ends for good: day, week, calendar month, … lifetime; with a deadline it ends some time after a member has joined.';
-  ELSIF NEW.kind NOT IN ('target', 'stamp', 'streak') THEN
-    RAISE EXCEPTION 'kind "%" is not known', NEW.kind USING ERRCODE = 'LY017', HINT = 'It is target, stamp or streak.';
   ELSIF (NEW.kind = 'streak') <> (NEW.streak IS NOT NULL) THEN
     RAISE EXCEPTION 'streak is % for kind "%"', coalesce(NEW.streak::text, 'missing'), NEW.kind
       USING ERRCODE = 'LY017', HINT = 'A streak, and nothing else, says in how many periods in a row its target is to be reached.';
@@ -54,10 +54,18 @@ BEGIN
     RAISE EXCEPTION 'the period of a streak is lifetime' USING ERRCODE = 'LY017', HINT = 'Give one that comes again: week.';
   ELSIF NEW.kind = 'target' AND NEW.times <> 1 THEN
     RAISE EXCEPTION 'times is % for a target', NEW.times USING ERRCODE = 'LY017', HINT = 'A target is reached once a period; what begins anew is a stamp card.';
-  ELSIF NEW.points IS NULL AND NEW.reward IS NULL AND NEW.badge IS NULL THEN
-    RAISE EXCEPTION 'nothing is given for challenge "%"', NEW.name USING ERRCODE = 'LY017', HINT = 'Give points, a reward or a badge.';
-  ELSIF NEW.points <> trunc(NEW.points, p.decimals) OR NEW.points >= 1e10 THEN
-    RAISE EXCEPTION 'points is %', NEW.points
+  ELSIF NEW.points IS NULL AND NEW.reward IS NULL AND NEW.choices IS NULL AND NEW.badge IS NULL THEN
+    RAISE EXCEPTION 'nothing is given for challenge "%"', NEW.name USING ERRCODE = 'LY017', HINT = 'Give points, a reward, choices or a badge.';
+  ELSIF NEW.reward IS NOT NULL AND NEW.choices IS NOT NULL THEN
+    RAISE EXCEPTION 'challenge "%" has a reward and choices', NEW.name USING ERRCODE = 'LY017', HINT = 'Give the one or the other; another challenge can have the same target.';
+  ELSIF NEW.choices = '{}' OR EXISTS (
+      SELECT FROM unnest(NEW.choices) u (name) WHERE NOT EXISTS (SELECT FROM loyalty.reward w WHERE w.program = NEW.program AND w.name = u.name)) THEN
+    RAISE EXCEPTION 'choices is %', NEW.choices USING ERRCODE = 'LY017', HINT = 'Name some rewards of the program, or leave it out.';
+  ELSIF NEW.choice_points IS NOT NULL AND (NEW.choices IS NULL OR NEW.points IS NOT NULL) THEN
+    RAISE EXCEPTION 'choice_points is % for challenge "%"', NEW.choice_points, NEW.name
+      USING ERRCODE = 'LY017', HINT = 'They are had instead of one of its choices; points that come anyway are those of another challenge with the same target.';
+  ELSIF coalesce(NEW.points, NEW.choice_points) <> trunc(coalesce(NEW.points, NEW.choice_points), p.decimals) OR coalesce(NEW.points, NEW.choice_points) >= 1e10 THEN
+    RAISE EXCEPTION 'points is %', coalesce(NEW.points, NEW.choice_points)
       USING ERRCODE = 'LY017', HINT = format('It is below 10,000,000,000, with at most %s decimals.', p.decimals);
   END IF;
   IF NEW.badge IS NOT NULL THEN
@@ -174,8 +182,8 @@ BEGIN
   WHERE t.member_id = u.member_id AND t.program_id = settle_challenges.program_id AND t.challenge_id = u.challenge_id AND t.period_start = u.period_start
     AND (t.completed_at IS NULL) <> (t.value < c.target);
   FOR r IN
-    SELECT k.member_id, k.challenge_id, k.of_period, k.reward, d.due, d.given, greatest(a.settled_at, settle_challenges.instant) AS at
-    FROM (SELECT DISTINCT u.member_id, c.id AS challenge_id, c.kind, c.target, c.times, c.streak, c.reward,
+    SELECT k.member_id, k.challenge_id, k.of_period, k.one_by_one, d.due, d.given, greatest(a.settled_at, settle_challenges.instant) AS at
+    FROM (SELECT DISTINCT u.member_id, c.id AS challenge_id, c.kind, c.target, c.times, c.streak, c.reward IS NOT NULL OR c.choices IS NOT NULL AS one_by_one,
             CASE WHEN c.kind = 'streak' THEN '-infinity' ELSE u.period_start END AS of_period
           FROM unnest(settle_challenges.members, settle_challenges.challenges, settle_challenges.periods) u (member_id, challenge_id, period_start)
           JOIN loyalty.challenge c ON c.id = u.challenge_id) k
@@ -206,8 +214,8 @@ BEGIN
       PERFORM loyalty.take_challenge(settle_challenges.program_id, r.challenge_id, r.member_id, r.of_period, r.given - r.due, r.at);
     ELSE
       -- rewards one by one: each may be had or not, and goes back by itself
-      FOR n IN 1 .. CASE WHEN r.reward IS NULL THEN 1 ELSE r.due - r.given END LOOP
-        PERFORM loyalty.give_challenge(settle_challenges.program_id, r.challenge_id, r.member_id, r.of_period, CASE WHEN r.reward IS NULL THEN r.due - r.given ELSE 1 END, r.at);
+      FOR n IN 1 .. CASE WHEN r.one_by_one THEN r.due - r.given ELSE 1 END LOOP
+        PERFORM loyalty.give_challenge(settle_challenges.program_id, r.challenge_id, r.member_id, r.of_period, CASE WHEN r.one_by_one THEN 1 ELSE r.due - r.given END, r.at);
       END LOOP;
     END IF;
   END LOOP;
@@ -223,48 +231,60 @@ END $$;
 COMMENT ON FUNCTION loyalty.settle_challenges(integer, bigint[], integer[], timestamptz[], timestamptz) IS 'part of challenges: give what is due and was not given, take what was given and is not due';
 REVOKE ALL ON FUNCTION loyalty.settle_challenges(integer, bigint[], integer[], timestamptz[], timestamptz) FROM PUBLIC;
 
+-- Less what is still owed from earlier ones.
+CREATE OR REPLACE FUNCTION loyalty.pay_challenge(
+  program_id integer, challenge_id integer, member_id bigint, period_start timestamptz, award_no integer, points bigint,
+  OUT paid bigint, OUT entry_no bigint, OUT expires_at timestamptz)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  c loyalty.challenge;
+  o record;
+BEGIN
+  SELECT y.* INTO c FROM loyalty.challenge y WHERE y.id = pay_challenge.challenge_id;
+  paid := pay_challenge.points;
+  FOR o IN SELECT x.period_start, x.award_no, x.owed FROM loyalty.challenge_award x
+           WHERE x.member_id = pay_challenge.member_id AND x.program_id = pay_challenge.program_id AND x.challenge_id = pay_challenge.challenge_id AND x.owed > 0
+           ORDER BY x.period_start, x.award_no LOOP
+    EXIT WHEN paid = 0;
+    UPDATE loyalty.challenge_award t SET owed = t.owed - least(paid, o.owed)
+    WHERE t.member_id = pay_challenge.member_id AND t.program_id = pay_challenge.program_id AND t.challenge_id = pay_challenge.challenge_id
+      AND t.period_start = o.period_start AND t.award_no = o.award_no;
+    paid := paid - least(paid, o.owed);
+  END LOOP;
+  IF paid > 0 THEN
+    SELECT a.entry_no, a.expires_at INTO entry_no, expires_at
+    FROM loyalty.adjust(pay_challenge.member_id, paid * 0.0001, format('challenge %s', c.name), program => c.program,
+      key => format('challenge %s from %s no %s', c.id, pay_challenge.period_start AT TIME ZONE 'UTC', pay_challenge.award_no), counts_for_tier => c.counts_for_tier) a;
+  END IF;
+END $$;
+COMMENT ON FUNCTION loyalty.pay_challenge(integer, integer, bigint, timestamptz, integer, bigint) IS 'part of challenges: the points of an award, and the entry that gave them';
+REVOKE ALL ON FUNCTION loyalty.pay_challenge(integer, integer, bigint, timestamptz, integer, bigint) FROM PUBLIC;
+
 CREATE OR REPLACE FUNCTION loyalty.give_challenge(program_id integer, challenge_id integer, member_id bigint, period_start timestamptz, completions integer, at timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   c record;
-  rest bigint;
-  o record;
-  entry_no bigint;
-  expires_at timestamptz;
+  g record;
 BEGIN
-  SELECT y.program, y.name, y.counts_for_tier, y.reward, y.badge, coalesce(y.points * 10000, 0)::bigint AS each,
-    coalesce(max(x.award_no) FILTER (WHERE x.period_start = give_challenge.period_start), 0) + 1 AS n, coalesce(sum(x.owed), 0) AS owed INTO c
+  SELECT y.program, y.name, y.counts_for_tier, y.reward, y.choices, y.badge, coalesce(y.points * 10000, 0)::bigint AS each,
+    coalesce(max(x.award_no) FILTER (WHERE x.period_start = give_challenge.period_start), 0) + 1 AS n INTO c
   FROM loyalty.challenge y
   LEFT JOIN loyalty.challenge_award x ON x.member_id = give_challenge.member_id AND x.program_id = give_challenge.program_id AND x.challenge_id = y.id
   WHERE y.id = give_challenge.challenge_id
   GROUP BY y.program, y.name;
-  rest := (c.each::numeric * completions)::bigint;
-  IF c.owed > 0 THEN
-    FOR o IN SELECT x.period_start, x.award_no, x.owed FROM loyalty.challenge_award x
-             WHERE x.member_id = give_challenge.member_id AND x.program_id = give_challenge.program_id AND x.challenge_id = give_challenge.challenge_id AND x.owed > 0
-             ORDER BY x.period_start, x.award_no LOOP
-      EXIT WHEN rest = 0;
-      UPDATE loyalty.challenge_award t SET owed = t.owed - least(rest, o.owed)
-      WHERE t.member_id = give_challenge.member_id AND t.program_id = give_challenge.program_id AND t.challenge_id = give_challenge.challenge_id
-        AND t.period_start = o.period_start AND t.award_no = o.award_no;
-      rest := rest - least(rest, o.owed);
-    END LOOP;
-  END IF;
-  IF rest > 0 THEN
-    SELECT a.entry_no, a.expires_at INTO entry_no, expires_at
-    FROM loyalty.adjust(give_challenge.member_id, rest * 0.0001, format('challenge %s', c.name), program => c.program,
-      key => format('challenge %s from %s no %s', give_challenge.challenge_id, give_challenge.period_start AT TIME ZONE 'UTC', c.n), counts_for_tier => c.counts_for_tier) a;
-  END IF;
+  SELECT y.* INTO g FROM loyalty.pay_challenge(give_challenge.program_id, give_challenge.challenge_id, give_challenge.member_id, give_challenge.period_start, c.n,
+    (c.each::numeric * completions)::bigint) y;
   INSERT INTO loyalty.challenge_award (member_id, program_id, challenge_id, period_start, award_no, completions, points_each, points, entry_no, expires_at,
     reward_id, badge, at, posted_at)
-  VALUES (give_challenge.member_id, give_challenge.program_id, give_challenge.challenge_id, give_challenge.period_start, c.n, give_challenge.completions, c.each, rest, entry_no, expires_at,
-    CASE WHEN c.reward IS NOT NULL THEN (SELECT w.id FROM loyalty.reward w WHERE w.program = c.program AND w.name = c.reward) END, c.badge, give_challenge.at, statement_timestamp());
-  IF c.reward IS NOT NULL THEN
+  VALUES (give_challenge.member_id, give_challenge.program_id, give_challenge.challenge_id, give_challenge.period_start, c.n, give_challenge.completions, c.each, g.paid, g.entry_no, g.expires_at,
+    CASE WHEN c.reward IS NOT NULL THEN (SELECT w.id FROM loyalty.reward w WHERE w.program = c.program AND w.name = c.reward) WHEN c.choices IS NOT NULL THEN 0 END, c.badge, give_challenge.at, statement_timestamp());
+  IF c.reward IS NOT NULL OR c.choices IS NOT NULL THEN
     PERFORM loyalty.give_challenge_reward(give_challenge.program_id, give_challenge.challenge_id, give_challenge.member_id, give_challenge.period_start, c.n, give_challenge.at);
   END IF;
   PERFORM loyalty.tell(give_challenge.program_id, 'challenge_completed', give_challenge.member_id, give_challenge.at, jsonb_build_object('challenge', c.name,
-    'completions', give_challenge.completions, 'points', trim_scale(rest * 0.0001), 'reward', c.reward, 'badge', c.badge));
+    'completions', give_challenge.completions, 'points', trim_scale(g.paid * 0.0001), 'reward', c.reward, 'badge', c.badge));
 END $$;
 COMMENT ON FUNCTION loyalty.give_challenge(integer, integer, bigint, timestamptz, integer, timestamptz) IS 'part of challenges: what there is for so many completions';
 REVOKE ALL ON FUNCTION loyalty.give_challenge(integer, integer, bigint, timestamptz, integer, timestamptz) FROM PUBLIC;
@@ -293,9 +313,11 @@ BEGIN
   IF FOUND THEN
     UPDATE loyalty.challenge_award t SET reward_kept = false
     WHERE t.member_id = o.member_id AND t.program_id = o.program_id AND t.challenge_id = o.challenge_id AND t.period_start = o.period_start AND t.award_no = o.award_no;
-    UPDATE loyalty.challenge_award t SET redemption_id = o.redemption_id
+    UPDATE loyalty.challenge_award t SET redemption_id = o.redemption_id, reward_id = o.reward_id
     WHERE t.member_id = x.member_id AND t.program_id = x.program_id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
     RETURN true;
+  ELSIF w.id IS NULL THEN
+    RETURN false;  -- the member has not chosen yet
   END IF;
   BEGIN
     -- enough whatever the member's price: what is not needed dies, too
@@ -465,7 +487,7 @@ BEGIN
   PERFORM loyalty.lock_accounts(p.id, ARRAY[who]);
   PERFORM loyalty.check_active(who, p.id);
   FOR x IN SELECT y.* FROM loyalty.challenge_award y
-           WHERE y.member_id = who AND y.program_id = p.id AND y.reward_id IS NOT NULL AND y.redemption_id IS NULL AND y.completions > y.taken_back
+           WHERE y.member_id = who AND y.program_id = p.id AND y.reward_id <> 0 AND y.redemption_id IS NULL AND y.completions > y.taken_back
            ORDER BY y.at, y.challenge_id, y.award_no LOOP
     PERFORM loyalty.give_challenge_reward(p.id, x.challenge_id, who, x.period_start, x.award_no, loyalty.account_instant(who, p.id));
     RETURN QUERY
@@ -478,6 +500,94 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION loyalty.claim_challenge_rewards_as_owner(bigint, text) IS 'the body of claim_challenge_rewards()';
 REVOKE ALL ON FUNCTION loyalty.claim_challenge_rewards_as_owner(bigint, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.choose_challenge_reward(member_id bigint, challenge text, reward text DEFAULT NULL, program text DEFAULT NULL, key text DEFAULT NULL)
+RETURNS TABLE (challenge text, reward text, redemption_id bigint, points numeric, left_over integer)
+LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'loyalty_as_owner';
+COMMENT ON FUNCTION loyalty.choose_challenge_reward(bigint, text, text, text, text) IS
+  'a member takes one of the choices of a challenge, free, or without reward its choice_points, for the first completion that has none yet; left_over: for how many it can still choose';
+REVOKE ALL ON FUNCTION loyalty.choose_challenge_reward(bigint, text, text, text, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.choose_challenge_reward_as_owner(in_member bigint, in_challenge text, in_reward text, in_program text, in_key text)
+RETURNS TABLE (challenge text, reward text, redemption_id bigint, points numeric, left_over integer)
+LANGUAGE plpgsql VOLATILE ROWS 1 SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  who bigint := loyalty.member_now(in_member);
+  c loyalty.challenge;
+  in_program_id integer;
+  arguments json;
+  at timestamptz;
+  answer jsonb;
+BEGIN
+  SELECT y.* INTO c FROM loyalty.challenge y WHERE y.id = loyalty.challenge_named(in_program, in_challenge);
+  SELECT p.id INTO in_program_id FROM loyalty.program p WHERE p.name = c.program;
+  arguments := json_build_object('challenge', c.id, 'reward', in_reward);
+  at := loyalty.call_begin(who, in_program_id);
+  answer := loyalty.find_call(who, in_program_id, in_key, 'choose_challenge_reward', arguments);
+  IF answer IS NULL THEN
+    PERFORM loyalty.check_active(who, in_program_id);
+    answer := loyalty.choose_of_challenge(in_program_id, c.id, who, in_reward, at);
+    PERFORM loyalty.keep_call(who, in_program_id, in_key, 'choose_challenge_reward', arguments, at, answer);
+  END IF;
+  RETURN QUERY SELECT c.name, in_reward, (answer ->> 'redemption_id')::bigint, (answer ->> 'points')::numeric, (answer ->> 'left_over')::integer;
+END $$;
+COMMENT ON FUNCTION loyalty.choose_challenge_reward_as_owner(bigint, text, text, text, text) IS 'the body of choose_challenge_reward()';
+REVOKE ALL ON FUNCTION loyalty.choose_challenge_reward_as_owner(bigint, text, text, text, text) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION loyalty.choose_of_challenge(program_id integer, challenge_id integer, member_id bigint, reward text, at timestamptz) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  c loyalty.challenge;
+  chosen integer;
+  x loyalty.challenge_award;
+  g record;
+  paid bigint;
+BEGIN
+  SELECT y.* INTO c FROM loyalty.challenge y WHERE y.id = choose_of_challenge.challenge_id;
+  SELECT y.id INTO chosen FROM loyalty.reward y WHERE y.program = c.program AND y.name = choose_of_challenge.reward AND y.name = ANY (c.choices);
+  IF chosen IS NULL AND (choose_of_challenge.reward IS NOT NULL OR c.choice_points IS NULL) THEN
+    RAISE EXCEPTION '% among the choices of challenge "%"', CASE WHEN choose_of_challenge.reward IS NULL THEN 'points are not' ELSE format('reward "%s" is not', choose_of_challenge.reward) END, c.name
+      USING ERRCODE = 'LY005', HINT = CASE WHEN c.choices IS NULL THEN 'It has none.' ELSE format('They are: %s.', array_to_string(c.choices, ', ')) END;
+  END IF;
+  SELECT y.* INTO x FROM loyalty.challenge_award y
+  WHERE y.member_id = choose_of_challenge.member_id AND y.program_id = choose_of_challenge.program_id AND y.challenge_id = c.id
+    AND y.reward_id = 0 AND y.redemption_id IS NULL AND y.completions > y.taken_back
+  ORDER BY y.at, y.period_start, y.award_no LIMIT 1;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'member % has nothing to choose for challenge "%"', choose_of_challenge.member_id, c.name
+      USING ERRCODE = 'LY006', HINT = 'loyalty.challenge_to_choose shows what can be chosen, loyalty.challenge_progress what is missing.';
+  END IF;
+  IF chosen IS NOT NULL AND c.choice_points IS NOT NULL AND EXISTS (SELECT FROM loyalty.challenge_award y
+      WHERE y.member_id = x.member_id AND y.program_id = x.program_id AND y.challenge_id = x.challenge_id AND y.owed > 0) THEN
+    RAISE EXCEPTION 'member % owes points of challenge "%"', x.member_id, c.name
+      USING ERRCODE = 'LY006', HINT = 'They were spent before the purchase was returned: the points are the choice that settles it.';
+  END IF;
+  IF chosen IS NULL THEN
+    SELECT y.* INTO g FROM loyalty.pay_challenge(x.program_id, x.challenge_id, x.member_id, x.period_start, x.award_no, (c.choice_points * 10000)::bigint) y;
+    paid := g.paid;
+    UPDATE loyalty.challenge_award t
+    SET reward_id = NULL, points_each = c.choice_points * 10000, points = g.paid, entry_no = g.entry_no, expires_at = g.expires_at
+    WHERE t.member_id = x.member_id AND t.program_id = x.program_id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
+  ELSE
+    UPDATE loyalty.challenge_award t SET reward_id = chosen
+    WHERE t.member_id = x.member_id AND t.program_id = x.program_id AND t.challenge_id = x.challenge_id AND t.period_start = x.period_start AND t.award_no = x.award_no;
+    IF NOT loyalty.give_challenge_reward(x.program_id, x.challenge_id, x.member_id, x.period_start, x.award_no, choose_of_challenge.at) THEN
+      RAISE EXCEPTION 'reward "%" cannot be had now', choose_of_challenge.reward
+        USING ERRCODE = 'LY005', HINT = 'loyalty.rewards_for() says what speaks against it; another one can be chosen.';
+    END IF;
+  END IF;
+  RETURN (
+    SELECT jsonb_strip_nulls(jsonb_build_object('redemption_id', max(y.redemption_id) FILTER (WHERE y.period_start = x.period_start AND y.award_no = x.award_no),
+      'points', trim_scale(paid * 0.0001),
+      'left_over', coalesce(sum(y.completions - y.taken_back) FILTER (WHERE y.reward_id = 0 AND y.redemption_id IS NULL), 0)))
+    FROM loyalty.challenge_award y
+    WHERE y.member_id = x.member_id AND y.program_id = x.program_id AND y.challenge_id = x.challenge_id);
+END $$;
+COMMENT ON FUNCTION loyalty.choose_of_challenge(integer, integer, bigint, text, timestamptz) IS 'part of choose_challenge_reward(): what is chosen, for the first completion that has none yet';
+REVOKE ALL ON FUNCTION loyalty.choose_of_challenge(integer, integer, bigint, text, timestamptz) FROM PUBLIC;
 
 -- ---- from the ledger
 

@@ -17,6 +17,7 @@ BEGIN
   END IF;
   PERFORM loyalty.check_name('survey', NEW.name);
   PERFORM loyalty.check_program(NEW.program);
+  PERFORM loyalty.check_word('kind', NEW.kind, 'nps', 'rating', 'comment');
   IF NEW.points IN ('NaN', 'Infinity') OR NEW.points >= 1e10
      OR NEW.points <> (SELECT trunc(NEW.points, p.decimals) FROM loyalty.program p WHERE p.name = NEW.program) THEN
     RAISE EXCEPTION 'points is %', NEW.points

@@ -26,6 +26,7 @@ CREATE TABLE loyalty.offer (
   title text,
   segment text,
   activation boolean NOT NULL DEFAULT true,
+  once boolean NOT NULL DEFAULT true,
   starts_at timestamptz NOT NULL DEFAULT '-infinity',
   ends_at timestamptz NOT NULL DEFAULT 'infinity',
   enabled boolean NOT NULL DEFAULT true,
@@ -41,6 +42,7 @@ COMMENT ON COLUMN loyalty.offer.id IS 'what offer_member stores; never changes';
 COMMENT ON COLUMN loyalty.offer.title IS 'what members see; NULL: the name';
 COMMENT ON COLUMN loyalty.offer.segment IS 'whose members have it; NULL: only those to whom give_offer() gave it';
 COMMENT ON COLUMN loyalty.offer.activation IS 'must the member activate it before it counts; default true';
+COMMENT ON COLUMN loyalty.offer.once IS 'rules that name it pay once where they do not say max_uses; false: as often as it holds; asked when a rule is written';
 COMMENT ON COLUMN loyalty.offer.starts_at IS 'first instant, on occurred_at; default -infinity';
 COMMENT ON COLUMN loyalty.offer.ends_at IS 'first instant after, on occurred_at; default infinity';
 COMMENT ON COLUMN loyalty.offer.enabled IS 'false: nobody has it';

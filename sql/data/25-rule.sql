@@ -58,7 +58,7 @@ COMMENT ON COLUMN loyalty.rule.expiry IS 'how long its points live; NULL: as the
 COMMENT ON COLUMN loyalty.rule.pending IS 'how long its points wait; NULL: as the program says';
 COMMENT ON COLUMN loyalty.rule.partner IS 'loyalty.partner.name: who funds its points; NULL: the partner of the source, else the operator';
 COMMENT ON COLUMN loyalty.rule.segment IS 'loyalty.segment.name: it pays to members who are in it just before the row; NULL: to all';
-COMMENT ON COLUMN loyalty.rule.offer IS 'loyalty.offer.name: it pays to members who have that offer, once unless max_uses says otherwise; NULL: to all';
+COMMENT ON COLUMN loyalty.rule.offer IS 'loyalty.offer.name: it pays to members who have that offer, once unless max_uses or offer.once says otherwise; NULL: to all';
 COMMENT ON COLUMN loyalty.rule.enabled IS 'false: it earns nothing';
 COMMENT ON COLUMN loyalty.rule.author IS 'whose rights the expressions have: who wrote them last; set by the server';
 COMMENT ON COLUMN loyalty.rule.valid_from IS 'since when the row is what it is now; former states are in config_history';

@@ -275,11 +275,12 @@ FROM closed c;
 
 -- Which figure of an account a metric is: here, and once more in tier_standing, which asks for all tiers of an account at once.
 CREATE OR REPLACE VIEW loyalty.tier_progress WITH (security_invoker = true) AS
-WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
+WITH asks AS MATERIALIZED (
+  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND (u.lifetime OR u.carries_over)) AS lasting FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.value, k.threshold,
   trim_scale(greatest(k.threshold - v.value, 0)) AS missing,
   CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done,
-  v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start
+  v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start AND NOT k.lasting
     THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END AS projected
 FROM loyalty.account_now a
 JOIN asks k ON k.program = a.program
@@ -289,7 +290,8 @@ CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visit
 
 -- Of several options the one of which most is done counts, and of its metrics the one of which least is.
 CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
-WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
+WITH asks AS MATERIALIZED (
+  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND (u.lifetime OR u.carries_over)) AS lasting FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
   a.tier_metric AS metric, a.value, w.next[1] AS next_tier, w.next[2]::numeric AS to_next,
@@ -315,7 +317,7 @@ CROSS JOIN LATERAL (
   FROM (
     SELECT k.name, k.rank, k.option, k.metric, trim_scale(greatest(k.threshold - v.value, 0)) AS missing, d.done,
       min(d.done) OVER (PARTITION BY k.rank, k.option) AS option_done,
-      bool_and(v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start
+      bool_and(v.value * CASE WHEN isfinite(a.period_start) AND isfinite(a.period_end) AND a.as_of > a.period_start AND NOT k.lasting
     THEN extract(epoch FROM a.period_end - a.period_start) / extract(epoch FROM least(a.as_of, a.period_end) - a.period_start) ELSE 1 END >= k.threshold) OVER (PARTITION BY k.rank, k.option) AS reached
     FROM asks k
     CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visits' THEN a.visits WHEN 'spend' THEN a.spend
@@ -535,7 +537,7 @@ COMMENT ON COLUMN loyalty.tier_progress.missing IS 'what is missing; 0: reached'
 COMMENT ON COLUMN loyalty.tier_progress.done IS 'how much of it is reached, 0 to 1';
 COMMENT ON COLUMN loyalty.tier_progress.projected IS 'the figure at the end of the running period if it grows as it grew so far';
 
-COMMENT ON VIEW loyalty.member_unit IS 'what every member has of every status unit of the program in the running tier_period (rolling: in the window), now';
+COMMENT ON VIEW loyalty.member_unit IS 'what every member has of every status unit of the program in the running tier_period (rolling: in the window; a unit of a lifetime: ever), now';
 COMMENT ON COLUMN loyalty.member_unit.member_id IS 'the applications number of the member';
 COMMENT ON COLUMN loyalty.member_unit.program IS 'loyalty.program.name';
 COMMENT ON COLUMN loyalty.member_unit.unit IS 'loyalty.unit.name';

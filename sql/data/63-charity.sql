@@ -23,6 +23,7 @@ CREATE TABLE loyalty.giving (
   share numeric CHECK (share > 0 AND share <= 1),
   step numeric CHECK (step > 0),
   maximum numeric CHECK (maximum > 0),
+  unit text,
   source text,
   cause text,
   member_chooses boolean NOT NULL DEFAULT true,
@@ -33,7 +34,8 @@ CREATE TABLE loyalty.giving (
   PRIMARY KEY (program, name),
   CHECK (starts_at < ends_at),
   FOREIGN KEY (program, cause) REFERENCES loyalty.cause ON UPDATE CASCADE,
-  FOREIGN KEY (program, source) REFERENCES loyalty.source ON UPDATE CASCADE
+  FOREIGN KEY (program, source) REFERENCES loyalty.source ON UPDATE CASCADE,
+  FOREIGN KEY (program, unit) REFERENCES loyalty.unit ON UPDATE CASCADE
 );
 
 -- The newest row of a member and giving counts; append-only.
@@ -102,6 +104,7 @@ COMMENT ON COLUMN loyalty.giving.funded_by IS 'shop: for every member; member: f
 COMMENT ON COLUMN loyalty.giving.share IS 'of the amount or the points, 0 to 1; NULL for round_up';
 COMMENT ON COLUMN loyalty.giving.step IS 'of round_up: 1, 5, 10, …; NULL for the others';
 COMMENT ON COLUMN loyalty.giving.maximum IS 'money that one purchase gives at most; NULL: no limit';
+COMMENT ON COLUMN loyalty.giving.unit IS 'of kind amount: the status unit of whose figure on the purchase it is a share; NULL: of the amount';
 COMMENT ON COLUMN loyalty.giving.source IS 'loyalty.source.name; NULL: purchases of all sources';
 COMMENT ON COLUMN loyalty.giving.cause IS 'loyalty.cause.name for whoever has not chosen; NULL: nothing is given for them';
 COMMENT ON COLUMN loyalty.giving.member_chooses IS 'true (default): to the cause that the member chose; false: always to this one';
@@ -137,7 +140,7 @@ COMMENT ON COLUMN loyalty.donation.redemption_id IS 'how the points were taken; 
 COMMENT ON COLUMN loyalty.donation.of_donation IS 'the donation that is taken back; NULL: none, or it follows its purchase';
 COMMENT ON COLUMN loyalty.donation.source_id IS 'loyalty.source.id of the purchase; NULL: by donate()';
 COMMENT ON COLUMN loyalty.donation.source_key IS 'its key, in canonical form';
-COMMENT ON COLUMN loyalty.donation.kept IS 'of a purchase: the amount (kind points: the points) that is kept of it now';
+COMMENT ON COLUMN loyalty.donation.kept IS 'of a purchase: the amount (kind points: the points; with a unit: what it awarded of it) that is kept of it now';
 COMMENT ON COLUMN loyalty.donation.most IS 'the most that was ever kept of it';
 COMMENT ON COLUMN loyalty.donation.given IS 'what the whole purchase gives: money, where members give points: points; by it and kept / most amounts follow returns';
 COMMENT ON COLUMN loyalty.donation.share IS 'the share of this purchase';

@@ -19,6 +19,8 @@ CREATE TABLE loyalty.challenge (
   points numeric CHECK (points > 0),
   counts_for_tier boolean NOT NULL DEFAULT false,
   reward text,
+  choices text[],
+  choice_points numeric CHECK (choice_points > 0),
   badge text,
   enabled boolean NOT NULL DEFAULT true,
   unit integer NOT NULL DEFAULT 0,
@@ -101,13 +103,15 @@ COMMENT ON COLUMN loyalty.challenge.target IS 'how much of the metric completes 
 COMMENT ON COLUMN loyalty.challenge.period IS 'loyalty.period: it begins anew with each; default lifetime; not rolling';
 COMMENT ON COLUMN loyalty.challenge.streak IS 'kind streak: how many periods in a row';
 COMMENT ON COLUMN loyalty.challenge.times IS 'how often it can be completed, stamp: in a period, streak: at all; NULL: again and again; a target is reached once a period';
-COMMENT ON COLUMN loyalty.challenge.starts_at IS 'first instant, on occurred_at; default: when the challenge was written; after an earlier one call recount_challenge()';
+COMMENT ON COLUMN loyalty.challenge.starts_at IS 'first instant, on occurred_at; default: when the challenge was written, -infinity where the program had no account yet; after an earlier one call recount_challenge()';
 COMMENT ON COLUMN loyalty.challenge.ends_at IS 'first instant after, on occurred_at; default infinity';
 COMMENT ON COLUMN loyalty.challenge.deadline IS 'purchases count for so long after the member has joined, or without opt_in was enrolled; NULL: no deadline';
 COMMENT ON COLUMN loyalty.challenge.opt_in IS 'true: only for members who join, from when they did; default false: for all';
 COMMENT ON COLUMN loyalty.challenge.points IS 'given for each completion; NULL: none';
 COMMENT ON COLUMN loyalty.challenge.counts_for_tier IS 'do these points count for the tier; default false';
 COMMENT ON COLUMN loyalty.challenge.reward IS 'loyalty.reward.name: given free for each completion; NULL: none';
+COMMENT ON COLUMN loyalty.challenge.choices IS 'names of loyalty.reward: the member has one of them free for each completion, see choose_challenge_reward(); NULL: none';
+COMMENT ON COLUMN loyalty.challenge.choice_points IS 'points that the member can have instead of one of the choices; NULL: none';
 COMMENT ON COLUMN loyalty.challenge.badge IS 'given for completions, and kept while one of them stands; NULL: none';
 COMMENT ON COLUMN loyalty.challenge.enabled IS 'false: nothing is counted, given or taken back';
 COMMENT ON COLUMN loyalty.challenge.unit IS 'the number of the status unit of metric, 0: none; set by the server';
@@ -156,7 +160,7 @@ COMMENT ON COLUMN loyalty.challenge_award.points_taken IS 'count of 1/10,000 poi
 COMMENT ON COLUMN loyalty.challenge_award.owed IS 'count of 1/10,000 point: to be taken back and not there; held against the next award of the challenge';
 COMMENT ON COLUMN loyalty.challenge_award.entry_no IS 'number of the entry that gave the points; NULL: none';
 COMMENT ON COLUMN loyalty.challenge_award.expires_at IS 'first instant at which they are dead';
-COMMENT ON COLUMN loyalty.challenge_award.reward_id IS 'loyalty.reward.id; NULL: none';
+COMMENT ON COLUMN loyalty.challenge_award.reward_id IS 'loyalty.reward.id; 0: one of challenge.choices, the member has not chosen yet; NULL: none';
 COMMENT ON COLUMN loyalty.challenge_award.redemption_id IS 'loyalty.redemption.redemption_id by which the reward was given; NULL: not yet, see claim_challenge_rewards()';
 COMMENT ON COLUMN loyalty.challenge_award.reward_kept IS 'it was to be taken back and was used already: the next reward of the challenge is this one';
 COMMENT ON COLUMN loyalty.challenge_award.badge IS 'what it was called then; NULL: none';
@@ -217,6 +221,17 @@ JOIN loyalty.challenge c ON c.id = x.challenge_id
 WHERE x.badge IS NOT NULL AND x.completions > x.taken_back
 GROUP BY x.member_id, c.program, x.badge, c.name;
 
+CREATE OR REPLACE VIEW loyalty.challenge_to_choose WITH (security_invoker = true) AS
+SELECT x.member_id, c.program, c.name AS challenge, sum(x.completions - x.taken_back)::numeric AS open, min(x.at) AS completed_at, o.reward, o.points
+FROM loyalty.challenge_award x
+JOIN loyalty.challenge c ON c.id = x.challenge_id
+CROSS JOIN LATERAL (
+  SELECT u.reward, NULL::numeric AS points FROM unnest(c.choices) u (reward)
+  UNION ALL
+  SELECT NULL, c.choice_points WHERE c.choice_points IS NOT NULL) o
+WHERE x.reward_id = 0 AND x.redemption_id IS NULL AND x.completions > x.taken_back
+GROUP BY x.member_id, c.program, c.name, o.reward, o.points;
+
 CREATE OR REPLACE VIEW loyalty.challenge_performance WITH (security_invoker = true) AS
 SELECT c.program, c.name AS challenge, c.enabled,
   (SELECT count(*) FROM loyalty.challenge_join j WHERE j.challenge_id = c.id) AS joined,
@@ -253,6 +268,15 @@ COMMENT ON COLUMN loyalty.challenge_progress.deadline IS 'first instant at which
 COMMENT ON COLUMN loyalty.challenge_progress.streak IS 'periods in a row so far, up to this one or the one before; NULL: no streak';
 COMMENT ON COLUMN loyalty.challenge_progress.streak_target IS 'how many it takes';
 COMMENT ON COLUMN loyalty.challenge_progress.joined_at IS 'when the member joined; NULL: nobody need';
+
+COMMENT ON VIEW loyalty.challenge_to_choose IS 'completions for which a member has still to choose: choose_challenge_reward(); a row for each choice';
+COMMENT ON COLUMN loyalty.challenge_to_choose.member_id IS 'the applications number of the member';
+COMMENT ON COLUMN loyalty.challenge_to_choose.program IS 'loyalty.program.name';
+COMMENT ON COLUMN loyalty.challenge_to_choose.challenge IS 'loyalty.challenge.name';
+COMMENT ON COLUMN loyalty.challenge_to_choose.open IS 'how often the member can choose';
+COMMENT ON COLUMN loyalty.challenge_to_choose.completed_at IS 'the instant of the first of these completions';
+COMMENT ON COLUMN loyalty.challenge_to_choose.reward IS 'loyalty.reward.name; NULL: the points';
+COMMENT ON COLUMN loyalty.challenge_to_choose.points IS 'of the choice that is points';
 
 COMMENT ON VIEW loyalty.member_badge IS 'the badges that members wear';
 COMMENT ON COLUMN loyalty.member_badge.member_id IS 'the applications number of the member';

@@ -678,6 +678,7 @@ class Account:
             lot.moves['clawback'] -= owed
             points -= owed
             if lot.award and lot.award.kept != lot.award.amount:
+                points = self.pay_own_debts(lot, points)
                 points = self.pay_payers(lot, points, coming)
             if points:
                 self.change_lot(lot, points, None)
@@ -686,6 +687,17 @@ class Account:
                 else:
                     alive += points
         return alive, dead
+
+    def pay_own_debts(self, lot, points):
+        """Points that come back to a lot that began a debt, also when they would be dead there."""
+        for debt in self.debts:
+            part = min(debt.left, points) if debt.lot is lot else 0
+            if part:
+                debt.left -= part
+                points -= part
+                lot.moves['repay'] -= part
+                lot.payments.append([lot, part, debt])
+        return points
 
     def pay_payers(self, lot, points, coming):
         """What comes to whom is added there; returns what is left."""

@@ -379,6 +379,52 @@ SELECT sum(completions - taken_back) AS stand, sum(points - points_taken) AS lef
 SELECT * FROM loyalty.verify();
 ROLLBACK TO empty;
 
+-- ---- one of several rewards, or points: the member chooses
+INSERT INTO loyalty.reward (program, name, cost) VALUES ('c', 'cake', 200), ('c', 'tea', 100);
+INSERT INTO loyalty.challenge (program, name, kind, target, choices, choice_points) VALUES ('c', 'card', 'stamp', 2, '{free coffee,cake}', 30);
+SELECT name, starts_at, choices FROM loyalty.challenge WHERE program = 'c';
+INSERT INTO sale SELECT n, 1, 10, timestamptz '2022-03-01' + n * interval '1 day' FROM generate_series(1, 6) n;
+SELECT * FROM loyalty.challenge_to_choose WHERE program = 'c' ORDER BY reward;
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'cake', 'c', key => 'k');
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'cake', 'c', key => 'k');
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'free coffee', 'c', key => 'k');
+\echo :LAST_ERROR_SQLSTATE
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'tea', 'c');
+\echo :LAST_ERROR_SQLSTATE
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(2, 'card', 'cake', 'c');
+\echo :LAST_ERROR_SQLSTATE
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', program => 'c');
+SELECT * FROM loyalty.claim_challenge_rewards(1, 'c');
+SELECT * FROM given;
+SELECT available(1), rewards, rewards_due FROM loyalty.challenge_performance WHERE program = 'c';
+-- what was chosen is taken back, last first; what was spent of it is owed, and no cake makes up for it
+SELECT count(*) AS spent FROM loyalty.redeem(1, points => 90, program => 'c');
+DELETE FROM sale WHERE id = 1;
+DELETE FROM sale WHERE id = 2;
+DELETE FROM sale WHERE id = 3;
+SELECT * FROM given;
+INSERT INTO sale SELECT n, 1, 0, timestamptz '2022-03-01' + n * interval '1 day' FROM generate_series(11, 14) n;
+SELECT DISTINCT challenge, open FROM loyalty.challenge_to_choose;
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'cake', 'c');
+\echo :LAST_ERROR_SQLSTATE
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', program => 'c');
+SELECT * FROM given;
+-- one that cannot be had: another one is chosen; without points to choose, points are none
+UPDATE loyalty.reward SET stock = 0 WHERE name = 'free coffee';
+INSERT INTO sale SELECT n, 1, 0, timestamptz '2022-03-01' + n * interval '1 day' FROM generate_series(15, 18) n;
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'free coffee', 'c');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE loyalty.challenge SET choice_points = NULL WHERE name = 'card';
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', program => 'c');
+\echo :LAST_ERROR_SQLSTATE
+SELECT reward, redemption_id IS NOT NULL AS redeemed, points, left_over FROM loyalty.choose_challenge_reward(1, 'card', 'cake', 'c');
+INSERT INTO loyalty.challenge (program, name, target, reward, choices) VALUES ('c', 'x', 1, 'tea', '{cake}');
+INSERT INTO loyalty.challenge (program, name, target, choices) VALUES ('c', 'x', 1, '{cake,moon}');
+INSERT INTO loyalty.challenge (program, name, target, points, choice_points) VALUES ('c', 'x', 1, 5, 5);
+INSERT INTO loyalty.challenge (program, name, target, choices, choice_points) VALUES ('c', 'x', 1, '{cake}', 0.5);
+SELECT * FROM loyalty.verify();
+ROLLBACK TO empty;
+
 -- ---- what is no challenge, and what stays as it is
 INSERT INTO loyalty.challenge (program, name, target, points) VALUES ('none', 'x', 1, 1);
 INSERT INTO loyalty.challenge (program, name, target) VALUES ('c', 'x', 1);

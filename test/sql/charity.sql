@@ -90,6 +90,24 @@ SELECT available FROM loyalty.balance(6, 'good');
 SELECT * FROM given WHERE giving = 'my points';
 SELECT kind, points, what FROM loyalty.statement WHERE member_id = 6 AND program = 'good' ORDER BY entry_no;
 
+-- a share of what of the purchase is eligible: what rules award of a status unit, to the cent, whoever funds it; it follows returns and growth
+INSERT INTO loyalty.unit (program, name, decimals) VALUES ('good', 'eligible', 2);
+INSERT INTO loyalty.rule (program, source, name, unit, points, condition) VALUES ('good', 'sale', 'eligible', 'eligible', 'earn.amount / 2', 'id % 2 = 1');
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause, unit) VALUES ('good', 'half per cent', 'amount', 'shop', 0.005, 'trees', 'eligible');
+INSERT INTO sale VALUES (51, 8, 199.99), (52, 8, 199.99), (53, 8, 10), (55, 8, 0.5);
+SELECT * FROM given WHERE giving = 'half per cent';
+SELECT giving FROM loyalty.giving_for(8, 100, program => 'good');
+UPDATE sale SET total = 100 WHERE id IN (51, 52);
+SELECT * FROM given WHERE giving = 'half per cent';
+UPDATE sale SET total = 150 WHERE id = 51;
+UPDATE sale SET total = 40 WHERE id = 53;
+DELETE FROM sale WHERE id = 55;
+SELECT * FROM given WHERE giving = 'half per cent';
+DELETE FROM sale WHERE id = 51;
+SELECT * FROM given WHERE giving = 'half per cent';
+INSERT INTO sale VALUES (51, 8, 199.99);
+SELECT * FROM given WHERE giving = 'half per cent';
+
 -- points by hand
 SELECT donation_id, cause, points, amount FROM loyalty.donate(5, 150, 'school', program => 'good', key => 'd1');
 SELECT donation_id, cause, points, amount FROM loyalty.donate(5, 150, 'school', program => 'good', key => 'd1');
@@ -130,7 +148,13 @@ SELECT cause FROM loyalty.choose_cause(1, 'trees', giving => 'my points', progra
 INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause) VALUES ('good', 'bad', 'round_up', 'shop', 0.5, 'trees');
 INSERT INTO loyalty.giving (program, name, kind, funded_by, cause) VALUES ('good', 'bad', 'amount', 'shop', 'trees');
 INSERT INTO loyalty.giving (program, name, kind, funded_by, share, member_chooses) VALUES ('good', 'bad', 'amount', 'shop', 0.5, false);
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause, unit) VALUES ('good', 'bad', 'points', 'shop', 0.5, 'trees', 'eligible');
+INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause, unit) VALUES ('good', 'bad', 'amount', 'shop', 0.5, 'trees', 'elegible');
 UPDATE loyalty.giving SET kind = 'points' WHERE name = 'one per cent';
+UPDATE loyalty.giving SET unit = NULL WHERE name = 'half per cent';
+UPDATE loyalty.rule SET enabled = false WHERE program = 'good' AND unit = 'eligible';
+DELETE FROM loyalty.unit WHERE program = 'good';
+\echo :LAST_ERROR_SQLSTATE
 DELETE FROM loyalty.giving WHERE name = 'one per cent';
 \echo :LAST_ERROR_SQLSTATE
 DELETE FROM loyalty.cause WHERE name = 'trees';

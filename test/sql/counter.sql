@@ -336,4 +336,12 @@ SELECT * FROM standing(2);
 INSERT INTO sale VALUES (24, 2, 1, '2022-03-05 20:00+00'), (25, 2, 1, '2022-03-06 20:00+00');
 SELECT * FROM loyalty.verify();
 SELECT at, reason, held_until FROM loyalty.tier_change WHERE member_id = 2 ORDER BY change_no;
+ROLLBACK TO empty;
+-- a metric that is misspelt: refused, or shown
+INSERT INTO loyalty.program (name, tier_metric) VALUES ('typo', 'Spend');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO loyalty.program (name, tier_metric) VALUES ('typo', 'nigths');
+INSERT INTO loyalty.tier (program, name, rank) VALUES ('typo', 'gold', 1);
+INSERT INTO loyalty.tier_requirement (program, tier, metric, threshold) VALUES ('typo', 'gold', 'VISITS', 3);
+SELECT * FROM loyalty.status() WHERE item LIKE 'unit %';
 ROLLBACK;

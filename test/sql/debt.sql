@@ -147,5 +147,36 @@ SELECT count(*) AS instants, count(DISTINCT b) > 10 AS differ FROM seen;
 SET LOCAL loyalty.now = '2025-04-10';
 SELECT points FROM loyalty.adjust(2, 1, 'settles', program => 'd');
 SELECT s.at, s.b AS then, n.now FROM seen s, LATERAL (SELECT w::text AS now FROM loyalty.balance(2, 'd', s.at) w) n WHERE s.b <> n.now;
+
+-- What comes back to a lot that has died pays what is left of its own debt before it is dead: a reward that is taken back leaves nothing owed for
+-- a purchase that is returned, whichever comes first; also where others had paid a part.  When the purchase comes back, what died stays dead.
+INSERT INTO loyalty.program (name, clawback, expiry, sandbox) VALUES ('dead', 'debt', '3 months', true);
+CREATE TABLE shop (id int PRIMARY KEY, who bigint, total numeric, at timestamptz);
+SELECT loyalty.attach('shop', program => 'dead', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('dead', 'shop', 'one', 'earn.amount');
+SET LOCAL loyalty.now = '2024-02-01';
+INSERT INTO shop SELECT 10 * w, w, 300, '2023-11-30 12:00' FROM generate_series(1, 4) w;
+SET LOCAL loyalty.now = '2024-02-20';
+SELECT w, r.points FROM generate_series(1, 4) w, LATERAL loyalty.redeem(w, points => 80, program => 'dead', key => 'spent') r;
+SELECT w, r.points FROM generate_series(1, 4) w, LATERAL loyalty.redeem(w, points => 50, program => 'dead', key => 'held', hold => '20 days') r;
+INSERT INTO shop SELECT 10 * w + 1, w, 27, '2024-02-20' FROM generate_series(3, 4) w;
+SET LOCAL loyalty.now = '2024-03-05';
+DELETE FROM shop WHERE id IN (10, 30);
+CREATE VIEW owing AS SELECT w, b.available, b.held, b.debt FROM generate_series(1, 4) w, LATERAL loyalty.balance(w, 'dead') b ORDER BY w;
+TABLE owing;
+-- the hold lapses: 1 and 3 owe what was spent, as 2 and 4 do, who return afterwards
+SET LOCAL loyalty.now = '2024-03-12';
+TABLE owing;
+DELETE FROM shop WHERE id IN (20, 40);
+TABLE owing;
+SELECT w, r.state, r.alive, r.dead FROM generate_series(1, 4) w, LATERAL loyalty.reverse(w, (SELECT d.redemption_id FROM loyalty.redemption d JOIN loyalty.program p ON p.id = d.program_id
+  WHERE d.member_id = w AND d.key = 'spent' AND p.name = 'dead'), points => 60) r;
+TABLE owing;
+SELECT w, r.state, r.alive, r.dead FROM generate_series(1, 4) w, LATERAL loyalty.reverse(w, (SELECT d.redemption_id FROM loyalty.redemption d JOIN loyalty.program p ON p.id = d.program_id
+  WHERE d.member_id = w AND d.key = 'spent' AND p.name = 'dead')) r;
+TABLE owing;
+INSERT INTO shop SELECT 10 * w, w, 300, '2023-11-30 12:00' FROM generate_series(1, 4) w;
+TABLE owing;
+SELECT member_id, sum(points) AS balance FROM loyalty.statement WHERE program = 'dead' GROUP BY 1 ORDER BY 1;
 SELECT * FROM loyalty.verify();
 ROLLBACK;

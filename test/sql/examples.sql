@@ -12,5 +12,11 @@ SELECT loyalty.install() > 0 AS installed;
 \i examples/marriott.sql
 \i examples/hilton.sql
 \i examples/tesco.sql
+\i examples/hyatt.sql
+\i examples/executive_club.sql
+\i examples/delta.sql
+\i examples/payback.sql
+\i examples/costco.sql
+\i examples/freedom.sql
 \c :home
 DROP DATABASE loyalty_examples;

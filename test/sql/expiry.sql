@@ -18,15 +18,16 @@ END $$;
 SELECT t AS given, t::expiry AS expiry
 FROM unnest(ARRAY['never', '365 days', '12 months', '2 years', '3 weeks', '12 months, end of month', '1 day', '1 MONTH , End Of Day',
   '2 quarters, end of quarter', '1 year, end of year', 'every 31 december', 'EVERY February 29', '18 months inactive',
-  '1 year 6 months 10 days', 'end of year', '0 days, end of day', '1200 months', '36600 days', '100 years', '30days']) t;
+  '1 year 6 months 10 days', 'end of year', '0 days, end of day', '1200 months', '36600 days', '100 years', '30days',
+  '3 years, every september 30', '0 days, every 1 may']) t;
 SELECT t FROM unnest(ARRAY['never', '24 months', '21 days', '12 months, end of month', 'end of day', 'every 29 february', '24 months inactive',
-  '18 months 10 days']) t WHERE t::expiry::text <> t;
+  '18 months 10 days', '36 months, every 30 september']) t WHERE t::expiry::text <> t;
 SELECT bad, pg_temp.refused('expiry', bad)
 FROM unnest(ARRAY['', 'soon', '12', '12 moths', 'twelve months', '12 months end of month', '12 months, end', '12 months, end of week',
   '12 months, end of month please', '0 days', '0 months inactive', '1.5 months', '-1 months', '1201 months', '101 years', '36601 days',
   '99999999999999999999 days', 'every december', 'every 31', 'every 31 november', 'every 30 february', 'every 0 may', 'every 32 may',
   'every may 32', 'every december 31 noon', 'never ever', '12 months inactive, end of month', '1 2 3 4 5 6 7 8 9 10 11 12 13', 'ığdır 12',
-  '1200 months 1 month']) bad;
+  '1200 months 1 month', '12 months, noon', '36 months, every 31 september', '36 months, every 30 september inactive', '1201 months, every 1 may']) bad;
 SELECT '12 moths'::expiry;
 \echo :LAST_ERROR_SQLSTATE
 
@@ -46,7 +47,12 @@ FROM (VALUES ('Starbucks', '2020-12-15 12:00', '6 months, end of month', 'Americ
   ('a till', '2024-02-29 00:00', 'every 29 february', 'Europe/Istanbul'),
   ('a till', '2025-02-28 23:00', 'every 29 february', 'Europe/Istanbul'),
   ('a till', '2025-03-01 00:00', 'every 29 february', 'Europe/Istanbul'),
-  ('a till', '2024-03-10 12:00', 'never', 'Europe/Istanbul')
+  ('a till', '2024-03-10 12:00', 'never', 'Europe/Istanbul'),
+  ('Payback', '2021-09-30 23:59:59.999999', '36 months, every 30 september', 'Europe/Berlin'),
+  ('Payback', '2021-10-01 00:00', '36 months, every 30 september', 'Europe/Berlin'),
+  ('Payback', '2022-09-30 12:00', '36 months, every 30 september', 'Europe/Berlin'),
+  ('leap', '2023-02-28 23:59', '12 months, every 29 february', 'Europe/Berlin'),
+  ('leap', '2024-02-29 12:00', '12 months, every 29 february', 'Europe/Berlin')
 ) p(program, granted, rule, zone);
 
 -- the same wall time, months later; no hidden rounding to a day
@@ -104,6 +110,8 @@ SELECT count(*) > 20000 AS enough,
     (((at AT TIME ZONE zone) + make_interval(months => m)) AT TIME ZONE zone) AT TIME ZONE zone) + interval '1 month') AT TIME ZONE zone) AS wrong_month,
   count(*) FILTER (WHERE expires_at(at, 'end of day', zone) <> (date_trunc('day', at AT TIME ZONE zone) + interval '1 day') AT TIME ZONE zone) AS wrong_day,
   count(*) FILTER (WHERE expires_at(at, 'end of quarter', zone) <> (date_trunc('quarter', at AT TIME ZONE zone) + interval '3 months') AT TIME ZONE zone) AS wrong_quarter,
+  count(*) FILTER (WHERE expires_at(at, format('%s months %s days, every 31 december', m, d)::expiry, zone) <> (date_trunc('year',
+    (((at AT TIME ZONE zone) + make_interval(months => m, days => d)) AT TIME ZONE zone) AT TIME ZONE zone) + interval '1 year') AT TIME ZONE zone) AS wrong_later,
   count(*) FILTER (WHERE expires_at(at, 'every 31 december', zone) <> (date_trunc('year', at AT TIME ZONE zone) + interval '1 year') AT TIME ZONE zone) AS wrong_every
 FROM instant;
 
@@ -116,7 +124,7 @@ INSERT INTO rule VALUES ('2 years');
 INSERT INTO rule VALUES ('24 months');
 
 -- binary form, and a false one
-INSERT INTO rule VALUES ('never'), ('every 29 february'), ('12 months, end of month'), ('18 months inactive');
+INSERT INTO rule VALUES ('never'), ('every 29 february'), ('12 months, end of month'), ('18 months inactive'), ('36 months, every 30 september');
 CREATE TEMP TABLE carried (e expiry);
 \copy rule TO 'results/expiry.binary' (FORMAT binary)
 \copy carried FROM 'results/expiry.binary' (FORMAT binary)

@@ -131,7 +131,7 @@ INSERT INTO loyalty.challenge (program, name, kind, metric, target, period, poin
 SELECT p.name, c.* FROM loyalty.program p, (VALUES
   ('days', 'target', 'visits', 4, 'calendar quarter', 13, NULL, timestamptz '2024-01-01'), ('weekly', 'streak', 'purchases', 1, 'week', 17, 3, '2024-01-01')) c
 WHERE p.name LIKE 'visits %';
-SELECT buy('visits');
+SELECT buy('visits', 1, 1300);
 SELECT what, count(*) FROM figures_in('visits single') GROUP BY 1 ORDER BY 1;
 SELECT * FROM figures_differ('visits');
 
@@ -145,7 +145,7 @@ SELECT r.state, count(*) FROM loyalty.program p, generate_series(900000, 900040)
 RESET loyalty.now;
 INSERT INTO loyalty.cause (program, name) SELECT p.name, 'trees' FROM loyalty.program p WHERE p.name LIKE 'friends %';
 INSERT INTO loyalty.giving (program, name, kind, funded_by, share, cause) SELECT p.name, 'one per cent', 'amount', 'shop', 0.01, 'trees' FROM loyalty.program p WHERE p.name LIKE 'friends %';
-SELECT buy('friends');
+SELECT buy('friends', 1, 1300);
 SELECT what, count(*) FROM figures_in('friends single') GROUP BY 1 ORDER BY 1;
 SELECT * FROM figures_differ('friends');
 

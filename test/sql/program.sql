@@ -22,6 +22,11 @@ INSERT INTO loyalty.program (name, point_value) VALUES ('y', 'NaN');
 \set VERBOSITY terse
 INSERT INTO loyalty.program (name, decimals) VALUES ('y', 5);
 \set VERBOSITY default
+INSERT INTO loyalty.program (name, clawback) VALUES ('y', 'keep');
+INSERT INTO loyalty.program (name, tier_validity_to) VALUES ('y', 'week');
+SET client_min_messages = notice;
+INSERT INTO loyalty.program (name, tier_metric) VALUES ('z', 'spent');
+SET client_min_messages = warning;
 INSERT INTO loyalty.program (name, tier_metric) VALUES ('y', ' nights');
 \echo :LAST_ERROR_SQLSTATE
 

@@ -89,6 +89,18 @@ SELECT rule, points FROM loyalty.award('sale', '11');
 SELECT loyalty.withdraw_offer(3, 'come back', 'seg'), loyalty.withdraw_offer(3, 'come back', 'seg') AS again;
 SELECT loyalty.has_offer(3, 'come back', NULL, 'seg'), loyalty.has_offer(2, 'sorry', '2026-03-31 23:59:59.999999+00', 'seg'), loyalty.has_offer(2, 'sorry', '2026-04-01', 'seg');
 SELECT * FROM loyalty.offer_performance WHERE program = 'seg' ORDER BY offer;
+-- as often as it holds, bounded by a cap: a category that members activate; without a cap it is counted all the same
+INSERT INTO loyalty.offer (program, name, segment, once) VALUES ('seg', 'quarter', 'lapsed', false), ('seg', 'always', NULL, false);
+INSERT INTO loyalty.rule (program, source, name, kind, points, offer, cap, cap_period) VALUES ('seg', 'sale', 'quarter +5', 'bonus', '5', 'quarter', 12, 'calendar quarter'),
+ ('seg', 'sale', 'always +1', 'bonus', '1', 'always', NULL, NULL);
+SELECT name, max_uses FROM loyalty.rule WHERE program = 'seg' AND offer IN ('quarter', 'always') ORDER BY name;
+SELECT loyalty.give_offer(2, o, 'seg') = loyalty.activate_offer(2, o, 'seg') AS active FROM unnest('{quarter,always}'::text[]) o;
+INSERT INTO sale VALUES (21, 2, 10, '2026-03-10 11:00+00'), (22, 2, 10, '2026-03-10 11:00+00'), (23, 2, 10, '2026-03-10 11:00+00'), (24, 2, 10, '2026-03-10 11:00+00');
+SELECT source_key, rule, points FROM loyalty.award_share WHERE program = 'seg' AND source_key IN ('21', '22', '23', '24') AND rule ~ 'quarter|always' ORDER BY source_key, rule;
+SELECT o.* FROM loyalty.offers_for(2, 'seg') o WHERE offer IN ('quarter', 'always') ORDER BY 1;
+SELECT offer, used, points FROM loyalty.offer_performance WHERE program = 'seg' AND offer IN ('quarter', 'always') ORDER BY offer;
+DELETE FROM sale WHERE id > 20;
+SELECT offer, used, points FROM loyalty.offer_performance WHERE program = 'seg' AND offer IN ('quarter', 'always') ORDER BY offer;
 DELETE FROM loyalty.offer WHERE program = 'seg';
 SELECT * FROM loyalty.verify();
 -- an application has no rights on tables and asks all the same

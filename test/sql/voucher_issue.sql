@@ -33,6 +33,9 @@ SELECT * FROM loyalty.preview_vouchers('clubcard');
 CALL loyalty.issue_vouchers('clubcard', '');
 \echo :LAST_ERROR_SQLSTATE
 CALL loyalty.issue_vouchers('clubcard', '2022-02', 'nothing');
+UPDATE loyalty.reward SET enabled = false WHERE program = 'clubcard';
+CALL loyalty.issue_vouchers('clubcard', '2022-02');
+UPDATE loyalty.reward SET enabled = true WHERE program = 'clubcard';
 \echo :LAST_ERROR_SQLSTATE
 -- stopped after its first batch, and taken up
 CALL loyalty.issue_vouchers('clubcard', '2022-02', batch => 3, max_seconds => 0);
