@@ -95,7 +95,7 @@ expected/%.out:
 
 # What the ledger does, once more with the store that writes by SQL.  The answers are the same, but for the words of some
 # serialization failures, which PostgreSQL chooses: so without purchase_concurrent.
-sql_tests = install access alias attacks bad_purchase balance benefit burn call carry challenge charity consent counter debt engagement enroll event explain follow guard_rows hold inactivity key lifetime limit maintenance member_role merge opening_balance partner paths payers plan points_spent pool pool_tier privacy program_daily quote recognition reconcile referral refund release reverse segment settings survey tier tier_expiry transfer verify views voucher voucher_issue
+sql_tests = install access alias attacks bad_purchase balance benefit burn call carry challenge charity consent counter debt engagement enroll event explain follow follow_skip guard_rows hold inactivity key lifetime limit load maintenance member_role merge opening_balance partner paths payers plan points_spent pool pool_tier privacy program_daily quote recognition reconcile referral refund release reverse segment settings survey tier tier_expiry transfer verify views voucher voucher_issue
 installcheck-sql:
 	PGOPTIONS='-c loyalty.store=sql' $(MAKE) installcheck REGRESS='$(filter $(REGRESS),$(sql_tests))' ISOLATION='$(filter-out purchase_concurrent,$(ISOLATION))'
 

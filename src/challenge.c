@@ -5,8 +5,8 @@
  * Rules:
  * - What is added here is what loyalty.progress_of_ledger() would add up: the two say the same of windows, deadlines,
  *	 periods and metrics, and verify() compares them.  Visits are counted by loyalty.follow_visits().
- * - An account's sales are counted when they are worked, before the account is written, and what is complete then is given
- *	 to the account in memory: one write for all of it.
+ * - An account's sales are counted one by one when they are worked, at their instants, and what is complete then is given
+ *	 to the account in memory, before it is written: one write for all of it.
  * - Points and badges are given here, as loyalty.give_challenge() gives them, with the same rows and keys.  Streaks, rewards of
  *	 the catalogue, what is taken back and what is owed are the affair of loyalty.settle_challenges(), called once a batch
  *	 when all of it is written.
@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "adjust.h"
@@ -263,18 +264,18 @@ give(Account *account, Progress *progress, int32 due)
 {
 	const Challenge *challenge = progress->challenge;
 	Intervention intervention = {0};
-	Points		owed = 0;
 	ChallengeAward award = {
 		.challenge_id = challenge->id, .period_start = progress->period_start, .completions = due - progress->times,
 		.points_each = challenge->points, .points = times_points(challenge->points, due - progress->times),
 		.badge = challenge->badge, .at = account->settled_at
 	};
 
-	if (!account->is_new)
-		award.award_no = store_read_challenge_awards(account, challenge->id, progress->period_start, &owed);
-	if (owed > 0)
+	if (!progress->awards_read && !account->is_new)
+		progress->award_no = store_read_challenge_awards(account, challenge->id, progress->period_start, &progress->owed);
+	progress->awards_read = true;
+	if (progress->owed > 0)
 		return false;
-	award.award_no++;
+	award.award_no = ++progress->award_no;
 	if (award.points > 0)
 	{
 		Call		call = {
@@ -363,15 +364,16 @@ array_of(Datum *values, int n, Oid type)
 }
 
 void
-challenge_settle(const Program *program, Account **accounts, int naccounts, int n)
+challenge_settle(const Program *program, Account **accounts, int naccounts, int n, ArrayType *sales)
 {
 	static SPIPlanPtr plan;
-	Oid			types[] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
+	Oid			types[5] = {INT4OID, INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID};
 	Datum	   *members = palloc(mul_size(n, sizeof(Datum)));
 	Datum	   *challenges = palloc(mul_size(n, sizeof(Datum)));
 	Datum	   *starts = palloc(mul_size(n, sizeof(Datum)));
-	Datum		values[4] = {Int32GetDatum(program->id)};
+	Datum		values[5] = {Int32GetDatum(program->id)};
 	int			found = 0;
+	int			result;
 
 	if (n == 0)
 		return;
@@ -393,8 +395,16 @@ challenge_settle(const Program *program, Account **accounts, int naccounts, int 
 	values[3] = array_of(starts, n, TIMESTAMPTZOID);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_plan(plan_of(&plan, "SELECT loyalty.settle_challenges($1, $2, $3, $4, '-infinity')", lengthof(types), types),
-						 values, NULL, false, 0) != SPI_OK_SELECT)
+	if (sales)
+	{
+		types[4] = get_array_type(ARR_ELEMTYPE(sales));
+		values[4] = PointerGetDatum(sales);
+		result = SPI_execute_with_args("SELECT loyalty.settle_challenges_or_note($1, $2, $3, $4, $5)", 5, types, values, NULL, false, 0);
+	}
+	else
+		result = SPI_execute_plan(plan_of(&plan, "SELECT loyalty.settle_challenges($1, $2, $3, $4, '-infinity')", 4, types),
+								  values, NULL, false, 0);
+	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not settle challenges");
 	SPI_finish();
 }

@@ -5,6 +5,9 @@
 #ifndef LOYALTY_CHALLENGE_H
 #define LOYALTY_CHALLENGE_H
 
+#include "postgres.h"
+#include "utils/array.h"
+
 #include "follow.h"
 
 /*
@@ -21,8 +24,8 @@ extern int	challenge_unsettled(const Account *account);
 
 /*
  * Settle them, `n` in all of these accounts (NULL ones are passed over), which are written and flushed.  Called by
- * follow_tell(), as the ledger's owner.
+ * follow_tell(), as the ledger's owner.  sales, of type loyalty.sale[], NULL: an error is thrown; else noted for these.
  */
-extern void challenge_settle(const Program *program, Account **accounts, int naccounts, int n);
+extern void challenge_settle(const Program *program, Account **accounts, int naccounts, int n, ArrayType *sales);
 
 #endif

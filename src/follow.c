@@ -140,6 +140,7 @@ typedef struct Asking
 } Asking;
 
 static Asking sales_asking = {.sql = "SELECT loyalty.follow_sales($1, $2)"};
+static Asking skip_asking = {.sql = "SELECT loyalty.follow_sales_or_note($1, $2)"};
 static Asking involve_asking = {.sql = "SELECT loyalty.sales_involve($1, $2)"};
 
 /* Ask a function of ours, whose search_path is pinned; the caller reads its answer before SPI_finish(). */
@@ -172,16 +173,15 @@ ask(Asking *asking, Oid *types, Datum *values)
 
 /* Rooms that are written in SQL. */
 static void
-tell_rooms(const Program *program, Account **accounts, int n)
+tell_rooms(const Program *program, ArrayType *sales, bool skip)
 {
-	ArrayType  *sales = sales_array(accounts, n);
 	Oid			types[2] = {INT4OID};
 	Datum		values[2] = {Int32GetDatum(program->id), PointerGetDatum(sales)};
 
 	if (sales == NULL)
 		return;
 	types[1] = get_array_type(ARR_ELEMTYPE(sales));
-	ask(&sales_asking, types, values);
+	ask(skip ? &skip_asking : &sales_asking, types, values);
 	SPI_finish();
 }
 
@@ -214,18 +214,19 @@ follow_asks(const Program *program, Account **accounts, int n)
 }
 
 void
-follow_tell(const Program *program, Account **accounts, int n)
+follow_tell(const Program *program, Account **accounts, int n, bool skip)
 {
 	OwnerSwitch former;
+	ArrayType  *sales = program->follows_sql || skip ? sales_array(accounts, n) : NULL;
 
 	owner_become(&former);
 	PG_TRY();
 	{
 		told = accounts;
 		ntold = n;
-		challenge_settle(program, accounts, n, unsettled_in(accounts, n));
+		challenge_settle(program, accounts, n, unsettled_in(accounts, n), skip ? sales : NULL);
 		if (program->follows_sql)
-			tell_rooms(program, accounts, n);
+			tell_rooms(program, sales, skip);
 	}
 	PG_FINALLY();
 	{
@@ -271,6 +272,7 @@ follow_involved(const Program *program, const int64 *members, int n, int64 **inv
 	for (int i = 0; i < n; i++)
 		datums[i] = Int64GetDatum(members[i]);
 	values[1] = PointerGetDatum(construct_array(datums, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	pfree(datums);
 	owner_become(&former);
 	ask(&involve_asking, types, values);
 	answer = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);

@@ -33,9 +33,9 @@ extern bool follow_asks(const Program *program, Account **accounts, int n);
 
 /*
  * Tell the rooms what was noted for these accounts (NULL ones are passed over), all of which is written and flushed.  They
- * may change any account: none of these is good any more.
+ * may change any account: none of these is good any more.  skip: what a room fails at is undone and noted, and the sale goes on.
  */
-extern void follow_tell(const Program *program, Account **accounts, int n);
+extern void follow_tell(const Program *program, Account **accounts, int n, bool skip);
 
 /*
  * The instant of a call: `now`, but for what rooms do while they are told.  That happens at the instant of the sale: for

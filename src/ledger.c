@@ -663,7 +663,8 @@ ledger_write(Account *account)
 	int			nchanged = 0;
 	int			max = 0;
 
-	if (!account->changed && !(account->enrolled && account->program->tells))
+	/* a member who is enrolled and earns nothing, because the rule fails or asks for more, is there all the same */
+	if (!account->changed && !(account->enrolled && (account->program->tells || !account->stored)))
 		return;
 	for (int i = 0; i < account->nlots; i++)
 		if (account->lots[i]->changed)

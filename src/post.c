@@ -67,6 +67,7 @@ typedef struct Pass
 	bool		hoping;
 	bool		counting;		/* challenges, before an account is written: no row of the batch gives or takes elsewhere */
 	bool		locking;		/* accounts alone, before anything is worked */
+	bool		all_locked;		/* that was done: of all batches, and of whoever rooms will change */
 	TimestampTz statement_at;
 	MemoryContext context;		/* of one batch */
 	PostItem	   *items;			/* room for 2 * BATCH_ROWS: a changed key is two */
@@ -94,6 +95,7 @@ static void lock_all(Pass *pass);
 static void map_batch(Pass *pass);
 static void map_row(Pass *pass, PostRow *row);
 static void list_accounts(Pass *pass);
+static void list_involved(Pass *pass);
 static void lock_accounts(Pass *pass, int first, int n);
 static void work_batch(Pass *pass);
 static void work_item(Pass *pass, Account *account, PostItem *item);
@@ -131,7 +133,7 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 	};
 	if (source->limited)
 		pass.purse = limit_open(source, PURSE_MANY, rows->all_new);
-	if (source->budgeted && rows->count > BATCH_ROWS / 2)
+	if ((source->budgeted || source->program->involves) && rows->count > BATCH_ROWS / 2)
 		lock_all(&pass);
 	do
 	{
@@ -209,14 +211,70 @@ post_rows(Mapping *mapping, const Source *source, PostRows *rows)
 	return post_pass(mapping, source, rows, false);
 }
 
+/* Members of all batches, highest first, and when a row of theirs enrolls them. */
+typedef struct Crowd
+{
+	int64	   *members;
+	TimestampTz *enrolled_at;
+	int			n;
+	int			room;
+} Crowd;
+
+/* The members of a batch.  The last one of the batch before may be its first. */
+static void
+add_to_crowd(Crowd *crowd, const Pass *pass)
+{
+	if (crowd->n + pass->naccounts > crowd->room)
+	{
+		crowd->room = Max(crowd->n + pass->naccounts, crowd->room * 2);
+		crowd->members = repalloc_huge(crowd->members, mul_size(crowd->room, sizeof(int64)));
+		crowd->enrolled_at = repalloc_huge(crowd->enrolled_at, mul_size(crowd->room, sizeof(TimestampTz)));
+	}
+	for (int i = 0; i < pass->naccounts; i++)
+	{
+		int			last = crowd->n - 1;
+
+		if (last < 0 || crowd->members[last] != pass->members[i])
+		{
+			crowd->members[++last] = pass->members[i];
+			crowd->enrolled_at[last] = DT_NOEND;
+			crowd->n++;
+		}
+		if (crowd->enrolled_at[last] == DT_NOEND)
+			crowd->enrolled_at[last] = pass->enrolled_at[i];
+	}
+}
+
+/* Them and whoever rooms that follow sales will change, in one order. */
+static void
+lock_crowd(Pass *pass, Crowd *crowd)
+{
+	pass->members = crowd->members;
+	pass->enrolled_at = crowd->enrolled_at;
+	pass->naccounts = crowd->n;
+	pass->accounts = palloc_extended(mul_size(Max(crowd->n, 1), sizeof(Account *)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	list_involved(pass);
+	for (int first = 0; first < pass->naccounts; first += BATCH_ROWS)
+	{
+		lock_accounts(pass, first, Min(BATCH_ROWS, pass->naccounts - first));
+		MemoryContextReset(pass->context);
+	}
+	pass->all_locked = true;
+}
+
 /*
- * Budgets are waited for after all accounts of the statement: see limit.c.  So where there are more rows than one batch
- * takes, lock the accounts of all batches, and come again.
+ * Budgets are waited for after all accounts of the statement: see limit.c.  And rooms change accounts that stand elsewhere in
+ * the order than the batch whose sales they follow.  So where there are more rows than one batch takes, lock the accounts
+ * of all batches, and come again.  Who is involved is asked of all members at once: their pools have an order, too, and
+ * it is before all accounts.
  */
 static void
 lock_all(Pass *pass)
 {
 	MemoryContext outer = CurrentMemoryContext;
+	bool		involves = pass->source->program->involves;
+	MemoryContext context = AllocSetContextCreate(outer, "loyalty crowd", ALLOCSET_DEFAULT_SIZES);
+	Crowd		crowd = {.members = MemoryContextAlloc(context, 8), .enrolled_at = MemoryContextAlloc(context, 8)};
 
 	pass->locking = true;
 	do
@@ -226,11 +284,19 @@ lock_all(Pass *pass)
 		if (pass->nitems > 0)
 		{
 			list_accounts(pass);
-			lock_accounts(pass, 0, pass->naccounts);
+			if (involves)
+				add_to_crowd(&crowd, pass);
+			else
+				lock_accounts(pass, 0, pass->naccounts);
 		}
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(pass->context);
 	} while (pass->nitems > 0);
+	MemoryContextSwitchTo(context);
+	if (involves)
+		lock_crowd(pass, &crowd);
+	MemoryContextSwitchTo(outer);
+	MemoryContextDelete(context);
 	pass->locking = false;
 	pass->rows->rewind(pass->rows);
 }
@@ -385,7 +451,7 @@ lock_accounts(Pass *pass, int first, int n)
 
 	store_lock_accounts(pass->store, pass->source->program, n, pass->members + first,
 						automatic ? pass->enrolled_at + first : NULL, pass->context, pass->accounts + first);
-	if (pass->source->account_columns & ACCOUNT_OF_MEMBER)
+	if ((pass->source->account_columns & ACCOUNT_OF_MEMBER) && !pass->locking)
 		store_read_members(pass->store, pass->accounts + first, n);
 	for (int i = first; pass->purse && i < first + n; i++)
 		if (pass->accounts[i])
@@ -404,17 +470,17 @@ list_involved(Pass *pass)
 
 	if (n == 0)
 		return;
-	members = palloc(mul_size(n + pass->naccounts, sizeof(int64)));
+	members = palloc_extended(mul_size(n + pass->naccounts, sizeof(int64)), MCXT_ALLOC_HUGE);
 	memcpy(members, all, n * sizeof(int64));
 	memcpy(members + n, pass->members, pass->naccounts * sizeof(int64));
 	n = lock_order(members, n + pass->naccounts);
-	enrolled_at = palloc(n * sizeof(TimestampTz));
+	enrolled_at = palloc_extended(mul_size(n, sizeof(TimestampTz)), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < n; i++)
 		enrolled_at[i] = next < pass->naccounts && pass->members[next] == members[i] ? pass->enrolled_at[next++] : DT_NOEND;
 	pass->members = members;
 	pass->enrolled_at = enrolled_at;
 	pass->naccounts = n;
-	pass->accounts = palloc0(n * sizeof(Account *));
+	pass->accounts = palloc_extended(mul_size(n, sizeof(Account *)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	pass->written = palloc0(n * sizeof(bool));
 }
 
@@ -445,7 +511,7 @@ list_accounts(Pass *pass)
 		if (item->counts && (!item->is_return || item->of_key) && pass->enrolled_at[n - 1] == DT_NOEND)
 			pass->enrolled_at[n - 1] = Min(item->purchase.occurred_at, pass->statement_at);
 	}
-	if (pass->source->program->involves)
+	if (pass->source->program->involves && !pass->locking && !pass->all_locked)
 		list_involved(pass);
 }
 
@@ -649,9 +715,10 @@ work_account(Pass *pass, int a, int first, int end)
 		if (account && (repeats || pass->written[a]))
 			renew_lots(pass, a, first, i, repeats);
 		work_item(pass, account, &pass->items[i]);
+		/* at the instant of the row: history is lived through */
+		if (account && pass->counting && account->nsales > account->ncounted)
+			challenge_count(account);
 	}
-	if (account && pass->counting && account->nsales > account->ncounted)
-		challenge_count(account);
 	if (account)
 		ledger_write(account);
 }
@@ -711,7 +778,7 @@ tell_followers(Pass *pass)
 	if (!follow_asks(program, accounts, n))
 		return;
 	store_flush(pass->store);
-	follow_tell(program, accounts, n);
+	follow_tell(program, accounts, n, pass->source->skip_errors);
 }
 
 /*

@@ -195,7 +195,10 @@ merge(Work *work, Store *store)
 	MemoryContextDelete(walk.key_context);
 }
 
-/* What was listed for review and is posted now, is settled; of what failed again the newest entry stays open. */
+/*
+ * What was listed for review and is posted now, and of which all rooms have heard, is settled; of what failed again the
+ * newest entry stays open.
+ */
 static void
 settle_reviews(const Source *source)
 {
@@ -204,9 +207,13 @@ settle_reviews(const Source *source)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT loyalty.tell_again($1)", 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not tell rooms again");
 	if (SPI_execute_with_args("UPDATE loyalty.review r SET settled_at = pg_catalog.now()"
 							  " WHERE r.source_id OPERATOR(pg_catalog.=) $1 AND r.settled_at IS NULL AND"
-							  " (EXISTS (SELECT FROM loyalty.lot l WHERE l.source_id OPERATOR(pg_catalog.=) $1"
+							  " (NOT EXISTS (SELECT FROM loyalty.untold u WHERE u.member_id OPERATOR(pg_catalog.=) r.member_id"
+							  "              AND u.source_id OPERATOR(pg_catalog.=) $1 AND u.source_key OPERATOR(pg_catalog.=) r.source_key)"
+							  "  AND EXISTS (SELECT FROM loyalty.lot l WHERE l.source_id OPERATOR(pg_catalog.=) $1"
 							  "          AND l.source_key OPERATOR(pg_catalog.=) r.source_key)"
 							  "  OR EXISTS (SELECT FROM loyalty.refund f WHERE f.source_id OPERATOR(pg_catalog.=) $1"
 							  "             AND f.source_key OPERATOR(pg_catalog.=) r.source_key AND f.part OPERATOR(pg_catalog.>=) 0)"

@@ -100,6 +100,9 @@ typedef struct Progress
 	Numeric		spend;			/* NULL: none */
 	int64		figure;			/* purchases, or a count of 1/10,000 */
 	bool		unsettled;		/* more or less is due than was given */
+	bool		awards_read;	/* then these: */
+	int32		award_no;		/* of its last award; 0: none */
+	Points		owed;			/* of all awards of the challenge */
 } Progress;
 
 /* What there was for completions, as the columns of loyalty.challenge_award; 0, NULL: none. */

@@ -111,7 +111,7 @@ AS $$ VALUES
   ('admin', 'table', 'SELECT, INSERT', 'config_history'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE', 'ladder ladder_rung'),
   ('admin', 'table', 'SELECT, INSERT, UPDATE, DELETE', 'job'),
-  ('admin', 'table', 'SELECT', 'installed review refund intervention tier_change rule_usage counter visit visit_of'),
+  ('admin', 'table', 'SELECT', 'installed review untold refund intervention tier_change rule_usage counter visit visit_of'),
   ('report', 'table', 'SELECT', 'rule_usage rule_budget counter visit visit_of'),
   ('admin', 'function', 'EXECUTE', 'due_tier_changes'),
   ('admin', 'view', 'SELECT, INSERT', 'opening_balance'),

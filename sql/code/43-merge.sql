@@ -13,7 +13,7 @@ BEGIN
   FOR other IN
     SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'member_id' AND NOT a.attisdropped
     WHERE c.relnamespace = 'loyalty'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-      AND c.relname <> ALL ('{member,member_alias,member_role,account,lot,lot_origin,movement,debt,tier_change,review,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,benefit_use,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
+      AND c.relname <> ALL ('{member,member_alias,member_role,account,lot,lot_origin,movement,debt,tier_change,review,untold,refund,redemption,request,rule_usage,counter,visit,visit_of,intervention,job,offer_member,benefit_use,event,event_ahead,exchange,pool_member,pool_redemption,pool_payment,voucher,voucher_change,subscription,subscription_event,plan_payment,cause_choice,donation,consent,erasure,referral,referral_code,referral_change,response,follow_up,follow_up_change,challenge_join,progress,challenge_day,challenge_award,recognition_given}')
     ORDER BY c.relname
   LOOP
     EXECUTE format('SELECT EXISTS (SELECT FROM loyalty.%I t WHERE t.member_id = $1)', other) INTO found_there USING merge_check.from_member;
@@ -197,6 +197,7 @@ BEGIN
   UPDATE loyalty.voucher v SET member_id = to_member WHERE v.member_id = from_member;
   UPDATE loyalty.voucher_change c SET member_id = to_member WHERE c.member_id = from_member;
   UPDATE loyalty.review r SET member_id = to_member WHERE r.member_id = from_member;
+  UPDATE loyalty.untold u SET member_id = to_member WHERE u.member_id = from_member;
   UPDATE loyalty.benefit_use u SET member_id = to_member WHERE u.member_id = from_member;
   UPDATE loyalty.exchange e SET member_id = to_member WHERE e.member_id = from_member;
   PERFORM loyalty.merge_pools(from_member, to_member);

@@ -574,7 +574,7 @@ BEGIN
   ORDER BY u.id;
   RETURN QUERY
   SELECT 'review', format('%s purchases', count(*)),
-    CASE WHEN count(*) > 0 THEN 'Their rules failed: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
+    CASE WHEN count(*) > 0 THEN 'Their rules failed, or what follows their sales: see loyalty.review; SELECT * FROM loyalty.reconcile() posts them.' END
   FROM loyalty.review r WHERE r.settled_at IS NULL;
   IF to_regclass('loyalty.code_pool_level') IS NOT NULL THEN
     RETURN QUERY

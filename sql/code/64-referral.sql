@@ -373,7 +373,41 @@ END $$;
 COMMENT ON FUNCTION loyalty.keep_referral(bigint, bigint, boolean, timestamptz) IS 'part of follow_referral(): both parties keep what was given, or do not any more';
 REVOKE ALL ON FUNCTION loyalty.keep_referral(bigint, bigint, boolean, timestamptz) FROM PUBLIC;
 
--- One more in a campaign with a limit; false when it is reached.  Counted from the referrals when a limit is new.
+-- Counted from the referrals when a limit is new.
+CREATE OR REPLACE FUNCTION loyalty.begin_referral_count(campaign integer) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO loyalty.referral_count (referral_program_id, rewarded)
+  SELECT campaign, count(*) FROM loyalty.referral r WHERE r.referral_program_id = campaign AND r.state = 'rewarded'
+  ON CONFLICT (referral_program_id) DO NOTHING
+$$;
+COMMENT ON FUNCTION loyalty.begin_referral_count(integer) IS 'part of follow_referral(): from now on the campaign counts whom it rewards';
+REVOKE ALL ON FUNCTION loyalty.begin_referral_count(integer) FROM PUBLIC;
+
+-- Friends of several campaigns in one statement, or in two at once: their limits are waited for in one order, after all accounts.
+CREATE OR REPLACE FUNCTION loyalty.lock_referral_counts(program_id integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  campaigns integer[] := (
+    SELECT array_agg(c.id ORDER BY c.id) FROM loyalty.referral_program c JOIN loyalty.program p ON p.name = c.program
+    WHERE p.id = lock_referral_counts.program_id);
+  campaign integer;
+BEGIN
+  FOR campaign IN
+    SELECT c.id FROM loyalty.referral_program c
+    WHERE c.id = ANY (campaigns) AND c.max_rewarded IS NOT NULL AND NOT EXISTS (SELECT FROM loyalty.referral_count n WHERE n.referral_program_id = c.id)
+    ORDER BY c.id
+  LOOP
+    PERFORM loyalty.begin_referral_count(campaign);
+  END LOOP;
+  PERFORM FROM loyalty.referral_count n WHERE n.referral_program_id = ANY (campaigns) ORDER BY n.referral_program_id FOR NO KEY UPDATE;
+END $$;
+COMMENT ON FUNCTION loyalty.lock_referral_counts(integer) IS 'part of follow_referral(): lock what all campaigns of the program count, in order';
+REVOKE ALL ON FUNCTION loyalty.lock_referral_counts(integer) FROM PUBLIC;
+
+-- One more in a campaign with a limit; false when it is reached.
 CREATE OR REPLACE FUNCTION loyalty.count_referral(campaign integer, most integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -383,9 +417,7 @@ BEGIN
     RETURN true;
   END IF;
   IF NOT EXISTS (SELECT FROM loyalty.referral_count n WHERE n.referral_program_id = campaign) THEN
-    INSERT INTO loyalty.referral_count (referral_program_id, rewarded)
-    SELECT campaign, count(*) FROM loyalty.referral r WHERE r.referral_program_id = campaign AND r.state = 'rewarded'
-    ON CONFLICT (referral_program_id) DO NOTHING;
+    PERFORM loyalty.begin_referral_count(campaign);
   END IF;
   UPDATE loyalty.referral_count n SET rewarded = n.rewarded + 1 WHERE n.referral_program_id = campaign AND n.rewarded < most;
   RETURN FOUND;
@@ -513,6 +545,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   r record;
+  locked boolean := cardinality(sales) = 1;
 BEGIN
   FOR r IN
     WITH sold AS MATERIALIZED (
@@ -528,6 +561,10 @@ BEGIN
     GROUP BY f.member_id, f.referral_id
     ORDER BY max(s.at), f.referral_id
   LOOP
+    IF NOT locked THEN
+      PERFORM loyalty.lock_referral_counts(program_id);
+      locked := true;
+    END IF;
     PERFORM loyalty.review_referral(r.member_id, r.referral_id, r.source_ids, r.source_keys, r.at);
   END LOOP;
 END $$;

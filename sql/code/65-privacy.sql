@@ -18,6 +18,7 @@ AS $$ VALUES
   ('refund', 'member_id', '', '', 'program_id source_id source_key part of_source_id of_key amount at posted_at'),
   ('tier_change', 'member_id', '', '', 'program_id at change_no posted_at from_tier_id to_tier_id held_until reason'),
   ('review', 'member_id', '', 'error', 'source_id source_key posted_at sqlstate settled_at'),
+  ('untold', 'member_id', 'points', '', 'program_id untold_no room source_id source_key unit occurred_at amount kept spend first posted_at'),
   ('rule_usage', 'member_id', '', '', 'period_start period_end used program_id rule_id uses'),
   ('counter', 'member_id', '', '', 'bucket program_id metric value'),
   ('visit', 'member_id', '', '', 'bucket program_id purchases visit'),

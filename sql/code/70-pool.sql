@@ -326,9 +326,10 @@ BEGIN
   LOOP
     SELECT coalesce(array_agg(DISTINCT m.pool_id), '{}') INTO pools FROM loyalty.pool_member m
     WHERE m.member_id = ANY (members) AND m.program_id = pools_involve.program_id AND m.left_at IS NULL;
-    EXIT WHEN pools <@ locked;
+    -- in order, as DISTINCT leaves them: there may be many
+    EXIT WHEN pools = locked;
     PERFORM FROM loyalty.pool o WHERE o.pool_id = ANY (pools) ORDER BY o.pool_id FOR SHARE;
-    locked := locked || pools;
+    locked := pools;
   END LOOP;
   RETURN (SELECT array_agg(m.member_id) FROM loyalty.pool_member m JOIN loyalty.pool o ON o.pool_id = m.pool_id
           WHERE m.pool_id = ANY (pools) AND m.left_at IS NULL AND o.shares_tier);
