@@ -8,7 +8,8 @@
  * - What its own row was lowered by is a refund too (REFUND_OWN_ROW), written only beside others: without returns the
  *	 kept amount itself says it.
  * - A return acts on the account that owns the purchase, whoever brought the goods back; its refunds carry that member.
- * - A purchase of which all is kept has no returns, so that a sale without any never looks for them.
+ * - A purchase of which all is kept has no returns, so that a sale without any never looks for them; or returns of
+ *	 nothing (an amount of 0), which write down no more than a sale without any.
  */
 #include "postgres.h"
 
@@ -349,7 +350,10 @@ refund_kept(Returns *returns, Account *account, Lot **lots, int nlots, char *key
 		store_delete_refund(returns->store, refunds.rows[i]);
 		store_insert_refund(returns->store, &moved);
 	}
-	*kept = says ? kept_of(money_compare(says, amount) > 0 ? says : amount, lowered, returned) : NULL;
+	/* what it has grown by is kept only if it earns: an account that is blocked does not */
+	if (says && money_compare(says, amount) > 0 && strcmp(account->status, "active") == 0)
+		amount = says;
+	*kept = says ? kept_of(amount, lowered, returned) : NULL;
 	return true;
 }
 
@@ -361,6 +365,7 @@ change_sale(Returns *returns, Refund *const *drop, int ndrop, Refund *add, Times
 	Sale		sale = find_sale(returns, any->member_id, any->of_source_id, any->of_key);
 	Refund	   *own = NULL;
 	Numeric		returned = add ? add->amount : money_zero();
+	Numeric		had = money_zero(); /* returned before */
 	int			before = 0;
 	int			after = add != NULL;
 	Numeric		amount;
@@ -379,6 +384,7 @@ change_sale(Returns *returns, Refund *const *drop, int ndrop, Refund *add, Times
 			continue;
 		}
 		before++;
+		had = money_add(had, refund->amount);
 		for (int j = 0; j < ndrop && !dropped; j++)
 			dropped = same_refund(drop[j], refund);
 		if (dropped)
@@ -398,7 +404,7 @@ change_sale(Returns *returns, Refund *const *drop, int ndrop, Refund *add, Times
 	sum_awards(sale.lots, sale.nlots, &amount, &kept, &gone);
 	if (own)
 		lowered = own->amount;
-	else if (before == 0 && (gone || money_compare(kept, amount) < 0))
+	else if ((before == 0 || (money_sign(had) == 0 && money_sign(amount) > 0)) && (gone || money_compare(kept, amount) < 0))
 		lowered = money_subtract(amount, kept);
 	write_own_row(returns, sale.account->member_id, sale.source_id, sale.key, own, after > 0 ? lowered : NULL);
 	/* without returns a purchase of no amount is there again, unless its row has gone */
@@ -444,7 +450,9 @@ post_named(Returns *returns, const ReturnRow *row, const Refunds *mine, Timestam
 			same[nsame++] = mine->rows[i];
 		else
 			other[nother++] = mine->rows[i];
-	if (nsame == 1 && nother == 0 && same[0]->part == 0 && money_compare(same[0]->amount, row->amount) == 0)
+	/* one that waits goes on to whom the row names now */
+	if (nsame == 1 && nother == 0 && same[0]->part == 0 && same[0]->member_id == row->member &&
+		money_compare(same[0]->amount, row->amount) == 0)
 		return 0;
 	changed = drop_refunds(returns, row, other, nother, at);
 	return changed + change_sale(returns, same, nsame, new_refund(returns, row, 0, row->of_key, row->amount, at), at);

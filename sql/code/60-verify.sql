@@ -184,6 +184,7 @@ BEGIN
   LEFT JOIN sold s ON s.source_id = r.of_source_id AND s.source_key = r.of_key AND s.member_id = r.member_id
   WHERE NOT r.by_others
     OR CASE WHEN s.source_id IS NULL THEN EXISTS (SELECT FROM sold o WHERE o.source_id = r.of_source_id AND o.source_key = r.of_key)
+            WHEN r.amount = 0 AND s.amount > 0 THEN false  -- returns of nothing: the row alone says it
             ELSE s.kept_amount <> greatest(s.amount - r.amount, 0) OR s.kept_nothing AND s.amount <= r.amount END
   LIMIT most;
 

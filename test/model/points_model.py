@@ -24,9 +24,13 @@ EPOCH_UTC = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SECOND = 1_000_000
 DAY = 86400 * SECOND
 HOLD = 900 * SECOND             # when a call does not say how long
-TOO_LONG = 0                    # control: a model in which points live so many microseconds too long is found out
+MISTAKES = {                    # controls: a model that is wrong about one thing is found out
+    'life': 'points live a microsecond too long',
+    'returns': 'a purchase keeps what it earned for an amount that is returned to the last unit, where that is 0'}
+MISTAKE = None
 POINT = 10_000                  # of the ledger's units
 UNIT = 100_000_000              # of a rule's units in a point
+BACK = 1_000_000_000            # rows numbered from here on are those of the table of returns
 
 
 class Refused(Exception):
@@ -327,7 +331,7 @@ class Account:
                 return
             if tier > self.tier:
                 self.set_tier(tier, until, at, 'promotion', start)
-            elif tier == self.tier and until > self.tier_until:
+            elif tier == self.tier and until >= self.tier_until:
                 self.set_tier(tier, until, at, 'renewal', start)
         elif cents < 0 or points < 0:
             self.fall(start, former, at)
@@ -348,7 +352,7 @@ class Account:
 
     def stand(self, tier, at, reason):
         """On what the running or the last period gives; by the last one for the running one at least."""
-        start, end = self.period if tier <= self.tier_by(self.period[0]) else self.last_period()
+        start, end = self.period if tier <= self.tier_by(self.period[0]) or self.period[0] == NEVER else self.last_period()
         until = self.held_until(tier, end, at)
         self.set_tier(tier, until if until > at else self.period[1], at, reason, start)
 
@@ -404,7 +408,7 @@ class Account:
                 hold.state = 'held'
 
     def bury(self, at):
-        for lot in [lot for lot in self.live if lot.expires_at + TOO_LONG <= at]:
+        for lot in [lot for lot in self.live if lot.expires_at + (MISTAKE == 'life') <= at]:
             self.die(lot)
 
     def die(self, lot):
@@ -583,11 +587,11 @@ class Account:
         start = available_at if program.expiry_from == 'available' else occurred_at
         return available_at, expiry.first_dead(start, program.zone)
 
-    def keep(self, award, kept, now):
+    def keep(self, award, kept, at):
         """So much of an award's amount is kept (None: nothing of a purchase of no amount)."""
         if kept == award.kept:
             return
-        self.settle(now)
+        self.settle(at)
         cents = (kept or 0) - (award.kept or 0)
         before, after = award.kept_points(award.kept), award.kept_points(kept)
         for lot, was, is_now in zip(award.lots, before, after):
@@ -736,15 +740,26 @@ class Shop:
     def __init__(self, program, now):
         self.program = program
         self.now = now
-        self.rows = {}                          # id -> (member, cents, kind, ok, occurred_at)
+        self.rows = {}                          # id -> [member, cents, kind, ok, occurred_at, id of the purchase that it returns]
         self.accounts = {}
         self.awards = {}                        # id -> [(member, award)]
+        self.returns = {}                       # id of a return -> [id of a purchase or None, cents], in the order of taking
 
     # -- rows
 
-    def row_there(self, key):
+    def is_return(self, key):
+        _, cents, _, _, _, of = self.rows[key]
+        return key >= BACK or of is not None or cents < 0
+
+    def awards_of(self, key, member):
+        return [award for who, award in self.awards.get(key, ()) if who == member]
+
+    def row_there(self, key, changed_at=None):
         """A row was written: keep what it earned before, and earn beyond it."""
-        member, cents, kind, ok, occurred_at = self.rows[key]
+        if self.is_return(key):
+            self.return_there(key, changed_at)
+            return
+        member, cents, kind, ok, occurred_at, _ = self.rows[key]
         if member is None:
             return
         account = self.accounts.get(member)
@@ -752,62 +767,154 @@ class Shop:
             if not ok or self.program.enrollment == 'explicit':
                 return
             account = self.enroll_at(member, min(occurred_at, self.now))
-        awards = [award for who, award in self.awards.get(key, ()) if who == member]
-        if awards:
-            self.keep(account, awards, cents if ok else None)
-        if ok and account.status == 'active' and (not awards or cents > sum(award.amount for award in awards)):
+        awards = self.awards_of(key, member)
+        earns = ok and account.status == 'active' and (not awards or cents > sum(award.amount for award in awards))
+        self.keep(key, member, self.now, earns)
+        if earns:
             award = account.earn(key, cents, kind, occurred_at, self.now, awards)
             self.awards.setdefault(key, []).append((member, award))
+            self.keep(key, member, account.settled_at)
 
-    def keep(self, account, awards, cents):
+    def kept(self, key, member, earns=False):
+        """What of the amount of a purchase a member keeps; None: nothing, also of a purchase of no amount.  earns: what it
+        is about to earn for is kept first."""
+        row = self.rows.get(key)
+        if row is None or self.is_return(key) or row[0] != member or not row[3]:
+            return None
+        returned = [cents for parts in self.returns.values() for of, cents in parts if of == key]
+        left = (row[1] if earns else min(row[1], sum(award.amount for award in self.awards_of(key, member)))) - sum(returned)
+        return None if returned and left <= (-1 if MISTAKE == 'returns' else 0) else left
+
+    def keep(self, key, member, at, earns=False):
         """Of awards of one purchase the first keeps first."""
+        cents = self.kept(key, member, earns)
         left = cents or 0
-        for award in awards:
+        for award in self.awards_of(key, member):
             kept = min(left, award.amount) if award.amount or cents is not None else None
-            account.keep(award, kept, self.now)
+            self.accounts[member].keep(award, kept, at)
             left -= kept or 0
 
-    def row_gone(self, key, member):
-        awards = [award for who, award in self.awards.get(key, ()) if who == member]
-        if awards:
-            self.keep(self.accounts[member], awards, None)
+    # -- returns
+
+    def return_there(self, key, changed_at=None):
+        """A row that is a return was written, or is another now."""
+        member, cents, _, ok, occurred_at, of = self.rows[key]
+        former = self.returns.pop(key, [])
+        at = changed_at or (self.now if former else min(occurred_at, self.now))
+        if not ok:
+            former = self.give_up(former, at)
+        elif of is not None:
+            self.give_up([part for part in former if part[0] != of], at)
+            if self.can_wait(of, member, min(occurred_at, self.now)):
+                self.returns[key] = [[of, abs(cents)]]
+                self.keep_sale(of, at)
+        elif member is not None:
+            self.returns[key] = former
+            self.take_newest(key, member, abs(cents), at)
+
+    def works_on(self, row):
+        """Whose account a return changes."""
+        member, *_, of = row
+        owners = [who for who, _ in self.awards.get(of, ())]
+        return member if not owners else self.rows[of][0] if of in self.rows and self.rows[of][0] in owners else owners[-1]
+
+    def give_up(self, parts, at):
+        """Parts of a return that are none any more: what was taken last is given back first."""
+        for of, _ in reversed(parts):
+            self.keep_sale(of, at)
+
+    def keep_sale(self, key, at):
+        for member in {who for who, _ in self.awards.get(key, ())}:
+            self.keep(key, member, at)
+
+    def can_wait(self, of, member, at):
+        """Is there the purchase, or somebody under whose account the return waits for it?"""
+        if of in self.awards:
+            return True
+        if member is not None and member not in self.accounts and self.program.enrollment == 'automatic':
+            self.enroll_at(member, at)
+        return member is not None
+
+    def take_newest(self, key, member, cents, at):
+        """A return that names no purchase, whose parts are to be so much in all."""
+        parts = self.returns[key]
+        left = cents - sum(part for _, part in parts)
+        while left < 0:
+            of, part = parts.pop()
+            if part + left > 0:
+                parts.append([of, part + left])
+            left = min(0, left + part)
+            self.keep_sale(of, at)
+        newest = sorted(((min(award.lots[0].earned_at, award.lots[0].at), award.lots[0].no, of, award.kept or 0)
+                         for of, awards in self.awards.items() for who, award in awards if who == member), reverse=True)
+        found = {}                              # all of one purchase at once
+        for _, _, of, kept in newest:
+            part = min(left, kept)
+            if part > 0:
+                found[of] = found.get(of, 0) + part
+                left -= part
+        for of, part in found.items():
+            parts.append([of, part])
+            self.keep_sale(of, at)
+        if left > 0 or not parts:
+            parts.append([None, left])          # found nothing: dropped for good
+
+    # -- statements
+
+    def row_gone(self, key, row, next_row=lambda key: None):
+        """That was there; what is there now under its key is known already.  A purchase earns before what it took as a
+        return is given back."""
+        parts = self.returns.get(key, [])
+        if row[0] is not None and row[0] in self.accounts:
+            self.keep(key, row[0], self.now)
+        if key in self.rows and parts and not self.is_return(key):
+            next_row(key)
+            del self.returns[key]
+            self.give_up(parts, self.now)
+        else:
+            self.returns.pop(key, None)
+            self.give_up(parts, self.now)
+            next_row(key)
 
     def insert(self, rows):
         if any(row[0] in self.rows for row in rows) or len({row[0] for row in rows}) < len(rows):
             raise Refused('23505')
         for key, *values in rows:
             self.rows[key] = values
-        for key, *values in rows:
             self.row_there(key)
 
     def update(self, keys, changes):
         for key in keys:
             if key not in self.rows:
                 continue
-            old = self.rows[key]
+            old, was_return = self.rows[key], self.is_return(key)
+            works_on = self.works_on(old)
             new = self.rows[key] = [changes.get(name, value)
-                                    for name, value in zip(('who', 'total', 'kind', 'ok', 'at'), old)]
-            if [new[0], new[1], new[3]] == [old[0], old[1], old[3]]:
+                                    for name, value in zip(('who', 'total', 'kind', 'ok', 'at', 'of_id'), old)]
+            if [new[0], new[1], new[3], new[5]] == [old[0], old[1], old[3], old[5]]:
                 continue                        # kind and time alone do not matter
-            if new[0] != old[0] and old[0] is not None:
-                self.row_gone(key, old[0])
-            self.row_there(key)
+            routes = (works_on, self.works_on(new))
+            if was_return != self.is_return(key) or (routes[0] != routes[1] and (old[5] is None or new[5] is None)):
+                # the account with the greater number is worked first: there the return is still known as a former one
+                known = key in self.returns and (routes[1] or 0) > (routes[0] or 0)
+                self.row_gone(key, old, lambda key: self.row_there(key, self.now if known else None))
+            else:
+                self.row_there(key)
 
     def rekey(self, key, new):
         if key not in self.rows or key == new:
             return
         if new in self.rows:
             raise Refused('23505')
-        self.rows[new] = self.rows.pop(key)
-        if self.rows[new][0] is not None:
-            self.row_gone(key, self.rows[new][0])
+        row = self.rows[new] = self.rows.pop(key)
+        self.row_gone(key, row)
         self.row_there(new)
 
     def delete(self, keys):
         for key in keys:
             row = self.rows.pop(key, None)
-            if row and row[0] is not None:
-                self.row_gone(key, row[0])
+            if row:
+                self.row_gone(key, row)
 
     # -- calls
 

@@ -22,11 +22,12 @@ import time
 from datetime import timedelta
 
 import points_model
-from points_model import (DAY, EPOCH, FOREVER, NEVER, POINT, SECOND, UNIT, Expiry, Interval, Period, Program, Refused,
+from points_model import (BACK, DAY, EPOCH, FOREVER, NEVER, POINT, SECOND, UNIT, Expiry, Interval, Period, Program, Refused,
                           Rule, Shop, Zone)
 
 HOUR = 3600 * SECOND
 START = 1_704_067_200 * SECOND      # 2024-01-01
+SHOWN = 3                           # lines of a difference
 NOBODY = Interval('0')
 
 # ---- how things read in SQL ----
@@ -116,23 +117,33 @@ def a_program(rng):
     first, second = rng.choice([(100, 1000), (500, 2500), (50, 200)])
     scale = 100 if metric == 'spend' else POINT
     tiers = [('low', 0, rng.choice([0, 1000])), ('mid', first * scale, 2500), ('top', second * scale, rng.choice([10_000, 3_333]))]
+    clawback = rng.choice(CLAWBACKS)
+    # with many debts and returns, points that pass on among lots that paid for each other keep the ledger busy for minutes
+    returns = rng.choice(RETURNS) if clawback != 'debt' else ''
     return Program(
         zone=Zone(rng.choice(ZONES)), decimals=rng.choice([0, 0, 0, 1, 2, 4]),
         rounding=rng.choice(['down', 'half_up', 'half_even', 'up']), expiry=rng.choice(EXPIRIES),
         expiry_from=rng.choice(['earned', 'earned', 'available']), pending=rng.choice([NOBODY, NOBODY] + WAITS),
         enrollment=rng.choice(['automatic', 'automatic', 'automatic', 'explicit']),
-        clawback=rng.choice(CLAWBACKS), on_return=rng.choice(['fall', 'fall', 'keep', 'grace']),
+        clawback=clawback, on_return=rng.choice(['fall', 'fall', 'keep', 'grace']),
         tier_metric=metric, tier_period=Period(rng.choice(PERIODS)), tier_validity=rng.choice(VALIDITIES),
         downgrade=rng.choice(['requalify', 'requalify', 'one_level', 'never']), grace=rng.choice(GRACES),
         tiers=rng.choice([tiers, tiers, tiers[1:], []]), rules=[rate_rule(rng, 'base')] + [a_rule(rng, n) for n in range(rng.randint(0, 4))],
-        rewards={'cup': 25 * POINT, 'pen': 4 * POINT})
+        rewards={'cup': 25 * POINT, 'pen': 4 * POINT}, returns=returns)
 
 
+# Rows that are returns: of a negative amount; by a reference in the same table; in a table of their own.
+RETURNS = ['', '', 'negative', 'same', 'table', 'same table']
 CLAWBACKS = ['to_zero', 'to_zero', 'pending_only', 'debt', 'debt']
 
 
 def interval_or_null(value):
     return 'NULL' if value is None else text(value.text)
+
+
+def attach_sql(table, more):
+    return (f"DO $$ BEGIN PERFORM loyalty.attach('world.{table}', program => 'w', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok'"
+            f"{', ' + more if more else ''}); END $$;")
 
 
 def program_sql(program):
@@ -142,8 +153,10 @@ def program_sql(program):
   {text(program.expiry.text)}, {text(program.expiry_from)}, {text(program.pending.text)}, {text(program.enrollment)}, {text(program.clawback)},
   {text(program.on_return)}, {text(program.tier_metric)}, {text(program.tier_period.text)}, {text(program.tier_validity.text)},
   {text(program.downgrade)}, {text(program.grace.text)}, true);""",
-             'CREATE TABLE world.sale (id int PRIMARY KEY, who bigint, total numeric, kind text, ok boolean, at timestamptz);',
-             """DO $$ BEGIN PERFORM loyalty.attach('world.sale', program => 'w', member => 'who', amount => 'total', occurred_at => 'at', condition => 'ok'); END $$;"""]
+             'CREATE TABLE world.sale (id int PRIMARY KEY, who bigint, total numeric, kind text, ok boolean, at timestamptz, of_id int);',
+             attach_sql('sale', "refund_of => 'of_id'" if 'same' in program.returns else '')]
+    if 'table' in program.returns:
+        lines += ['CREATE TABLE world.back (LIKE world.sale INCLUDING INDEXES);', attach_sql('back', "refund_of => 'of_id', refund_source => 'sale'")]
     for rank, (name, threshold, bonus) in enumerate(program.tiers):
         scale = 2 if program.tier_metric == 'spend' else 4
         lines.append(f"INSERT INTO loyalty.tier (program, name, rank, threshold, earn_bonus) VALUES ('w', '{name}', {rank}, {decimal(threshold, scale)}, {decimal(bonus, 4)});")
@@ -193,7 +206,7 @@ CREATE FUNCTION world.state(members bigint[]) RETURNS SETOF text LANGUAGE sql ST
 CLEAN_SQL = """
 SET loyalty.restoring = on;
 SET loyalty.allow_drop = on;
-DROP TABLE IF EXISTS world.sale;
+DROP TABLE IF EXISTS world.sale, world.back;
 DO $$
 BEGIN
   EXECUTE (SELECT 'TRUNCATE ' || string_agg('loyalty.' || relname, ', ') FROM pg_class
@@ -249,6 +262,7 @@ class Maker:
     def __init__(self, rng, shop, members):
         self.rng, self.shop, self.members = rng, shop, members
         self.next_id = 1
+        self.next_back = BACK
         self.next_key = 1
 
     def member(self):
@@ -271,6 +285,16 @@ class Maker:
                 break
         return key
 
+    def any_id(self):
+        """Also of a return in a table of its own."""
+        if self.next_back > BACK and self.rng.random() < 0.15:
+            return self.next_back - self.rng.randint(1, min(30, self.next_back - BACK))
+        return self.old_id()
+
+    def new_back(self):
+        self.next_back += 1
+        return self.next_back - 1
+
     def cents(self):
         r = self.rng.random()
         return 0 if r < 0.05 else self.rng.randint(1, 9_000) if r < 0.85 else self.rng.randint(1, 60) * 1000 if r < 0.95 else self.rng.randint(1, 300_000)
@@ -292,7 +316,26 @@ class Maker:
     def values(self):
         rng = self.rng
         r = rng.random()
-        return (self.who(), self.cents(), rng.choice('xyzn'), True if r < 0.88 else False if r < 0.95 else None, self.when())
+        return (self.who(), self.cents(), rng.choice('xyzn'), True if r < 0.88 else False if r < 0.95 else None, self.when(), None)
+
+    def return_values(self):
+        """(table, values) of a return: of half of a purchase, of all or of more; by whoever brings it."""
+        rng = self.rng
+        how = self.shop.program.returns.split()
+        table = 'back' if 'table' in how and (how == ['table'] or rng.random() < 0.5) else 'sale'
+        key = self.old_id()
+        row = self.shop.rows.get(key)
+        r = rng.random()
+        who = row[0] if row and r < 0.8 else None if r < 0.83 else self.member()
+        cents = abs(row[1]) if row else self.cents()
+        r = rng.random()
+        cents = cents if r < 0.2 else cents // 2 if r < 0.4 else 0 if r < 0.42 else rng.randint(0, cents) if r < 0.9 else cents + self.cents()
+        of = key if how != ['negative'] and rng.random() < 0.75 else None
+        if of == self.next_id - 1 and rng.random() < 0.3:
+            of = self.next_id + rng.randint(1, 5)       # it comes before its purchase
+        if table == 'sale' and (of is None or rng.random() < 0.5):
+            cents = -cents
+        return table, (who, cents, 'r', rng.random() < 0.93, self.when(), of)
 
     def points(self, member):
         """About what the member has."""
@@ -335,17 +378,42 @@ class Maker:
 
 
 def row_sql(row):
-    key, who, cents, kind, ok, at = row
-    return f"({key}, {who if who is not None else 'NULL'}, {decimal(cents, 2)}, '{kind}', {boolean(ok)}, {instant(at)})"
+    key, who, cents, kind, ok, at, of = row
+    return f"({key}, {integer(who)}, {decimal(cents, 2)}, '{kind}', {boolean(ok)}, {instant(at)}, {integer(of)})"
 
 
-COLUMN_SQL = {'who': lambda v: str(v) if v is not None else 'NULL', 'total': lambda v: decimal(v, 2), 'kind': text, 'ok': boolean, 'at': instant}
+def integer(value):
+    return str(value) if value is not None else 'NULL'
+
+
+def table(key):
+    return 'world.back' if key >= BACK else 'world.sale'
+
+
+COLUMN_SQL = {'who': integer, 'total': lambda v: decimal(v, 2), 'kind': text, 'ok': boolean, 'at': instant, 'of_id': integer}
 
 
 def rows_members(shop, keys):
     """Whom a change of these rows can touch."""
+    keys = set(keys)
+    keys |= {shop.rows[key][5] for key in keys if key in shop.rows} | {of for key in keys for of, _ in shop.returns.get(key, ())}
     members = {who for key in keys for who, _ in shop.awards.get(key, ())}
     return members | {shop.rows[key][0] for key in keys if key in shop.rows}
+
+
+def takes_along(shop, kind, args):
+    """Does a purchase change hands of which a return took that names none?  Who brought that return is not known then
+    any more (loyalty.refund has the purchase's member), so it cannot be given up: not done."""
+    if issubclass(kind, Amount) and 'who' in args[1]:
+        rows = [(key, args[1]['who']) for key in args[0]]
+    elif issubclass(kind, Insert):
+        rows = [row[:2] for row in args[0]]
+    elif kind is Key:
+        rows = [(args[1], shop.rows[args[0]][0])] if args[0] in shop.rows else []
+    else:
+        return False
+    unnamed = {of for back, parts in shop.returns.items() if back in shop.rows and shop.rows[back][5] is None for of, _ in parts}
+    return any(key in unnamed and {who} != {member for member, _ in shop.awards.get(key, ())} for key, who in rows)
 
 
 class Operation:
@@ -399,10 +467,10 @@ class Insert(Operation):
         shop.insert(rows)
 
     def sql(rows):
-        return 'INSERT INTO world.sale VALUES ' + ', '.join(map(row_sql, rows))
+        return f'INSERT INTO {table(rows[0][0])} VALUES ' + ', '.join(map(row_sql, rows))
 
     def members(shop, rows):
-        return {row[1] for row in rows} | rows_members(shop, [row[0] for row in rows])
+        return {row[1] for row in rows} | rows_members(shop, [row[0] for row in rows] + [row[6] for row in rows])
 
 
 class Again(Insert):
@@ -422,22 +490,52 @@ class Again(Insert):
                 return ([(key, *values)],)
 
 
+class Return(Insert):
+    """Of a purchase that is there, that is to come, or of none that is named."""
+    weight = 12
+
+    def make(maker):
+        if maker.shop.program.returns:
+            its_table, values = maker.return_values()
+            return ([(maker.new_back() if its_table == 'back' else maker.new_id(), *values)],)
+
+
+class Receipt(Insert):
+    """Purchases of one member and their returns in one statement, in any order."""
+    weight = 3
+
+    def make(maker):
+        if not maker.shop.program.returns:
+            return None
+        who = maker.member()
+        rows = []
+        for _ in range(maker.rng.randint(2, 4)):
+            key = maker.new_id()
+            rows.append((key, who, *maker.values()[1:]))
+            if maker.rng.random() < 0.6:
+                named = 'same' in maker.shop.program.returns and maker.rng.random() < 0.8
+                rows.append((maker.new_id(), who, -maker.cents(), 'r', True, maker.when(), key if named else None))
+        maker.rng.shuffle(rows)
+        return (rows,)
+
+
 class Amount(Operation):
     weight = 12
 
     def make(maker):
-        key = maker.old_id()
+        key = maker.any_id()
         row = maker.shop.rows.get(key)
-        cents = row[1] if row else 0
+        cents = abs(row[1]) if row else 0
         r = maker.rng.random()
-        return ([key], {'total': maker.rng.randint(0, cents) if r < 0.6 else cents + maker.rng.randint(0, 3000) if r < 0.85
-                        else 0 if r < 0.9 else maker.cents()})
+        cents = (maker.rng.randint(0, cents) if r < 0.6 else cents + maker.rng.randint(0, 3000) if r < 0.85
+                 else 0 if r < 0.9 else maker.cents())
+        return ([key], {'total': -cents if row and row[1] < 0 and maker.rng.random() < 0.95 else cents})
 
     def do(shop, keys, changes):
         shop.update(keys, changes)
 
     def sql(keys, changes):
-        return ('UPDATE world.sale SET ' + ', '.join(f'{name} = {COLUMN_SQL[name](value)}' for name, value in changes.items())
+        return (f'UPDATE {table(keys[0])} SET ' + ', '.join(f'{name} = {COLUMN_SQL[name](value)}' for name, value in changes.items())
                 + ' WHERE id IN (' + ', '.join(map(str, keys)) + ')')
 
     def members(shop, keys, changes):
@@ -448,14 +546,35 @@ class Condition(Amount):
     weight = 6
 
     def make(maker):
-        return ([maker.old_id()], {'ok': maker.rng.choice([True, True, False, None])})
+        return ([maker.any_id()], {'ok': maker.rng.choice([True, True, False, None])})
 
 
 class Whose(Amount):
     weight = 3
 
     def make(maker):
-        return ([maker.old_id()], {'who': maker.who()})
+        return ([maker.any_id()], {'who': maker.who()})
+
+
+class Of(Amount):
+    """A return of another purchase, or of none; a purchase that becomes a return, and the other way round."""
+    weight = 4
+
+    def make(maker):
+        rng = maker.rng
+        how = maker.shop.program.returns
+        key = maker.any_id()
+        if not how or maker.shop.rows.get(key) is None:
+            return None
+        if 'same' not in how and key < BACK or rng.random() < 0.2:
+            return ([key], {'total': -maker.shop.rows[key][1]})
+        if not maker.shop.is_return(key) and rng.random() < 0.5:
+            return None
+        of = maker.old_id()
+        of = None if of == key or rng.random() < 0.3 else of
+        row = maker.shop.rows[key]
+        # from one account to another is two changes, whose order is that of the accounts
+        return ([key], {'of_id': of}) if maker.shop.works_on(row) == maker.shop.works_on([*row[:5], of]) else None
 
 
 class Anything(Amount):
@@ -465,7 +584,7 @@ class Anything(Amount):
     def make(maker):
         names = ('who', 'total', 'kind', 'ok', 'at')
         values = dict(zip(names, maker.values()))
-        return ([maker.old_id()], {name: values[name] for name in maker.rng.sample(names, maker.rng.randint(1, 3))})
+        return ([maker.any_id()], {name: values[name] for name in maker.rng.sample(names, maker.rng.randint(1, 3))})
 
 
 class Several(Amount):
@@ -476,8 +595,9 @@ class Several(Amount):
         by_member = {}
         for _ in range(6):
             key = maker.old_id()
-            by_member.setdefault(maker.shop.rows[key][0] if key in maker.shop.rows else None, key)
-        return (list(by_member.values()), {maker.rng.choice(['total', 'ok']): 0}) and (
+            if key in maker.shop.rows and not maker.shop.is_return(key):
+                by_member.setdefault(maker.shop.rows[key][0], key)
+        return None if not by_member else (list(by_member.values()), {maker.rng.choice(['total', 'ok']): 0}) and (
             list(by_member.values()), maker.rng.choice([{'total': maker.cents()}, {'ok': False}, {'ok': True}]))
 
 
@@ -485,14 +605,17 @@ class Key(Operation):
     weight = 2
 
     def make(maker):
-        key = maker.old_id()
-        return (key, maker.old_id() if maker.rng.random() < 0.4 else maker.new_id())
+        key = maker.any_id()
+        if key >= BACK:
+            return (key, maker.new_back())
+        new = maker.old_id() if maker.rng.random() < 0.4 else maker.new_id()
+        return None if maker.shop.rows.get(key, [None] * 6)[5] == new else (key, new)
 
     def do(shop, key, new):
         shop.rekey(key, new)
 
     def sql(key, new):
-        return f'UPDATE world.sale SET id = {new} WHERE id = {key}'
+        return f'UPDATE {table(key)} SET id = {new} WHERE id = {key}'
 
     def members(shop, key, new):
         return rows_members(shop, [key, new])
@@ -503,14 +626,15 @@ class Delete(Operation):
 
     def make(maker):
         if maker.rng.random() < 0.8:
-            return ([maker.old_id()],)
-        return (Several.make(maker)[0],)
+            return ([maker.any_id()],)
+        several = Several.make(maker)
+        return several and (several[0],)
 
     def do(shop, keys):
         shop.delete(keys)
 
     def sql(keys):
-        return 'DELETE FROM world.sale WHERE id IN (' + ', '.join(map(str, keys)) + ')'
+        return f'DELETE FROM {table(keys[0])} WHERE id IN (' + ', '.join(map(str, keys)) + ')'
 
     def members(shop, keys):
         return rows_members(shop, keys)
@@ -701,7 +825,7 @@ class Maintain(Operation):
         return set(shop.accounts)
 
 
-OPERATIONS = [Clock, Insert, Again, Amount, Condition, Whose, Anything, Several, Key, Delete, Redeem, Capture, Release, Reverse, Adjust, Retry, Enroll, Block, Unblock,
+OPERATIONS = [Clock, Insert, Again, Return, Receipt, Amount, Condition, Whose, Of, Anything, Several, Key, Delete, Redeem, Capture, Release, Reverse, Adjust, Retry, Enroll, Block, Unblock,
               Balance, Maintain]
 
 
@@ -723,7 +847,7 @@ class World:
         while len(self.made) < n:
             kind = self.rng.choices(OPERATIONS, weights)[0]
             args = kind.make(maker)
-            if args is not None:
+            if args is not None and not takes_along(shop, kind, args):
                 self.made.append((kind, args))
                 yield kind, args
 
@@ -732,7 +856,7 @@ class World:
         shop = Shop(self.program, self.start)
         if isinstance(operations, int):
             operations = self.make_up(shop, operations)
-        sql = [f'SET loyalty.store = {store};', "SET TimeZone = 'UTC';", 'SET client_min_messages = warning;', CLEAN_SQL, *program_sql(self.program),
+        sql = [f'SET loyalty.store = {store};', "SET statement_timeout = '60s';", "SET TimeZone = 'UTC';", 'SET client_min_messages = warning;', CLEAN_SQL, *program_sql(self.program),
                f'SET loyalty.now = {instant(self.start)};']
         expected = []
         everybody = 'ARRAY[' + ', '.join(map(str, self.members)) + ']::bigint[]'
@@ -791,7 +915,7 @@ def run_script(database, script, expected, keep=None):
     at = next((i for i, (one, other) in enumerate(zip(expected, printed)) if one != other), min(len(expected), len(printed)))
     operation = next((line.split()[1] for line in expected[at:] if line.startswith('# ')), 'end')
     first = max(0, at - 1)
-    problem = [f'the model: {line}' for line in expected[at:at + 3]] + [f'the ledger: {line}' for line in printed[at:at + 3]]
+    problem = [f'the model: {line}' for line in expected[at:at + SHOWN]] + [f'the ledger: {line}' for line in printed[at:at + SHOWN]]
     errors = [line for line in done.stderr.splitlines() if 'LY' not in line and '23505' not in line][-3:]
     return operation, problem + errors, first
 
@@ -870,11 +994,10 @@ def main():
     parser.add_argument('--every', type=int, help='compare all figures after so many operations')
     parser.add_argument('--database', default='random_operations')
     parser.add_argument('--tamper', type=int, help='control: change a lot behind the ledger after this operation')
-    parser.add_argument('--wrong-model', action='store_true', help='control: in the model points live a microsecond too long')
+    parser.add_argument('--mistake', choices=points_model.MISTAKES, help='control: the model makes one (points_model.MISTAKES)')
     parser.add_argument('--no-shrink', action='store_true')
     options = parser.parse_args()
-    if options.wrong_model:
-        points_model.TOO_LONG = 1
+    points_model.MISTAKE = options.mistake
 
     numbers = [int(n) for n in options.worlds.split(',')] if options.worlds else range(-(-options.operations // options.each))
     databases = multiprocessing.Queue()

@@ -129,6 +129,30 @@ INSERT INTO sale VALUES (32, NULL, 99, -22);
 INSERT INTO sale VALUES (33, NULL, 99, 22);
 SELECT * FROM kept(99); SELECT * FROM refunds() WHERE member_id = 99; SELECT sound();
 
+\echo ---- a blocked account keeps of a sale that has grown what it was made for, whatever comes first
+INSERT INTO sale VALUES (60, NULL, 60, 30), (61, 60, 60, 20);
+SELECT loyalty.block(60, 'p');
+UPDATE sale SET total = 80 WHERE id = 60;
+SELECT key, amount, kept FROM kept(60);
+INSERT INTO sale VALUES (62, 60, 60, 1);
+SELECT key, amount, kept FROM kept(60); SELECT sound();
+
+\echo ---- a return of nothing: the sale has gone all the same when it is deleted, and another return gives nothing back
+INSERT INTO sale VALUES (63, NULL, 63, 50), (64, 63, 63, 0);
+DELETE FROM sale WHERE id = 63;
+SELECT key, amount, kept FROM kept(63); SELECT sound();
+INSERT INTO sale VALUES (65, 63, 63, 5);
+SELECT key, amount, kept FROM kept(63); SELECT sound();
+INSERT INTO sale VALUES (63, NULL, 63, 50);
+SELECT key, amount, kept FROM kept(63); SELECT sound();
+
+\echo ---- a return that waits is brought by another member now: it goes on waiting
+INSERT INTO sale VALUES (66, 68, 66, 4), (67, 69, 67, 5);
+UPDATE sale SET who = CASE id WHEN 66 THEN 67 ELSE 66 END WHERE id IN (66, 67);
+SELECT member_id, key, of_key, amount FROM refunds() WHERE member_id IN (66, 67);
+INSERT INTO sale VALUES (68, NULL, 67, 40), (69, NULL, 66, 40);
+SELECT member_id, key, kept FROM kept() WHERE member_id IN (66, 67);
+
 \echo ---- many at once, with and without hope
 INSERT INTO sale SELECT i, NULL, 100 + i % 3, CASE WHEN i % 10 = 9 THEN -7 ELSE 2 END, '2024-01-01'::timestamptz + i * interval '1 minute' FROM generate_series(1001, 4000) i;
 SELECT member_id, count(*), sum(amount), sum(kept) FROM kept() WHERE member_id BETWEEN 100 AND 102 GROUP BY 1 ORDER BY 1;

@@ -45,7 +45,14 @@ note($printed);
 ($same, $printed) = random_operations('tampered', '--seed', 1, '--worlds', 0, '--each', 600, '--tamper', 300, '--jobs', 1, '--no-shrink');
 ok(!$same, 'control: one unit less in one lot and in its account is seen');
 like($printed, qr/differs at operation (3\d\d|4\d\d)/, 'soon after it has gone');
-($same, $printed) = random_operations('wrong', '--seed', 1, '--operations', 8000, '--each', 1000, '--wrong-model', '--no-shrink');
-ok(!$same, 'control: a model in which points live a microsecond too long is found out');
+my %mistakes = (
+	life => 'points live a microsecond too long',
+	returns => 'what was returned to the last unit of an amount of 0 is kept',
+);
+foreach my $mistake (sort keys %mistakes)
+{
+	($same, $printed) = random_operations("wrong_$mistake", '--seed', 1, '--operations', 8000, '--each', 1000, '--mistake', $mistake, '--no-shrink');
+	ok(!$same, "control: a model in which $mistakes{$mistake} is found out");
+}
 
 done_testing();
