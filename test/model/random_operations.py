@@ -396,24 +396,9 @@ COLUMN_SQL = {'who': integer, 'total': lambda v: decimal(v, 2), 'kind': text, 'o
 def rows_members(shop, keys):
     """Whom a change of these rows can touch."""
     keys = set(keys)
-    keys |= {shop.rows[key][5] for key in keys if key in shop.rows} | {of for key in keys for of, _ in shop.returns.get(key, ())}
+    keys |= {shop.rows[key][5] for key in keys if key in shop.rows} | {of for key in keys for of, *_ in shop.returns.get(key, ())}
     members = {who for key in keys for who, _ in shop.awards.get(key, ())}
     return members | {shop.rows[key][0] for key in keys if key in shop.rows}
-
-
-def takes_along(shop, kind, args):
-    """Does a purchase change hands of which a return took that names none?  Who brought that return is not known then
-    any more (loyalty.refund has the purchase's member), so it cannot be given up: not done."""
-    if issubclass(kind, Amount) and 'who' in args[1]:
-        rows = [(key, args[1]['who']) for key in args[0]]
-    elif issubclass(kind, Insert):
-        rows = [row[:2] for row in args[0]]
-    elif kind is Key:
-        rows = [(args[1], shop.rows[args[0]][0])] if args[0] in shop.rows else []
-    else:
-        return False
-    unnamed = {of for back, parts in shop.returns.items() if back in shop.rows and shop.rows[back][5] is None for of, _ in parts}
-    return any(key in unnamed and {who} != {member for member, _ in shop.awards.get(key, ())} for key, who in rows)
 
 
 class Operation:
@@ -847,7 +832,7 @@ class World:
         while len(self.made) < n:
             kind = self.rng.choices(OPERATIONS, weights)[0]
             args = kind.make(maker)
-            if args is not None and not takes_along(shop, kind, args):
+            if args is not None:
                 self.made.append((kind, args))
                 yield kind, args
 
