@@ -131,14 +131,14 @@ is_kept(const Lot *lot)
 	return lot->kept_amount != NULL && money_compare(lot->kept_amount, lot->amount) == 0;
 }
 
-/* The latest payment that is not undone; own: or one of the lot itself, to its debt.  false when there is none. */
+/* The latest payment of another lot that is not undone; false when there is none. */
 static bool
-next_payment(Payments *payments, const Lot *lot, bool own, Payment *payment)
+next_payment(Payments *payments, const Lot *lot, Payment *payment)
 {
 	while (payments->n > 0)
 	{
 		*payment = payments->list[--payments->n];
-		if (own || payment->lot_entry_no != lot->entry_no)
+		if (payment->lot_entry_no != lot->entry_no)
 			return true;
 	}
 	return false;
@@ -209,7 +209,7 @@ pass_on(Account *account, Passing *passing, TimestampTz at)
 	Points		alive = 0;
 
 	open_payments(account, passing->lot, &payments);
-	while (passing->points > 0 && next_payment(&payments, passing->lot, false, &p))
+	while (passing->points > 0 && next_payment(&payments, passing->lot, &p))
 	{
 		Points		part = Min(p.points, passing->points);
 		Passing    *before;
@@ -234,6 +234,29 @@ pass_on(Account *account, Passing *passing, TimestampTz at)
 	return alive;
 }
 
+/*
+ * The payment that is undone next: the latest.  One of the lot's own to a debt would go on to the latest of the others,
+ * and where that is for the same debt, be the lot's own payment again: round by round, each as small as that.  So the
+ * other's is undone at once.
+ */
+static bool
+latest_payment(Payments *payments, const Lot *lot, Payment *payment)
+{
+	int			other = payments->n - 2;
+
+	if (payments->n == 0)
+		return false;
+	*payment = payments->list[payments->n - 1];
+	while (other >= 0 && payments->list[other].lot_entry_no == lot->entry_no)
+		other--;
+	if (payment->lot_entry_no != lot->entry_no || other < 0 || payments->list[other].debt != payment->debt)
+		other = payments->n - 1;
+	*payment = payments->list[other];
+	payments->n--;
+	memmove(&payments->list[other], &payments->list[other + 1], (payments->n - other) * sizeof(Payment));
+	return true;
+}
+
 Points
 ledger_undo_payments(Account *account, Lot *lot, Points points, TimestampTz at)
 {
@@ -242,7 +265,7 @@ ledger_undo_payments(Account *account, Lot *lot, Points points, TimestampTz at)
 	Points		given = 0;
 
 	open_payments(account, lot, &payments);
-	while (given < points && next_payment(&payments, lot, true, &p))
+	while (given < points && latest_payment(&payments, lot, &p))
 	{
 		Points		part = Min(p.points, points - given);
 		Lot		   *payer = ledger_lot(account, p.lot_expires_at, p.lot_entry_no);

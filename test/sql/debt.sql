@@ -179,4 +179,22 @@ INSERT INTO shop SELECT 10 * w, w, 300, '2023-11-30 12:00' FROM generate_series(
 TABLE owing;
 SELECT member_id, sum(points) AS balance FROM loyalty.statement WHERE program = 'dead' GROUP BY 1 ORDER BY 1;
 SELECT * FROM loyalty.verify();
+
+-- a lot that has repaid a little of its own debt, and another lot nearly all: both are undone at once, not by that little
+SET LOCAL loyalty.now = '2024-04-01 10:00';
+INSERT INTO loyalty.program (name, clawback, decimals, sandbox) VALUES ('little', 'debt', 4, true);
+CREATE TABLE little (id int PRIMARY KEY, who bigint, total numeric, at timestamptz);
+SELECT loyalty.attach('little', program => 'little', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO loyalty.rule (program, source, name, points) VALUES ('little', 'little', 'one per one', 'earn.amount');
+INSERT INTO little VALUES (1, 1, 10000, '2024-04-01 10:00');
+SELECT points FROM loyalty.redeem(1, points => 0.01, program => 'little', key => 'a little', hold => '1 day');
+SELECT points FROM loyalty.redeem(1, points => 9999.99, program => 'little');
+DELETE FROM little;
+INSERT INTO little VALUES (2, 1, 5000, '2024-04-01 10:00');
+SELECT state FROM loyalty.release(1, (SELECT d.redemption_id FROM loyalty.redemption d WHERE d.member_id = 1 AND d.key = 'a little'));
+SELECT available, debt FROM loyalty.balance(1, 'little');
+INSERT INTO little VALUES (1, 1, 10000, '2024-04-01 10:00');
+SELECT available, debt FROM loyalty.balance(1, 'little');
+SELECT kind, sum(points), count(*) FROM loyalty.movement m JOIN loyalty.program p ON p.id = m.program_id AND p.name = 'little' GROUP BY 1 ORDER BY 1;
+SELECT * FROM loyalty.verify();
 ROLLBACK;
