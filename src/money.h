@@ -10,6 +10,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+#include "compat.h"
 #include "fixed.h"
 
 static inline Numeric

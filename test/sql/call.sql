@@ -74,7 +74,8 @@ INSERT INTO called (call, member, command, value, other) VALUES
  ('reverse_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.reverse_pool(2, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption WHERE points = 90000), %2$s, %1$L) r', '2', '3'),
  ('capture_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.capture_pool(2, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption WHERE points = 210000), %2$s, %1$L) r', '2', '3'),
  ('release_pool', 2, 'SELECT r.pool_redemption_id FROM loyalty.release_pool(2, (SELECT max(pool_redemption_id) FROM loyalty.pool_redemption WHERE points = %2$s0000), %1$L) r', '22', '9'),
- ('leave_pool', 2, 'SELECT loyalty.leave_pool(2, ''c'', %2$s, %1$L)', 'NULL', '1');
+ ('leave_pool', 2, 'SELECT loyalty.leave_pool(2, ''c'', %2$s, %1$L)', 'NULL', '1'),
+ ('choose_challenge_reward', 3, 'SELECT c.redemption_id FROM loyalty.choose_challenge_reward(3, ''card'', %2$L, ''c'', %1$L) c', 'five off', 'ten off');
 -- all that there are; keys of persons, not of accounts, are tested in consent and privacy, those of a member's role in member_role
 SELECT DISTINCT p.proname AS call_without_a_test
 FROM loyalty.access_list() l JOIN pg_proc p ON l.object = 'function' AND p.proname = ANY (string_to_array(l.names, ' ')) AND p.pronamespace = 'loyalty'::regnamespace
@@ -84,6 +85,11 @@ WHERE 'key' = ANY (p.proargnames) AND p.proname NOT IN (SELECT call FROM called)
 -- what they act on
 SELECT count(*) AS held FROM loyalty.redeem(1, points => 11, program => 'c', hold => '1 day') a, loyalty.redeem(1, points => 12, program => 'c', hold => '1 day') b;
 SELECT state FROM loyalty.redeem(1, 'five off', program => 'c');
+INSERT INTO loyalty.reward (program, name, kind, cost, value) VALUES ('c', 'ten off', 'discount', 20, 10);
+INSERT INTO loyalty.challenge (program, name, kind, target, choices) VALUES ('c', 'card', 'stamp', 1, '{five off,ten off}');
+CREATE TABLE sale (id int PRIMARY KEY, who bigint, total numeric, at timestamptz);
+SELECT loyalty.attach('sale', program => 'c', member => 'who', amount => 'total', occurred_at => 'at') > 0 AS attached;
+INSERT INTO sale VALUES (1, 3, 5, '2024-05-01 12:00+00'), (2, 3, 5, '2024-05-01 12:00+00');
 CREATE FUNCTION attempt(command text, key text, value text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   answer text;
