@@ -991,7 +991,8 @@ work_return(Pass *pass, PostItem *item)
 {
 	ReturnRow	row = {
 		.member = item->member, .key = item->purchase.key, .of_key = item->of_key,
-		.amount = item->is_return ? item->purchase.amount : NULL, .occurred_at = item->purchase.occurred_at
+		.amount = item->is_return ? item->purchase.amount : NULL, .gone = item->row == NULL,
+		.occurred_at = item->purchase.occurred_at
 	};
 	ListCell   *cell;
 

@@ -83,6 +83,15 @@ can_earn(Work *work, Store *store, int64 member)
 	return account ? strcmp(account->status, "active") == 0 : work->source->program->automatic;
 }
 
+/* Refunds are given up under each member who has some. */
+static void
+put_gone_refunds(Work *work, const Refunds *refunds)
+{
+	for (int i = 0; i < refunds->n; i++)
+		if (i == 0 || refunds->rows[i]->member_id != refunds->rows[i - 1]->member_id)
+			reconcile_put_gone(work, refunds->rows[i]->member_id, refunds->rows[i]->source_key);
+}
+
 static void
 compare_found(Work *work, Store *store, const Row *row, const Lots *group, const Refunds *refunds)
 {
@@ -107,7 +116,7 @@ compare_found(Work *work, Store *store, const Row *row, const Lots *group, const
 	if (row->has_member)
 		put_found(work, row);
 	else
-		reconcile_put_gone(work, refunds->rows[0]->member_id, row->key);
+		put_gone_refunds(work, refunds);
 }
 
 /* Returns whose rows have gone: purchases come back. */
@@ -117,9 +126,8 @@ compare_gone_refunds(Work *work, const Refunds *refunds)
 	if (work->source->keep_deleted || !reconcile_in_range(work, refunds->rows[0]->at))
 		return;
 	work->orphaned++;
-	for (int i = 0; i < refunds->n && work->take_back; i++)
-		if (i == 0 || refunds->rows[i]->member_id != refunds->rows[i - 1]->member_id)
-			reconcile_put_gone(work, refunds->rows[i]->member_id, refunds->rows[i]->source_key);
+	if (work->take_back)
+		put_gone_refunds(work, refunds);
 }
 
 static void

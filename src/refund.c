@@ -7,7 +7,8 @@
  *	 nothing: whatever came first, and however often any of them was changed.
  * - What its own row was lowered by is a refund too (REFUND_OWN_ROW), written only beside others: without returns the
  *	 kept amount itself says it.
- * - A return acts on the account that owns the purchase, whoever brought the goods back; its refunds carry that member.
+ * - A return acts on the account that owns the purchase, whoever brought the goods back; its refunds carry that member,
+ *	 and go with the purchase to its next one.  A row that has gone finds them by whom it named when they were written.
  * - A purchase of which all is kept has no returns, so that a sale without any never looks for them; or returns of
  *	 nothing (an amount of 0), which write down no more than a sale without any.
  */
@@ -55,6 +56,20 @@ same_refund(const Refund *a, const Refund *b)
 	return a->part == b->part && a->source_id == b->source_id && strcmp(a->source_key, b->source_key) == 0;
 }
 
+/* Written under a member who is this one by now? */
+static inline bool
+written_under(const Refund *refund, int64 member)
+{
+	return config_member_now(refund->first_member_id) == member;
+}
+
+/* Everything of it is this member's: the row, and the purchase still. */
+static inline bool
+is_of(const Refund *refund, int64 member)
+{
+	return refund->member_id == member && written_under(refund, member);
+}
+
 static inline bool
 names(const Refund *refund, const char *of_key)
 {
@@ -76,7 +91,7 @@ new_refund(Returns *returns, const ReturnRow *row, int part, char *of_key, Numer
 {
 	Refund	   *refund = palloc0(sizeof(Refund));
 
-	refund->member_id = row->member;
+	refund->member_id = refund->first_member_id = row->member;
 	refund->program_id = returns->source->program->id;
 	refund->source_id = returns->source->id;
 	refund->source_key = row->key;
@@ -280,7 +295,8 @@ static void
 write_own_row(Returns *returns, int64 member, int32 source_id, char *key, Refund *own, Numeric lowered)
 {
 	Refund		refund = {
-		.member_id = member, .program_id = returns->source->program->id, .source_id = source_id, .source_key = key,
+		.member_id = member, .first_member_id = member, .program_id = returns->source->program->id,
+		.source_id = source_id, .source_key = key,
 		.part = REFUND_OWN_ROW, .of_source_id = source_id, .of_key = key, .amount = lowered,
 		.at = returns->statement_at, .posted_at = returns->statement_at
 	};
@@ -426,7 +442,8 @@ refund_post(Returns *returns, const ReturnRow *row)
 	store_find_refunds(returns->store, returns->source->id, row->key, returns->context, &found);
 	mine.rows = palloc(Max(found.n, 1) * sizeof(Refund *));
 	for (int i = 0; i < found.n; i++)
-		if (found.rows[i]->part != REFUND_OWN_ROW && (row->amount || found.rows[i]->member_id == row->member))
+		if (found.rows[i]->part != REFUND_OWN_ROW &&
+			(!row->gone || found.rows[i]->member_id == row->member || written_under(found.rows[i], row->member)))
 			mine.rows[mine.n++] = found.rows[i];
 	if (row->amount == NULL)
 		return drop_refunds(returns, row, mine.rows, mine.n, at);
@@ -451,7 +468,7 @@ post_named(Returns *returns, const ReturnRow *row, const Refunds *mine, Timestam
 		else
 			other[nother++] = mine->rows[i];
 	/* one that waits goes on to whom the row names now */
-	if (nsame == 1 && nother == 0 && same[0]->part == 0 && same[0]->member_id == row->member &&
+	if (nsame == 1 && nother == 0 && same[0]->part == 0 && is_of(same[0], row->member) &&
 		money_compare(same[0]->amount, row->amount) == 0)
 		return 0;
 	changed = drop_refunds(returns, row, other, nother, at);
@@ -467,9 +484,9 @@ post_unnamed(Returns *returns, const ReturnRow *row, const Refunds *mine, Timest
 	int			sign;
 
 	for (int i = 0; i < mine->n; i++)
-		if (mine->rows[i]->member_id != row->member)
+		if (!is_of(mine->rows[i], row->member))
 		{
-			/* it was another member's */
+			/* it was another member's, or what it took from has changed hands */
 			int			changed = drop_refunds(returns, row, mine->rows, mine->n, at);
 
 			return changed + take_newest(returns, row, row->amount, 0, at);

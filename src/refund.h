@@ -26,6 +26,7 @@ typedef struct ReturnRow
 	char	   *key;
 	char	   *of_key;			/* NULL: it names no purchase */
 	Numeric		amount;			/* NULL: it has gone, or is none any more */
+	bool		gone;			/* from this member; under another one it may have been worked already */
 	TimestampTz occurred_at;
 } ReturnRow;
 

@@ -27,6 +27,7 @@ typedef struct KeyLots
 typedef struct Refund
 {
 	int64		member_id;
+	int64		first_member_id;	/* under whom it was written: the purchase may have changed hands since */
 	int32		program_id;
 	int32		source_id;
 	char	   *source_key;

@@ -100,6 +100,7 @@ static const StoreColumn movement_columns[] = {
 
 static const StoreColumn refund_columns[] = {
 	[F_MEMBER_ID] = {"member_id", INT8OID},
+	[F_FIRST_MEMBER_ID] = {"first_member_id", INT8OID},
 	[F_PROGRAM_ID] = {"program_id", INT4OID},
 	[F_SOURCE_ID] = {"source_id", INT4OID},
 	[F_SOURCE_KEY] = {"source_key", TEXTOID},
@@ -663,6 +664,7 @@ row_to_refund(const Datum *v, const bool *nulls, MemoryContext context)
 	Refund	   *refund = palloc0(sizeof(Refund));
 
 	refund->member_id = DatumGetInt64(v[F_MEMBER_ID]);
+	refund->first_member_id = nulls[F_FIRST_MEMBER_ID] ? refund->member_id : DatumGetInt64(v[F_FIRST_MEMBER_ID]);
 	refund->program_id = DatumGetInt32(v[F_PROGRAM_ID]);
 	refund->source_id = DatumGetInt32(v[F_SOURCE_ID]);
 	refund->source_key = TextDatumGetCString(v[F_SOURCE_KEY]);
@@ -681,6 +683,8 @@ refund_to_row(const Refund *refund, Datum *v, bool *nulls)
 {
 	memset(nulls, 0, F_COUNT * sizeof(bool));
 	v[F_MEMBER_ID] = Int64GetDatum(refund->member_id);
+	v[F_FIRST_MEMBER_ID] = Int64GetDatum(refund->first_member_id);
+	nulls[F_FIRST_MEMBER_ID] = refund->first_member_id == refund->member_id;
 	v[F_PROGRAM_ID] = Int32GetDatum(refund->program_id);
 	v[F_SOURCE_ID] = Int32GetDatum(refund->source_id);
 	v[F_SOURCE_KEY] = CStringGetTextDatum(refund->source_key);

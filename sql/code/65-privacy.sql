@@ -15,7 +15,7 @@ AS $$ VALUES
   ('lot_origin', 'member_id origin_member_id', '', '', 'entry_no expires_at origin_entry_no origin_expires_at moved_by program_id'),
   ('movement', 'member_id', 'points', 'reason', 'entry_no lot_expires_at lot_entry_no at posted_at redemption_id origin_entry_no program_id kind'),
   ('debt', 'member_id', 'amount left_over', '', 'entry_no lot_expires_at lot_entry_no at posted_at program_id'),
-  ('refund', 'member_id', '', '', 'program_id source_id source_key part of_source_id of_key amount at posted_at'),
+  ('refund', 'member_id first_member_id', '', '', 'program_id source_id source_key part of_source_id of_key amount at posted_at'),
   ('tier_change', 'member_id', '', '', 'program_id at change_no posted_at from_tier_id to_tier_id held_until reason'),
   ('review', 'member_id', '', 'error', 'source_id source_key posted_at sqlstate settled_at'),
   ('untold', 'member_id', 'points', '', 'program_id untold_no room source_id source_key unit occurred_at amount kept spend first posted_at'),

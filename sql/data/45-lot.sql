@@ -63,6 +63,7 @@ CREATE TABLE loyalty.debt (
 -- purchase takes from several; part -1: by how much a purchase that has returns has been lowered by its own row.
 CREATE TABLE loyalty.refund (
   member_id bigint NOT NULL,
+  first_member_id bigint,
   program_id integer NOT NULL,
   source_id integer NOT NULL,
   source_key text COLLATE "C" NOT NULL,
@@ -76,6 +77,7 @@ CREATE TABLE loyalty.refund (
 );
 CREATE UNIQUE INDEX refund_source_key ON loyalty.refund (source_id, source_key, part);
 CREATE INDEX refund_of_key ON loyalty.refund (of_source_id, of_key);
+CREATE INDEX refund_first_member ON loyalty.refund (first_member_id) WHERE first_member_id IS NOT NULL;
 
 CREATE TABLE loyalty.tier_change (
   member_id bigint NOT NULL,
@@ -169,6 +171,7 @@ COMMENT ON COLUMN loyalty.debt.posted_at IS 'when the row was written';
 
 COMMENT ON TABLE loyalty.refund IS 'rows that are returns, and which purchases they lower; a purchase keeps its amount less these, at least 0';
 COMMENT ON COLUMN loyalty.refund.member_id IS 'loyalty.member.member_id: whose purchase it is; while that is not known, whom the row names';
+COMMENT ON COLUMN loyalty.refund.first_member_id IS 'loyalty.member.member_id: under whom it was written, where the purchase has gone to another member since; NULL: under this one';
 COMMENT ON COLUMN loyalty.refund.program_id IS 'loyalty.program.id';
 COMMENT ON COLUMN loyalty.refund.source_id IS 'loyalty.source.id of the row';
 COMMENT ON COLUMN loyalty.refund.source_key IS 'key of the row, in canonical form';

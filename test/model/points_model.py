@@ -743,7 +743,7 @@ class Shop:
         self.rows = {}                          # id -> [member, cents, kind, ok, occurred_at, id of the purchase that it returns]
         self.accounts = {}
         self.awards = {}                        # id -> [(member, award)]
-        self.returns = {}                       # id of a return -> [id of a purchase or None, cents], in the order of taking
+        self.returns = {}                       # id of a return -> [id of a purchase or None, cents, under whom it was taken, whose purchase it is], in the order of taking
 
     # -- rows
 
@@ -774,6 +774,12 @@ class Shop:
             award = account.earn(key, cents, kind, occurred_at, self.now, awards)
             self.awards.setdefault(key, []).append((member, award))
             self.keep(key, member, account.settled_at)
+        if ok and self.awards_of(key, member):
+            for part in self.returns_of(key):
+                part[3] = member                # they go with the purchase
+
+    def returns_of(self, key):
+        return [part for parts in self.returns.values() for part in parts if part[0] == key]
 
     def kept(self, key, member, earns=False):
         """What of the amount of a purchase a member keeps; None: nothing, also of a purchase of no amount.  earns: what it
@@ -781,7 +787,7 @@ class Shop:
         row = self.rows.get(key)
         if row is None or self.is_return(key) or row[0] != member or not row[3]:
             return None
-        returned = [cents for parts in self.returns.values() for of, cents in parts if of == key]
+        returned = [cents for parts in self.returns.values() for of, cents, _, _ in parts if of == key]
         left = (row[1] if earns else min(row[1], sum(award.amount for award in self.awards_of(key, member)))) - sum(returned)
         return None if returned and left <= (-1 if MISTAKE == 'returns' else 0) else left
 
@@ -806,9 +812,13 @@ class Shop:
         elif of is not None:
             self.give_up([part for part in former if part[0] != of], at)
             if self.can_wait(of, member, min(occurred_at, self.now)):
-                self.returns[key] = [[of, abs(cents)]]
+                route = self.works_on(self.rows[key])
+                self.returns[key] = [[of, abs(cents), route, route]]
                 self.keep_sale(of, at)
         elif member is not None:
+            if any(part[2:] != [member, member] for part in former):
+                self.give_up(former, at)                # another member's, or what it took from has changed hands
+                former = []
             self.returns[key] = former
             self.take_newest(key, member, abs(cents), at)
 
@@ -820,7 +830,7 @@ class Shop:
 
     def give_up(self, parts, at):
         """Parts of a return that are none any more: what was taken last is given back first."""
-        for of, _ in reversed(parts):
+        for of, *_ in reversed(parts):
             self.keep_sale(of, at)
 
     def keep_sale(self, key, at):
@@ -838,11 +848,11 @@ class Shop:
     def take_newest(self, key, member, cents, at):
         """A return that names no purchase, whose parts are to be so much in all."""
         parts = self.returns[key]
-        left = cents - sum(part for _, part in parts)
+        left = cents - sum(part[1] for part in parts)
         while left < 0:
-            of, part = parts.pop()
+            of, part, *whose = parts.pop()
             if part + left > 0:
-                parts.append([of, part + left])
+                parts.append([of, part + left, *whose])
             left = min(0, left + part)
             self.keep_sale(of, at)
         newest = sorted(((min(award.lots[0].earned_at, award.lots[0].at), award.lots[0].no, of, award.kept or 0)
@@ -854,10 +864,10 @@ class Shop:
                 found[of] = found.get(of, 0) + part
                 left -= part
         for of, part in found.items():
-            parts.append([of, part])
+            parts.append([of, part, member, member])
             self.keep_sale(of, at)
         if left > 0 or not parts:
-            parts.append([None, left])          # found nothing: dropped for good
+            parts.append([None, left, member, member])          # found nothing: dropped for good
 
     # -- statements
 

@@ -153,6 +153,65 @@ SELECT member_id, key, of_key, amount FROM refunds() WHERE member_id IN (66, 67)
 INSERT INTO sale VALUES (68, NULL, 67, 40), (69, NULL, 66, 40);
 SELECT member_id, key, kept FROM kept() WHERE member_id IN (66, 67);
 
+\echo ---- without a reference, and what it took from has changed hands: to a higher number and to a lower one
+SAVEPOINT before;
+INSERT INTO sale VALUES (70, NULL, 71, 30, '2024-03-01'), (71, NULL, 71, 40, '2024-05-01'), (72, NULL, 71, -50, '2024-05-02');
+INSERT INTO sale VALUES (73, NULL, 74, 30, '2024-03-01'), (74, NULL, 74, 40, '2024-05-01'), (75, NULL, 74, -75, '2024-05-02');
+UPDATE sale SET who = 72 WHERE id = 71;
+UPDATE sale SET who = 73 WHERE id = 74;
+SELECT member_id, first_member_id, source_key, part, of_key, amount FROM loyalty.refund WHERE source_key IN ('72', '75') ORDER BY source_key, part;
+SELECT member_id, key, kept FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept IS NOT NULL; SELECT sound();
+-- the return goes
+SAVEPOINT moved;
+DELETE FROM sale WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT count(*) FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... counts no more
+UPDATE sale SET ok = false WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT count(*) FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... is a sale now
+UPDATE sale SET total = 55 WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT count(*) FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... stays, changed: all of it is taken anew
+UPDATE sale SET total = -10 WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT * FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... follows its purchase, by the same statement or later
+UPDATE sale SET who = CASE id WHEN 72 THEN 72 ELSE 73 END WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT * FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+UPDATE sale SET who = CASE who WHEN 72 THEN 71 WHEN 71 THEN 72 WHEN 73 THEN 74 ELSE 73 END WHERE id IN (71, 72, 74, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT * FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... has another key
+UPDATE sale SET id = id + 6 WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT * FROM refunds() WHERE key IN ('72', '75', '78', '81'); SELECT sound();
+ROLLBACK TO moved;
+-- ... names what it had taken from, and goes
+UPDATE sale SET of = id - 1 WHERE id IN (72, 75);
+SELECT member_id, first_member_id, source_key, part, of_key, amount FROM loyalty.refund WHERE source_key IN ('72', '75') ORDER BY source_key, part;
+DELETE FROM sale WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT count(*) FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... goes when its member is another one, or that of the purchase is
+INSERT INTO sale VALUES (76, NULL, 76, 1), (77, NULL, 77, 1);
+SELECT count(*) FROM loyalty.merge_members(71, 76, 'one person');
+SELECT count(*) FROM loyalty.merge_members(73, 77, 'one person');
+DELETE FROM sale WHERE id IN (72, 75);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 77 AND kept > 0; SELECT count(*) FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO moved;
+-- ... goes and no trigger sees it
+SET session_replication_role = replica;
+DELETE FROM sale WHERE id = 72;
+UPDATE sale SET who = NULL, ok = false WHERE id = 75;
+SET session_replication_role = origin;
+SELECT count(*) FROM loyalty.reconcile('sale', take_back => true);
+SELECT member_id, key, kept, points FROM kept() WHERE member_id BETWEEN 71 AND 74 AND kept > 0; SELECT count(*) FROM refunds() WHERE key IN ('72', '75'); SELECT sound();
+ROLLBACK TO before;
+RELEASE before;
+
 \echo ---- many at once, with and without hope
 INSERT INTO sale SELECT i, NULL, 100 + i % 3, CASE WHEN i % 10 = 9 THEN -7 ELSE 2 END, '2024-01-01'::timestamptz + i * interval '1 minute' FROM generate_series(1001, 4000) i;
 SELECT member_id, count(*), sum(amount), sum(kept) FROM kept() WHERE member_id BETWEEN 100 AND 102 GROUP BY 1 ORDER BY 1;
