@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_wal_size = 2GB");
+$node->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\nmax_wal_size = 2GB\njit = off");
 $node->start;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my ($host, $port) = ($node->host, $node->port);
@@ -256,7 +256,7 @@ for my $user ('postgres_like', 'shop_dba')
 {
 	my $other = PostgreSQL::Test::Cluster->new('other');
 	$other->init;
-	$other->append_conf('postgresql.conf', "autovacuum = off\nfsync = off");
+	$other->append_conf('postgresql.conf', "autovacuum = off\nfsync = off\njit = off");
 	$other->start;
 	my %before = map { $_ => snapshot($_) } qw(shop_of_superuser shop_of_owner);
 	$node->command_ok([ 'pg_dumpall', '-p', $port, '-f', "$dir/all.sql" ], 'pg_dumpall');
