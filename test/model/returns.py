@@ -207,10 +207,16 @@ class Account:
         lot.left += points
 
     def come_back(self, lot, points):
-        """what comes back to a lot pays what was returned of it: what it owes, then who paid in its place, the last first"""
+        """what comes back to a lot pays what was returned of it: what it owes, what is left of its debts, then who paid
+        in its place, the last first"""
         owed = min(lot.owed, points) if self.policy != 'pending_only' else 0
         lot.owed -= owed
         points -= owed
+        for debt in self.debts:
+            if debt[0] is lot:
+                part = min(debt[1], points)
+                debt[1] -= part
+                points -= part
         while points and lot.paid_by and mistake != 'chain':
             payer, paid, debt = payment = lot.paid_by[-1]
             part = min(paid, points)
