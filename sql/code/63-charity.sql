@@ -213,7 +213,8 @@ REVOKE ALL ON FUNCTION loyalty.giving_for_as_owner(bigint, numeric, text, text) 
 -- ---- purchases ----
 
 -- The changes of one statement by purchase, and the newest row of each giving of it.  A purchase that was there before a giving was,
--- gives nothing by it, also when it comes back: its award is not of now.
+-- gives nothing by it, also when it comes back: its award is not of now.  OFFSET 0 keeps what is asked of the lots by purchase, whatever the
+-- statistics say: those of a table that is being filled for the first time say that it is empty, and lots would be joined with lots.
 CREATE OR REPLACE FUNCTION loyalty.follow_charity(program_id integer, sales loyalty.sale[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -255,7 +256,7 @@ BEGIN
     WHERE (c.spend > 0 OR c.points > 0) AND NOT EXISTS (SELECT FROM followed f WHERE f.member_id = c.member_id AND f.source_id = c.source_id AND f.source_key = c.source_key AND f.giving_id = o.giving_id)
       AND EXISTS (SELECT FROM loyalty.lot l WHERE l.source_id = c.source_id AND l.source_key = c.source_key AND l.member_id = c.member_id
                   AND l.at = c.at AND l.kind = 'a'
-                  AND NOT EXISTS (SELECT FROM loyalty.lot e WHERE e.source_id = l.source_id AND e.source_key = l.source_key AND e.member_id = l.member_id AND e.at < l.at))
+                  AND NOT EXISTS (SELECT FROM loyalty.lot e WHERE e.source_id = l.source_id AND e.source_key = l.source_key AND e.member_id = l.member_id AND e.at < l.at OFFSET 0) OFFSET 0)
   ), now AS (
     SELECT x.*, greatest(x.former_most, x.kept) AS most,
       CASE WHEN x.kept > x.former_most

@@ -135,7 +135,9 @@ SELECT buy('visits', 1, 1300);
 SELECT what, count(*) FROM figures_in('visits single') GROUP BY 1 ORDER BY 1;
 SELECT * FROM figures_differ('visits');
 
--- friends and what is given to causes
+-- Friends and what is given to causes; while statistics say that every table is empty, as an ANALYZE leaves them that comes in the middle of a
+-- first load.  A plan made of them that joined rows with rows would not end here.
+UPDATE pg_class SET relpages = 1, reltuples = 0 WHERE relnamespace = 'loyalty'::regnamespace AND relkind = 'r';
 SELECT make('friends');
 INSERT INTO loyalty.referral_program (program, name, referrer_points, friend_points, minimum, final_after)
 SELECT p.name, 'c', 100, 50, 20, '10 days' FROM loyalty.program p WHERE p.name LIKE 'friends %';
