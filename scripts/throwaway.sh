@@ -49,7 +49,10 @@ opts=(-t -v "$v" -i '--locale=C.UTF-8 --encoding=UTF8' -c "-s $sock"
   -o "extension_destdir=$work/tmp_install" -o "dynamic_library_path=$work/tmp_install/usr/lib/postgresql/$v/lib:\$libdir")
 case $what in
   demo) cmd='psql -X -q -v ON_ERROR_STOP=1 -f demo/demo.sql' ;;
-  test) cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
+  test)
+    # What hangs shall fail, and say which statement it was.
+    opts+=(-o statement_timeout=10min); echo 'statement_timeout = 10min' >> tmp_install/test.conf
+    cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
   test-long)
     export LOYALTY_OPERATIONS=${LOYALTY_OPERATIONS:-10000000} LOYALTY_TRIES=${LOYALTY_TRIES:-1000000} LOYALTY_KEYS=${LOYALTY_KEYS:-10000} LOYALTY_STATEMENTS=${LOYALTY_STATEMENTS:-22000}
     cmd="$mk installcheck-tap PROVE_FLAGS=-v PROVE_TESTS='test/t/050_two_stores.pl test/t/060_double_spend.pl test/t/061_retries.pl test/t/080_random_operations.pl'" ;;
