@@ -203,6 +203,20 @@ merge(Work *work, Store *store)
 	MemoryContextDelete(walk.key_context);
 }
 
+/* Rooms that failed at what followed the source's purchases try again. */
+static void
+tell_again(const Source *source)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(source->id)};
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("SELECT loyalty.tell_again($1)", 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not tell rooms again");
+	SPI_finish();
+}
+
 /*
  * What was listed for review and is posted now, and of which all rooms have heard, is settled; of what failed again the
  * newest entry stays open.
@@ -215,8 +229,6 @@ settle_reviews(const Source *source)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT loyalty.tell_again($1)", 1, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not tell rooms again");
 	if (SPI_execute_with_args("UPDATE loyalty.review r SET settled_at = pg_catalog.now()"
 							  " WHERE r.source_id OPERATOR(pg_catalog.=) $1 AND r.settled_at IS NULL AND"
 							  " (NOT EXISTS (SELECT FROM loyalty.untold u WHERE u.member_id OPERATOR(pg_catalog.=) r.member_id"
@@ -257,6 +269,7 @@ reconcile_source(Work *work)
 	reconcile_end(work);
 	settings_leave(nest);
 	owner_become(&caller);
+	tell_again(work->source);
 	settle_reviews(work->source);
 	owner_restore(&caller);
 }
