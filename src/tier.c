@@ -865,31 +865,31 @@ needs_bucket(const Program *program, const Count *count)
 	return is_rolling(program) || count->nunits > 0 || (program->counts_visits && count->purchases != 0);
 }
 
-/* Where the tier follows the figures of a period: what these gave before they fell. */
-typedef struct Following
+/* A period whose figures are about to change, and the tier that they give before they fall. */
+typedef struct Review
 {
-	bool		follows;
+	bool		needed;
 	bool		running;
 	int			former;
-} Following;
+} Review;
 
 static void
-begin_following(Account *account, Following *f, bool up)
+begin_review(Account *account, Review *review, bool up)
 {
-	f->former = -1;
-	if (f->follows && !up && own_tier(account) > account->program->lowest)
-		f->former = f->running ? tier_by_period(account) : tier_by_previous(account);
+	review->former = -1;
+	if (review->needed && !up && own_tier(account) > account->program->lowest)
+		review->former = review->running ? tier_by_period(account) : tier_by_previous(account);
 }
 
 static void
-follow(Account *account, const Following *f, bool up, TimestampTz at)
+end_review(Account *account, const Review *review, bool up, TimestampTz at)
 {
-	if (!f->follows || account->program->ntiers == 0)
+	if (!review->needed || account->program->ntiers == 0)
 		return;
 	if (up)
-		promote(account, f->running, at, "promotion");
+		promote(account, review->running, at, "promotion");
 	else
-		fall(account, f->running, f->former, at);
+		fall(account, review->running, review->former, at);
 }
 
 void
@@ -902,8 +902,8 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 	bool		lasting = is_lasting(account, count);
 	bool		gone = false;
 	TimestampTz bucket = 0;
-	Following	own = {.running = running};
-	Following	present = {.running = true};
+	Review		own = {.running = running};
+	Review		present = {.running = true};
 
 	if (needs_bucket(program, count))
 	{
@@ -913,21 +913,21 @@ tier_count(Account *account, TimestampTz counted_at, const Count *count, Timesta
 		if (gone && !lasting)
 			return;				/* it has left the window already */
 	}
-	own.follows = !former_period && !gone;
-	present.follows = lasting && !(own.follows && running);
-	begin_following(account, &own, up);
-	begin_following(account, &present, up);
+	own.needed = !former_period && !gone;
+	present.needed = lasting && !(own.needed && running);
+	begin_review(account, &own, up);
+	begin_review(account, &present, up);
 	if (count->nunits > 0)
 		add_units(account, count, bucket, gone);
 	if (program->counts_visits && count->purchases != 0 && former_period && !gone)
 		(void) counter_visit(account, visit_name(account, count, counted_at), bucket, count->purchases, at);
 	else if (program->counts_visits && count->purchases != 0 && !gone)
 		add_visit(account, count, running, counted_at, bucket, at);
-	if (own.follows)
+	if (own.needed)
 		add_figures(account, count, running, bucket);
-	account->changed |= own.follows;
-	follow(account, &own, up, at);
-	follow(account, &present, up, at);
+	account->changed |= own.needed;
+	end_review(account, &own, up, at);
+	end_review(account, &present, up, at);
 }
 
 void
