@@ -217,14 +217,16 @@ void
 follow_tell(const Program *program, Account **accounts, int n, bool skip)
 {
 	OwnerSwitch former;
-	ArrayType  *sales = program->follows_sql || skip ? sales_array(accounts, n) : NULL;
 
 	owner_become(&former);
 	PG_TRY();
 	{
+		int			unsettled = unsettled_in(accounts, n);
+		ArrayType  *sales = program->follows_sql || (skip && unsettled > 0) ? sales_array(accounts, n) : NULL;
+
 		told = accounts;
 		ntold = n;
-		challenge_settle(program, accounts, n, unsettled_in(accounts, n), skip ? sales : NULL);
+		challenge_settle(program, accounts, n, unsettled, skip ? sales : NULL);
 		if (program->follows_sql)
 			tell_rooms(program, sales, skip);
 	}
