@@ -253,7 +253,8 @@ lock_crowd(Pass *pass, Crowd *crowd)
 	pass->enrolled_at = crowd->enrolled_at;
 	pass->naccounts = crowd->n;
 	pass->accounts = palloc_extended(mul_size(Max(crowd->n, 1), sizeof(Account *)), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	list_involved(pass);
+	if (pass->source->program->involves)
+		list_involved(pass);
 	for (int first = 0; first < pass->naccounts; first += BATCH_ROWS)
 	{
 		lock_accounts(pass, first, Min(BATCH_ROWS, pass->naccounts - first));
@@ -272,9 +273,11 @@ static void
 lock_all(Pass *pass)
 {
 	MemoryContext outer = CurrentMemoryContext;
-	bool		involves = pass->source->program->involves;
 	MemoryContext context = AllocSetContextCreate(outer, "loyalty crowd", ALLOCSET_DEFAULT_SIZES);
-	Crowd		crowd = {.members = MemoryContextAlloc(context, 8), .enrolled_at = MemoryContextAlloc(context, 8)};
+	Crowd		crowd = {
+		.room = BATCH_ROWS, .members = MemoryContextAlloc(context, BATCH_ROWS * sizeof(int64)),
+		.enrolled_at = MemoryContextAlloc(context, BATCH_ROWS * sizeof(TimestampTz))
+	};
 
 	pass->locking = true;
 	do
@@ -284,17 +287,13 @@ lock_all(Pass *pass)
 		if (pass->nitems > 0)
 		{
 			list_accounts(pass);
-			if (involves)
-				add_to_crowd(&crowd, pass);
-			else
-				lock_accounts(pass, 0, pass->naccounts);
+			add_to_crowd(&crowd, pass);
 		}
 		MemoryContextSwitchTo(outer);
 		MemoryContextReset(pass->context);
 	} while (pass->nitems > 0);
 	MemoryContextSwitchTo(context);
-	if (involves)
-		lock_crowd(pass, &crowd);
+	lock_crowd(pass, &crowd);
 	MemoryContextSwitchTo(outer);
 	MemoryContextDelete(context);
 	pass->locking = false;
