@@ -46,25 +46,27 @@ WHERE a.status <> 'merged';
 
 -- Inside of the other views: what tiers ask for on the ladder in force, option by option.
 CREATE OR REPLACE VIEW loyalty.tier_asks WITH (security_invoker = true) AS
-SELECT t.program, t.id, t.name, t.rank, 'threshold' AS option, l.tier_metric AS metric,
-  CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END AS threshold
-FROM loyalty.tier t
-JOIN loyalty.ladder_now l ON l.program = t.program
-LEFT JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = ''
-WHERE t.enabled AND CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END IS NOT NULL
-UNION ALL
-SELECT t.program, t.id, t.name, t.rank, q.option::text AS option, q.metric, q.threshold
-FROM loyalty.tier t
-JOIN loyalty.ladder_now l ON l.program = t.program
-JOIN loyalty.tier_requirement q ON q.program = t.program AND q.tier = t.name
-WHERE t.enabled AND NOT EXISTS (SELECT FROM loyalty.ladder_rung r
-  WHERE r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = '')
-UNION ALL
-SELECT t.program, t.id, t.name, t.rank, r.option::text AS option, r.metric, r.threshold
-FROM loyalty.tier t
-JOIN loyalty.ladder_now l ON l.program = t.program
-JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.metric <> ''
-WHERE t.enabled;
+SELECT a.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = a.program AND u.name = a.metric AND (u.lifetime OR u.carries_over)) AS lasting
+FROM (
+  SELECT t.program, t.id, t.name, t.rank, 'threshold' AS option, l.tier_metric AS metric,
+    CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END AS threshold
+  FROM loyalty.tier t
+  JOIN loyalty.ladder_now l ON l.program = t.program
+  LEFT JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = ''
+  WHERE t.enabled AND CASE WHEN r.tier_id IS NULL THEN t.threshold ELSE r.threshold END IS NOT NULL
+  UNION ALL
+  SELECT t.program, t.id, t.name, t.rank, q.option::text AS option, q.metric, q.threshold
+  FROM loyalty.tier t
+  JOIN loyalty.ladder_now l ON l.program = t.program
+  JOIN loyalty.tier_requirement q ON q.program = t.program AND q.tier = t.name
+  WHERE t.enabled AND NOT EXISTS (SELECT FROM loyalty.ladder_rung r
+    WHERE r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.option = 0 AND r.metric = '')
+  UNION ALL
+  SELECT t.program, t.id, t.name, t.rank, r.option::text AS option, r.metric, r.threshold
+  FROM loyalty.tier t
+  JOIN loyalty.ladder_now l ON l.program = t.program
+  JOIN loyalty.ladder_rung r ON r.program_id = l.program_id AND r.ladder_no = l.ladder_no AND r.tier_id = t.id AND r.metric <> ''
+  WHERE t.enabled) a;
 
 -- Inside of the other views: tiers that figures can reach, and how much of the programs own metric suffices for that;
 -- NULL where other metrics are asked for, too.
@@ -275,8 +277,7 @@ FROM closed c;
 
 -- Which figure of an account a metric is: here, and once more in tier_standing, which asks for all tiers of an account at once.
 CREATE OR REPLACE VIEW loyalty.tier_progress WITH (security_invoker = true) AS
-WITH asks AS MATERIALIZED (
-  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND (u.lifetime OR u.carries_over)) AS lasting FROM loyalty.tier_asks k)
+WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, k.name AS tier, k.rank, k.option, k.metric, v.value, k.threshold,
   trim_scale(greatest(k.threshold - v.value, 0)) AS missing,
   CASE WHEN k.threshold > 0 THEN greatest(least(v.value / k.threshold, 1), 0) ELSE 1 END AS done,
@@ -290,8 +291,7 @@ CROSS JOIN LATERAL (SELECT CASE k.metric WHEN 'points' THEN a.earned WHEN 'visit
 
 -- Of several options the one of which most is done counts, and of its metrics the one of which least is.
 CREATE OR REPLACE VIEW loyalty.tier_standing WITH (security_invoker = true) AS
-WITH asks AS MATERIALIZED (
-  SELECT k.*, EXISTS (SELECT FROM loyalty.unit u WHERE u.program = k.program AND u.name = k.metric AND (u.lifetime OR u.carries_over)) AS lasting FROM loyalty.tier_asks k)
+WITH asks AS MATERIALIZED (SELECT k.* FROM loyalty.tier_asks k)
 SELECT a.member_id, a.program, t.name AS tier,
   CASE WHEN isfinite(a.tier_until) THEN a.tier_until END AS held_until,
   a.tier_metric AS metric, a.value, w.next[1] AS next_tier, w.next[2]::numeric AS to_next,
@@ -416,6 +416,7 @@ COMMENT ON COLUMN loyalty.tier_asks.rank IS 'order on the ladder';
 COMMENT ON COLUMN loyalty.tier_asks.option IS 'threshold: the one of the tier; else tier_requirement.option';
 COMMENT ON COLUMN loyalty.tier_asks.metric IS 'which figure';
 COMMENT ON COLUMN loyalty.tier_asks.threshold IS 'what it must reach';
+COMMENT ON COLUMN loyalty.tier_asks.lasting IS 'does it have more than what the running period counts: a unit of a lifetime, or one that carries over';
 
 COMMENT ON VIEW loyalty.account_now IS 'inside of the other views: accounts as they are at loyalty.instant(), points as count of 1/10,000';
 COMMENT ON COLUMN loyalty.account_now.member_id IS 'loyalty.member.member_id';
