@@ -32,7 +32,8 @@ END $$;
 COMMENT ON FUNCTION loyalty.sales_involve(integer, bigint[]) IS 'whose accounts sales to these members may change beside their own: locked with them';
 REVOKE ALL ON FUNCTION loyalty.sales_involve(integer, bigint[]) FROM PUBLIC;
 
--- In the order in which they are told.  Pools come last: they look at what all others have left.
+-- In the order in which they are told.  Pools come last: they look at what all others have left.  That there is one is what
+-- read_rooms() of src/config_program.c reads with the program, too: a new room comes into both.
 CREATE OR REPLACE FUNCTION loyalty.rooms_in_use(program_id integer) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
