@@ -170,7 +170,7 @@ sub restore
 {
 	my ($name, $from, $user, @commands) = @_;
 	my $db = fresh($user);
-	runs($name, @$_) for map { [ map { s/DB/$db/r =~ s/USER/$user/r } @$_ ] } @commands;
+	runs($name, @$_) for map { [ map { $_ eq 'DB' ? $db : $_ eq 'USER' ? $user : $_ } @$_ ] } @commands;
 	return $db;
 }
 
