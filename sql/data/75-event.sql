@@ -90,7 +90,7 @@ SELECT c.name AS consumer, c.position, c.confirmed_at,
   (SELECT count(*) FROM loyalty.event e WHERE e.position > c.position OR e.position IS NULL) AS behind,
   (SELECT min(e.posted_at) FROM loyalty.event e WHERE e.position > c.position OR e.position IS NULL) AS oldest,
   c.position < p.forgotten_to AS missed
-FROM loyalty.event_consumer c CROSS JOIN loyalty.event_place p;
+FROM loyalty.event_consumer c CROSS JOIN (SELECT forgotten_to FROM loyalty.event_place LIMIT 1) p;
 COMMENT ON VIEW loyalty.event_lag IS 'how far behind the consumers of events are';
 COMMENT ON COLUMN loyalty.event_lag.consumer IS 'its name';
 COMMENT ON COLUMN loyalty.event_lag.position IS 'all up to this one is worked off';
