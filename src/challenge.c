@@ -213,7 +213,7 @@ move_on(Account *account, Progress *progress)
 
 /* ---- what there is for it ---- */
 
-/* How many completions the value is; of a streak see loyalty.settle_challenges(). */
+/* How many completions a value is that has reached the target; of a streak see loyalty.settle_challenges(). */
 static int32
 due_of(const Progress *progress)
 {
@@ -221,8 +221,6 @@ due_of(const Progress *progress)
 	int32		most = challenge->times > 0 ? challenge->times : PG_INT32_MAX;
 	Datum		times;
 
-	if (money_compare(progress->value, challenge->target) < 0)
-		return 0;
 	if (challenge->kind != CHALLENGE_STAMP)
 		return 1;
 	times = DirectFunctionCall2(numeric_div_trunc, NumericGetDatum(progress->value), NumericGetDatum(challenge->target));
@@ -300,7 +298,7 @@ settle(Account *account, Progress *progress)
 	const Challenge *challenge = progress->challenge;
 	bool		reached = money_compare(progress->value, challenge->target) >= 0;
 	bool		was_reached = progress->completed_at != DT_NOEND;
-	int32		due = challenge->kind == CHALLENGE_STREAK ? 0 : due_of(progress);
+	int32		due = !reached || challenge->kind == CHALLENGE_STREAK ? 0 : due_of(progress);
 
 	if (challenge->kind == CHALLENGE_STAMP ? due == progress->times : reached == was_reached)
 		return;

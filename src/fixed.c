@@ -3,10 +3,11 @@
  *	  Exact passage between numeric, text and scaled 64-bit integers.
  *
  * Rules for whoever maintains this:
- * - fixed_from_numeric runs several times a purchase.  It reads the stored form of numeric itself: a header of
- *	 two bytes (short) or four (long), then digits of base 10,000, most significant first.  That form is on disk
- *	 since 9.1 and cannot change without pg_upgrade; test/sql/points.sql holds it against numeric's own
- *	 arithmetic.
+ * - What is here runs several times a purchase.  It reads and writes the stored form of numeric itself: a header of
+ *	 two bytes (short) or four (long), then digits of base 10,000, most significant first, without zeros at either
+ *	 end.  That form is on disk since 9.1 and cannot change without pg_upgrade; test/sql/points.sql and
+ *	 test/sql/fixed.sql hold it against numeric's own arithmetic, to the byte.
+ * - What is unusual is numeric's own affair: long headers are not written, signs that differ not added.
  * - The value may still carry a 1-byte length word, and then nothing in it is aligned: bytes are copied.
  * - No floating point, and nothing wraps: what does not fit is FIXED_OVERFLOW.
  */
@@ -26,6 +27,9 @@
 #define SHORT_NEGATIVE		0x2000
 #define SHORT_WEIGHT_SIGN	0x0040
 #define SHORT_WEIGHT		0x003F
+#define SHORT_SCALE			0x1F80
+#define SHORT_SCALE_SHIFT	7
+#define LONG_SCALE			0x3FFF
 
 #define BASE				10000
 #define BASE_DIGITS			4		/* decimal digits in one digit of base 10,000 */
@@ -36,6 +40,7 @@ typedef struct Digits
 	const char *data;
 	int			count;
 	int			weight;			/* of the first digit: value = sum of digit[i] * 10,000^(weight - i) */
+	int			scale;			/* decimals that are shown */
 	bool		negative;
 	bool		finite;
 } Digits;
@@ -43,12 +48,17 @@ typedef struct Digits
 static const int power_of_ten[] = {1, 10, 100, 1000, 10000};
 
 static void
-read_digits(const struct varlena *value, Digits *digits)
+read_digits(Numeric numeric, Digits *digits)
 {
-	const char *data = VARDATA_ANY(value);
-	const char *end = data + VARSIZE_ANY_EXHDR(value);
+	const struct varlena *value = (const struct varlena *) numeric;
+	const char *data;
+	const char *end;
 	uint16		header;
 
+	if (VARATT_IS_EXTENDED(value) && !VARATT_IS_SHORT(value))
+		value = pg_detoast_datum((struct varlena *) value);
+	data = VARDATA_ANY(value);
+	end = data + VARSIZE_ANY_EXHDR(value);
 	memcpy(&header, data, sizeof(header));
 	data += sizeof(header);
 	digits->finite = (header & HEADER_KIND) != HEADER_KIND;
@@ -56,6 +66,7 @@ read_digits(const struct varlena *value, Digits *digits)
 	{
 		digits->negative = (header & SHORT_NEGATIVE) != 0;
 		digits->weight = header & SHORT_WEIGHT;
+		digits->scale = (header & SHORT_SCALE) >> SHORT_SCALE_SHIFT;
 		if (header & SHORT_WEIGHT_SIGN)
 			digits->weight -= SHORT_WEIGHT + 1;
 	}
@@ -67,6 +78,7 @@ read_digits(const struct varlena *value, Digits *digits)
 		data += sizeof(weight);
 		digits->negative = (header & HEADER_NEGATIVE) != 0;
 		digits->weight = weight;
+		digits->scale = header & LONG_SCALE;
 	}
 	digits->data = data;
 	digits->count = (end - data) / sizeof(int16);
@@ -123,12 +135,9 @@ leading_digits(const Digits *digits, int count)
 int
 fixed_sign(Numeric value)
 {
-	struct varlena *stored = (struct varlena *) value;
 	Digits		digits;
 
-	if (VARATT_IS_EXTENDED(stored) && !VARATT_IS_SHORT(stored))
-		stored = pg_detoast_datum(stored);
-	read_digits(stored, &digits);
+	read_digits(value, &digits);
 	if (digits.count == 0 && digits.finite)
 		return 0;
 	return digits.negative ? -1 : 1;
@@ -137,7 +146,6 @@ fixed_sign(Numeric value)
 FixedStatus
 fixed_from_numeric(Numeric value, int scale, int64 *result)
 {
-	struct varlena *stored = (struct varlena *) value;
 	Digits		digits;
 	uint128		magnitude;
 	int			whole;			/* digits that count in full */
@@ -145,9 +153,7 @@ fixed_from_numeric(Numeric value, int scale, int64 *result)
 	bool		exact;
 
 	Assert(scale >= 0 && scale <= 8);
-	if (VARATT_IS_EXTENDED(stored) && !VARATT_IS_SHORT(stored))
-		stored = pg_detoast_datum(stored);
-	read_digits(stored, &digits);
+	read_digits(value, &digits);
 	if (!digits.finite)
 		return FIXED_NOT_FINITE;
 
@@ -167,15 +173,127 @@ fixed_from_numeric(Numeric value, int scale, int64 *result)
 	return signed_result(magnitude, digits.negative, exact, result);
 }
 
+/* Digits, the most significant one first, as numeric stores them; the weights are of sums and of 64 bits, which are short. */
+static Numeric
+write_digits(const int16 *digits, int count, int weight, int scale, bool negative)
+{
+	struct varlena *value;
+	uint16		header;
+
+	for (; count > 0 && digits[0] == 0; count--, weight--)
+		digits++;
+	while (count > 0 && digits[count - 1] == 0)
+		count--;
+	if (count == 0)
+	{
+		weight = 0;
+		negative = false;
+	}
+	Assert(weight >= -(SHORT_WEIGHT + 1) && weight <= SHORT_WEIGHT && scale <= SHORT_SCALE >> SHORT_SCALE_SHIFT);
+	header = HEADER_SHORT | (negative ? SHORT_NEGATIVE : 0) | (scale << SHORT_SCALE_SHIFT) |
+		(weight < 0 ? SHORT_WEIGHT_SIGN : 0) | (weight & SHORT_WEIGHT);
+	value = palloc(VARHDRSZ + sizeof(header) + count * sizeof(int16));
+	SET_VARSIZE(value, VARHDRSZ + sizeof(header) + count * sizeof(int16));
+	memcpy(VARDATA(value), &header, sizeof(header));
+	memcpy(VARDATA(value) + sizeof(header), digits, count * sizeof(int16));
+	return (Numeric) value;
+}
+
 Numeric
 fixed_to_numeric(int64 value, int scale)
 {
-	while (scale > 0 && value % 10 == 0)
+	int16		digits[5 + 2];	/* 2^64 is below 10,000^5, 10^8 is 10,000^2 */
+	uint64		rest = value < 0 ? -(uint64) value : (uint64) value;
+	int			begin = lengthof(digits);
+	int			fraction;		/* digits after the point */
+
+	Assert(scale >= 0 && scale <= 8);
+	for (; scale > 0 && rest % 10 == 0; scale--)
+		rest /= 10;
+	fraction = (scale + BASE_DIGITS - 1) / BASE_DIGITS;
+	if (scale % BASE_DIGITS != 0)
 	{
-		value /= 10;
-		scale--;
+		int			unit = power_of_ten[scale % BASE_DIGITS];
+
+		digits[--begin] = rest % unit * (BASE / unit);
+		rest /= unit;
 	}
-	return scale == 0 ? int64_to_numeric(value) : int64_div_fast_to_numeric(value, scale);
+	for (; rest > 0; rest /= BASE)
+		digits[--begin] = rest % BASE;
+	return write_digits(&digits[begin], lengthof(digits) - begin, (int) lengthof(digits) - begin - fraction - 1, scale, value < 0);
+}
+
+/* -1, 0, 1: digits of the same weight, then the next ones */
+static int
+compare_magnitudes(const Digits *a, const Digits *b)
+{
+	if (a->count == 0 || b->count == 0)
+		return (a->count > 0) - (b->count > 0);
+	if (a->weight != b->weight)
+		return a->weight > b->weight ? 1 : -1;
+	for (int i = 0; i < Max(a->count, b->count); i++)
+	{
+		int			difference = digit_at(a, i) - digit_at(b, i);
+
+		if (difference != 0)
+			return difference > 0 ? 1 : -1;
+	}
+	return 0;
+}
+
+int
+fixed_compare(Numeric a, Numeric b)
+{
+	Digits		x;
+	Digits		y;
+
+	read_digits(a, &x);
+	read_digits(b, &y);
+	if (!x.finite || !y.finite)
+		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+	if (x.negative != y.negative)
+		return x.negative ? -1 : 1;		/* zero is stored without a sign, and is above what has one */
+	return x.negative ? compare_magnitudes(&y, &x) : compare_magnitudes(&x, &y);
+}
+
+#define ADD_DIGITS	12			/* of either number and of what lies between */
+
+/* The digits of two numbers of one sign, of weights top to bottom; false: they are too far apart. */
+static bool
+add_magnitudes(const Digits *x, const Digits *y, int16 *sum, int *top, int *count)
+{
+	int			bottom = Min(x->weight - x->count, y->weight - y->count) + 1;
+	int			carry = 0;
+
+	*top = Max(x->weight, y->weight) + 1;
+	*count = *top - bottom + 1;
+	if (*count > ADD_DIGITS)
+		return false;
+	for (int i = *count - 1; i >= 0; i--)
+	{
+		carry += digit_at(x, x->weight - *top + i) + digit_at(y, y->weight - *top + i);
+		sum[i] = carry % BASE;
+		carry /= BASE;
+	}
+	Assert(carry == 0);
+	return true;
+}
+
+Numeric
+fixed_add(Numeric a, Numeric b)
+{
+	int16		sum[ADD_DIGITS];
+	int			top;
+	int			count;
+	Digits		x;
+	Digits		y;
+
+	read_digits(a, &x);
+	read_digits(b, &y);
+	if (x.finite && y.finite && x.negative == y.negative && abs(Max(x.weight, y.weight)) < SHORT_WEIGHT &&
+		Max(x.scale, y.scale) <= SHORT_SCALE >> SHORT_SCALE_SHIFT && add_magnitudes(&x, &y, sum, &top, &count))
+		return write_digits(sum, count, top, Max(x.scale, y.scale), x.negative);
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
 }
 
 /* Sums over many rows only: through text, where 64 bits are not enough. */

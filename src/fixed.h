@@ -23,6 +23,10 @@ extern FixedStatus fixed_from_numeric(Numeric value, int scale, int64 *result);
 
 /* -1, 0, 1; NaN is above all numbers, as in SQL */
 extern int	fixed_sign(Numeric value);
+extern int	fixed_compare(Numeric a, Numeric b);
+
+/* the sum, of the larger scale, as numeric's own; palloc'd */
+extern Numeric fixed_add(Numeric a, Numeric b);
 
 /* value / 10^scale, without trailing zeros; palloc'd */
 extern Numeric fixed_to_numeric(int64 value, int scale);

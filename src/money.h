@@ -16,7 +16,7 @@
 static inline Numeric
 money_add(Numeric a, Numeric b)
 {
-	return DatumGetNumeric(DirectFunctionCall2(numeric_add, NumericGetDatum(a), NumericGetDatum(b)));
+	return fixed_add(a, b);
 }
 
 static inline Numeric
@@ -28,9 +28,7 @@ money_subtract(Numeric a, Numeric b)
 static inline int
 money_compare(Numeric a, Numeric b)
 {
-	if (VARSIZE_ANY(a) == VARSIZE_ANY(b) && memcmp(a, b, VARSIZE_ANY(a)) == 0)
-		return 0;
-	return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(a), NumericGetDatum(b)));
+	return fixed_compare(a, b);
 }
 
 extern Numeric money_zero(void);	/* the one zero, never freed */
