@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 #include "access/genam.h"
+#include "access/nbtree.h"
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -57,6 +58,13 @@
 #if PG_VERSION_NUM < 160000
 #define tuplesort_getdatum(sort, forward, copy, value, isnull, abbreviated) \
 	tuplesort_getdatum(sort, forward, value, isnull, abbreviated)
+#endif
+
+/* 16 (2023): a btree is searched with its table at hand; 17 (2024): and without the snapshot that may be too old */
+#if PG_VERSION_NUM < 160000
+#define _bt_search(index, heap, key, buffer, access)	_bt_search(index, key, buffer, access, NULL)
+#elif PG_VERSION_NUM < 170000
+#define _bt_search(index, heap, key, buffer, access)	_bt_search(index, heap, key, buffer, access, NULL)
 #endif
 
 /* 16 (2023): macros of variable-length values have a header of their own */

@@ -195,6 +195,21 @@ heap_fetch_entry(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot)
 	return index_fetch_heap(scan, slot);
 }
 
+/* The row of a chain that begins at tid, if the scan's snapshot sees one; no matter whose. */
+bool
+heap_fetch_at(HeapStore *store, HeapTable *table, IndexScanDesc scan, ItemPointerData tid)
+{
+	bool		again = false;
+	bool		all_dead;
+
+	if (table->blocks == 0)
+		table->blocks = RelationGetNumberOfBlocks(table->rel);	/* not fewer while we have the table locked */
+	if (ItemPointerGetBlockNumber(&tid) >= table->blocks)
+		return false;
+	come_to_page(store, scan, &tid);
+	return table_index_fetch_tuple(scan->xs_heapfetch, &tid, scan->xs_snapshot, table->slot, &again, &all_dead);
+}
+
 void
 heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys)
 {
@@ -304,7 +319,7 @@ flush_table(HeapStore *store, HeapTable *table)
 	{
 		bool		is_lot = table == &store->tables[STORE_LOT];
 
-		if (!is_lot || !heap_keep_back(store, indexes, table->batch[i]))
+		if (!is_lot || (n == 1 && !store->base.hoping) || !heap_keep_back(store, indexes, table->batch[i]))
 		{
 			ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
 			if (is_lot)

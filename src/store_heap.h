@@ -21,6 +21,7 @@
 #include "store_row.h"
 
 #define INSERT_BATCH	500
+#define RUN_ENTRIES		256		/* of an index at a time; about as many as a page has */
 
 /* One table of the ledger, opened when first needed. */
 typedef struct HeapTable
@@ -35,6 +36,7 @@ typedef struct HeapTable
 	int			nbatch;
 	BulkInsertState bulk;
 	IndexScanDesc scan;			/* on its primary key */
+	BlockNumber blocks;			/* it had at least so many when somebody asked */
 } HeapTable;
 
 /* The key of a new lot that is not indexed yet. */
@@ -56,8 +58,8 @@ typedef struct LotPlaceEntry
 
 /*
  * New lots of one program and source that have no index entries yet: as many as fit into work_mem *
- * hash_mem_multiplier.  They are kept small, because a second load of entries goes between those of the first, which
- * costs a third more than behind them.
+ * hash_mem_multiplier.  They are kept small, because a second load of entries goes between those of the first: more
+ * pages for fewer entries each.
  */
 typedef struct KeptBack
 {
@@ -83,8 +85,8 @@ typedef struct HeapStore
 	bool		refunds_unseen;	/* some were written since the snapshot */
 
 	/*
-	 * The index lot_source_key is ours to fill: lots come in member order, and in a big statement their keys are
-	 * sorted and inserted at its end, which costs a third.  The primary key is filled then, too, lowest member first.
+	 * The index lot_source_key is ours to fill: lots come in member order, and their keys are sorted and inserted
+	 * together, page by page.  The primary key is filled then, too, lowest member first.
 	 */
 	Relation	key_index;
 	IndexInfo  *key_info;
@@ -146,6 +148,7 @@ extern ResultRelInfo *heap_indexes(HeapStore *store, HeapTable *table);
 extern bool heap_next(HeapStore *store, IndexScanDesc scan, ScanDirection direction, TupleTableSlot *slot);
 extern bool heap_next_entry(HeapStore *store, IndexScanDesc scan, ScanDirection direction);
 extern bool heap_fetch_entry(HeapStore *store, IndexScanDesc scan, TupleTableSlot *slot);
+extern bool heap_fetch_at(HeapStore *store, HeapTable *table, IndexScanDesc scan, ItemPointerData tid);
 extern void heap_search(HeapStore *store, IndexScanDesc scan, ScanKey keys, int nkeys);
 extern IndexScanDesc heap_primary_scan(HeapStore *store, HeapTable *table, int nkeys);
 extern void heap_renew_snapshot(HeapStore *store);
@@ -188,6 +191,9 @@ extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
+
+/* store_heap_index.c */
+extern void heap_insert_entries(Relation index, Relation heap, IndexTuple *entries, int n);
 
 /* store_heap_refund.c */
 extern void heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,

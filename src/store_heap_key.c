@@ -246,13 +246,13 @@ grow_kept_back(HeapStore *store, Size text)
 
 	if (kept->count == kept->room)
 	{
-		kept->room = Max(1024, kept->room * 2);
+		kept->room = Max(128, kept->room * 2);
 		kept->keys = grow(context, kept->keys, mul_size(kept->room, sizeof(KeyEntry)));
 		kept->places = grow(context, kept->places, mul_size(kept->room, sizeof(LotPlaceEntry)));
 	}
 	if (kept->texts_used + text > kept->texts_room)
 	{
-		kept->texts_room = Max(Max(kept->texts_used + text, 16 * 1024), kept->texts_room * 2);
+		kept->texts_room = Max(Max(kept->texts_used + text, 2 * 1024), kept->texts_room * 2);
 		kept->texts = grow(context, kept->texts, kept->texts_room);
 	}
 }
@@ -278,8 +278,8 @@ keep_key(KeptBack *kept, KeyEntry *entry, const text *key)
 }
 
 /*
- * In a big load a new lot is indexed with the others of the statement.  false: it is to be indexed now (also where
- * somebody has given the table an index of his own).
+ * A new lot is indexed with others, those of its batch, or in a big load those of the statement.  false: it is to be
+ * indexed now (also where somebody has given the table an index of his own).
  */
 bool
 heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot)
@@ -290,7 +290,7 @@ heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *s
 	const text *key;
 	Size		size;
 
-	if (!store->base.hoping || indexes->ri_NumIndices != 1)
+	if (indexes->ri_NumIndices != 1)
 		return false;
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[L_SOURCE_KEY])
@@ -340,28 +340,70 @@ compare_kept(const KeyEntry *x, const KeyEntry *y, const KeptBack *kept)
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-static void
-insert_place(HeapStore *store, const LotPlaceEntry *place, ItemPointer tid)
+/* Entries of an index, formed one after the other and inserted by the hundred. */
+typedef struct Entries
 {
-	HeapTable  *table = &store->tables[STORE_LOT];
+	Relation	index;
+	Relation	heap;
+	EState	   *estate;
+	int			n;
+	IndexTuple	list[RUN_ENTRIES];
+} Entries;
+
+static void
+insert_entries(Entries *entries)
+{
+	heap_insert_entries(entries->index, entries->heap, entries->list, entries->n);
+	entries->n = 0;
+	ResetPerTupleExprContext(entries->estate);
+}
+
+static void
+add_entry(Entries *entries, Datum *values, bool *nulls, ItemPointer tid)
+{
+	IndexTuple	entry = index_form_tuple(RelationGetDescr(entries->index), values, nulls);
+
+	entry->t_tid = *tid;
+	entries->list[entries->n++] = entry;
+	if (entries->n == RUN_ENTRIES)
+		insert_entries(entries);
+}
+
+static void
+add_place(Entries *entries, const KeptBack *kept, int i)
+{
+	const LotPlaceEntry *place = &kept->places[i];
 	Datum		values[4] = {
-		Int64GetDatum(place->member_id), Int32GetDatum(store->kept.program_id), TimestampTzGetDatum(place->expires_at),
+		Int64GetDatum(place->member_id), Int32GetDatum(kept->program_id), TimestampTzGetDatum(place->expires_at),
 		Int64GetDatum(place->entry_no)
 	};
 	bool		nulls[4] = {false, false, false, false};
 
-	index_insert(table->rri->ri_IndexRelationDescs[0], values, nulls, tid, table->rel, UNIQUE_CHECK_YES, false,
-				 table->rri->ri_IndexRelationInfo[0]);
+	add_entry(entries, values, nulls, &kept->keys[i].tid);
+}
+
+static int
+compare_places(const void *a, const void *b, void *places)
+{
+	const LotPlaceEntry *x = (LotPlaceEntry *) places + *(const int *) a;
+	const LotPlaceEntry *y = (LotPlaceEntry *) places + *(const int *) b;
+
+	if (x->expires_at != y->expires_at)
+		return x->expires_at < y->expires_at ? -1 : 1;
+	return (x->entry_no > y->entry_no) - (x->entry_no < y->entry_no);
 }
 
 /*
- * Members came highest first: from behind, each with his lots as they came, the primary key grows at its end, which
- * costs a third of anywhere else and leaves full pages.
+ * Members came highest first: from behind, each with his lots by their expiry, the primary key grows at its end, or
+ * page by page.
  */
 static void
 flush_places(HeapStore *store)
 {
+	const HeapTable *table = &store->tables[STORE_LOT];
 	const KeptBack *kept = &store->kept;
+	Entries		entries = {.index = table->rri->ri_IndexRelationDescs[0], .heap = table->rel, .estate = store->estate};
+	int		   *order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
 
 	for (int end = kept->count, first; end > 0; end = first)
 	{
@@ -369,9 +411,13 @@ flush_places(HeapStore *store)
 		for (first = end - 1; first > 0 && kept->places[first - 1].member_id == kept->places[end - 1].member_id;)
 			first--;
 		for (int i = first; i < end; i++)
-			insert_place(store, &kept->places[i], &kept->keys[i].tid);
-		ResetPerTupleExprContext(store->estate);
+			order[i] = i;
+		qsort_arg(&order[first], end - first, sizeof(int), compare_places, kept->places);
+		for (int i = first; i < end; i++)
+			add_place(&entries, kept, order[i]);
 	}
+	insert_entries(&entries);
+	pfree(order);
 }
 
 /* In key order neighbours go to one page. */
@@ -379,18 +425,20 @@ static void
 flush_keys(HeapStore *store)
 {
 	const KeptBack *kept = &store->kept;
+	Entries		entries = {.index = store->key_index, .heap = store->tables[STORE_LOT].rel, .estate = store->estate};
+	bool		nulls[3] = {false, false, false};
 
 	sort_kept(kept->keys, kept->count, kept);
 	for (int i = 0; i < kept->count; i++)
 	{
 		KeyEntry   *entry = &kept->keys[i];
+		Datum		values[3] = {
+			Int32GetDatum(kept->source_id), PointerGetDatum(kept_text(kept, entry)), Int16GetDatum(entry->part)
+		};
 
-		CHECK_FOR_INTERRUPTS();
-		insert_key_entry(store, Int32GetDatum(kept->source_id), PointerGetDatum(kept_text(kept, entry)),
-						 Int16GetDatum(entry->part), false, &entry->tid);
-		if (i % 1000 == 0)
-			ResetPerTupleExprContext(store->estate);
+		add_entry(&entries, values, nulls, &entry->tid);
 	}
+	insert_entries(&entries);
 }
 
 void
