@@ -50,8 +50,8 @@ opts=(-t -v "$v" -i '--locale=C.UTF-8 --encoding=UTF8' -c "-s $sock"
 case $what in
   demo) cmd='psql -X -q -v ON_ERROR_STOP=1 -f demo/demo.sql' ;;
   test)
-    # What hangs shall fail, and say which statement it was.
-    opts+=(-o statement_timeout=10min); echo 'statement_timeout = 10min' >> tmp_install/test.conf
+    # What hangs shall fail, and say which statement it was.  Compiling views of a few rows takes longer than the tests.
+    opts+=(-o statement_timeout=10min -o jit=off); printf '%s\n' 'statement_timeout = 10min' 'jit = off' >> tmp_install/test.conf
     cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
   test-long)
     export LOYALTY_OPERATIONS=${LOYALTY_OPERATIONS:-10000000} LOYALTY_TRIES=${LOYALTY_TRIES:-1000000} LOYALTY_KEYS=${LOYALTY_KEYS:-10000} LOYALTY_STATEMENTS=${LOYALTY_STATEMENTS:-22000}

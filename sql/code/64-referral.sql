@@ -596,7 +596,7 @@ REVOKE ALL ON FUNCTION loyalty.referrals_as_owner(bigint, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.verify_referrals(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN

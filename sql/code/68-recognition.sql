@@ -276,7 +276,7 @@ REVOKE ALL ON FUNCTION loyalty.merge_recognition(bigint, bigint, integer, bigint
 
 CREATE OR REPLACE FUNCTION loyalty.verify_recognition(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
   SELECT 'recognition_points', g.program_id, g.to_member, g.entry_no, format('member %s gave %s points, and no entry of member %s says so', g.member_id, trim_scale(g.points * 0.0001), g.to_member)
   FROM loyalty.recognition_given g

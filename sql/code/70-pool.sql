@@ -836,7 +836,7 @@ REVOKE ALL ON FUNCTION loyalty.erase_pools(bigint) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION loyalty.verify_pools(most integer)
 RETURNS TABLE (invariant text, program_id integer, member_id bigint, entry_no bigint, detail text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
