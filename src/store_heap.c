@@ -31,6 +31,7 @@
 
 /* From so many rows on a table gets a page of its own to fill, which costs as much as writing ten. */
 #define BULK_ROWS 100
+#define RUN_ROWS		8		/* from so many on the entries of a batch are sorted */
 
 static void write_rows(HeapStore *store);
 static void flush_table(HeapStore *store, HeapTable *table);
@@ -124,6 +125,38 @@ heap_table(HeapStore *store, StoreTableId id)
 	return table;
 }
 
+/* Batches fill the primary key in runs: its entries are next to each other, those of other indexes seldom are. */
+static void
+choose_run_index(HeapTable *table)
+{
+	ResultRelInfo *rri = table->rri;
+	Oid			primary = RelationGetPrimaryKeyIndex(table->rel);
+	int			others = 0;
+
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		Relation	index = rri->ri_IndexRelationDescs[i];
+
+		if (RelationGetRelid(index) == primary && heap_can_run(index, rri->ri_IndexRelationInfo[i]))
+		{
+			table->run_index = i;
+			table->rest = makeNode(ResultRelInfo);
+		}
+	}
+	if (table->rest == NULL)
+		return;
+	*table->rest = *rri;
+	table->rest->ri_IndexRelationDescs = palloc(rri->ri_NumIndices * sizeof(Relation));
+	table->rest->ri_IndexRelationInfo = palloc(rri->ri_NumIndices * sizeof(IndexInfo *));
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+		if (i != table->run_index)
+		{
+			table->rest->ri_IndexRelationDescs[others] = rri->ri_IndexRelationDescs[i];
+			table->rest->ri_IndexRelationInfo[others++] = rri->ri_IndexRelationInfo[i];
+		}
+	table->rest->ri_NumIndices = others;
+}
+
 /* Its indexes are opened when a row needs an entry in them: a HOT update needs none. */
 ResultRelInfo *
 heap_indexes(HeapStore *store, HeapTable *table)
@@ -139,6 +172,8 @@ heap_indexes(HeapStore *store, HeapTable *table)
 	ExecOpenIndices(table->rri, table == &store->tables[STORE_ACCOUNT]);
 	if (table == &store->tables[STORE_LOT])
 		heap_take_key_index(store, table);
+	else
+		choose_run_index(table);
 	MemoryContextSwitchTo(old);
 	return table->rri;
 }
@@ -291,17 +326,39 @@ heap_insert_now(HeapStore *store, HeapTable *table, const Datum *values, const b
 }
 
 static void
+index_lots(HeapStore *store, HeapTable *table, int n)
+{
+	for (int i = 0; i < n; i++)
+		if ((n == 1 && !store->base.hoping) || !heap_keep_back(store, table->rri, table->batch[i]))
+		{
+			ExecInsertIndexTuples(table->rri, table->batch[i], store->estate, false, false, NULL, NIL, false);
+			heap_insert_key(store, table->batch[i]);
+		}
+}
+
+static void
+index_batch(HeapStore *store, HeapTable *table, int n)
+{
+	ResultRelInfo *indexes = n >= RUN_ROWS && table->rest ? table->rest : table->rri;
+
+	if (indexes == table->rest)
+		heap_index_rows(table->rri->ri_IndexRelationDescs[table->run_index], table->rri->ri_IndexRelationInfo[table->run_index],
+						table->rel, store->estate, table->batch, n);
+	for (int i = 0; i < n && indexes->ri_NumIndices > 0; i++)
+		ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
+}
+
+static void
 flush_table(HeapStore *store, HeapTable *table)
 {
 	int			n = table->nbatch;
 	CommandId	cid = GetCurrentCommandId(true);
-	ResultRelInfo *indexes;
 	MemoryContext old;
 
 	if (n == 0)
 		return;
 	table->nbatch = 0;
-	indexes = heap_indexes(store, table);
+	(void) heap_indexes(store, table);
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 	if (n == 1)
 		table_tuple_insert(table->rel, table->batch[0], cid, 0, NULL);
@@ -315,18 +372,12 @@ flush_table(HeapStore *store, HeapTable *table)
 		}
 		table_multi_insert(table->rel, table->batch, n, cid, 0, table->bulk);
 	}
+	if (table == &store->tables[STORE_LOT])
+		index_lots(store, table, n);
+	else
+		index_batch(store, table, n);
 	for (int i = 0; i < n; i++)
-	{
-		bool		is_lot = table == &store->tables[STORE_LOT];
-
-		if (!is_lot || (n == 1 && !store->base.hoping) || !heap_keep_back(store, indexes, table->batch[i]))
-		{
-			ExecInsertIndexTuples(indexes, table->batch[i], store->estate, false, false, NULL, NIL, false);
-			if (is_lot)
-				heap_insert_key(store, table->batch[i]);
-		}
 		ExecClearTuple(table->batch[i]);
-	}
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(store->estate);
 }

@@ -31,6 +31,8 @@ typedef struct HeapTable
 	bool		read_only;
 	Relation	rel;
 	ResultRelInfo *rri;			/* NULL until heap_indexes() */
+	ResultRelInfo *rest;		/* the same without the index that batches fill in runs; NULL: there is none */
+	int			run_index;		/* which of rri's */
 	TupleTableSlot *slot;		/* for reading and for single writes */
 	TupleTableSlot **batch;		/* rows kept back */
 	int			nbatch;
@@ -192,8 +194,23 @@ extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
 
-/* store_heap_index.c */
-extern void heap_insert_entries(Relation index, Relation heap, IndexTuple *entries, int n);
+/*
+ * store_heap_index.c: entries of a unique btree that has no predicate.  They are added in the index's order, and freed
+ * with the memory of estate's tuple; none is in the index before heap_insert_entries().
+ */
+typedef struct HeapEntries
+{
+	Relation	index;
+	Relation	heap;
+	EState	   *estate;
+	int			n;
+	IndexTuple	list[RUN_ENTRIES];
+} HeapEntries;
+
+extern void heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid);
+extern void heap_insert_entries(HeapEntries *entries);
+extern bool heap_can_run(Relation index, const IndexInfo *info);
+extern void heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n);
 
 /* store_heap_refund.c */
 extern void heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,

@@ -17,6 +17,8 @@
 
 #include "access/nbtxlog.h"
 #include "access/xloginsert.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
@@ -41,7 +43,7 @@ typedef struct Run
 
 /* The key of an entry becomes the one at hand; false: part of it is NULL. */
 static bool
-take_key(Run *run, IndexTuple entry)
+take_key(const Run *run, IndexTuple entry)
 {
 	for (int i = 0; i < run->key->keysz; i++)
 	{
@@ -54,21 +56,21 @@ take_key(Run *run, IndexTuple entry)
 	return true;
 }
 
-/* Is the key at hand behind that of the entry before? */
-static bool
-is_behind(const Run *run, IndexTuple before)
+/* -1, 0, 1: where an entry's key stands beside the one at hand. */
+static int
+compare_entry(const Run *run, IndexTuple entry)
 {
 	for (int i = 0; i < run->key->keysz; i++)
 	{
 		ScanKey		key = &run->key->scankeys[i];
 		bool		isnull;
-		Datum		value = index_getattr(before, i + 1, RelationGetDescr(run->index), &isnull);
+		Datum		value = index_getattr(entry, i + 1, RelationGetDescr(run->index), &isnull);
 		int			c = DatumGetInt32(FunctionCall2Coll(&key->sk_func, key->sk_collation, value, key->sk_argument));
 
 		if (c != 0)
-			return key->sk_flags & SK_BT_DESC ? c > 0 : c < 0;
+			return (c > 0) == ((key->sk_flags & SK_BT_DESC) == 0) ? 1 : -1;
 	}
-	return false;
+	return 0;
 }
 
 static int
@@ -113,7 +115,7 @@ plan_run(Run *run, OffsetNumber place, IndexTuple *entries, int n)
 		IndexTuple	entry = entries[run->n];
 		Size		size = MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
 
-		if (size > run->room || !take_key(run, entry) || (run->n > 0 && !is_behind(run, entries[run->n - 1])))
+		if (size > run->room || !take_key(run, entry) || (run->n > 0 && compare_entry(run, entries[run->n - 1]) >= 0))
 			return;
 		place = find_place(run, place);
 		if (place == InvalidOffsetNumber ||
@@ -205,9 +207,8 @@ insert_run(Relation index, Relation heap, IndexTuple *entries, int n)
 	return run.n;
 }
 
-/* Entries in the order of a unique btree. */
-void
-heap_insert_entries(Relation index, Relation heap, IndexTuple *entries, int n)
+static void
+insert_runs(Relation index, Relation heap, IndexTuple *entries, int n)
 {
 	Assert(n <= RUN_ENTRIES && index->rd_index->indisunique && index->rd_index->indimmediate);
 	while (n > 0)
@@ -224,4 +225,78 @@ heap_insert_entries(Relation index, Relation heap, IndexTuple *entries, int n)
 		entries += done;
 		n -= done;
 	}
+}
+
+void
+heap_insert_entries(HeapEntries *entries)
+{
+	insert_runs(entries->index, entries->heap, entries->list, entries->n);
+	entries->n = 0;
+	ResetPerTupleExprContext(entries->estate);
+}
+
+void
+heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid)
+{
+	IndexTuple	entry = index_form_tuple(RelationGetDescr(entries->index), values, nulls);
+
+	entry->t_tid = *tid;
+	entries->list[entries->n++] = entry;
+	if (entries->n == RUN_ENTRIES)
+		heap_insert_entries(entries);
+}
+
+/* ---- rows of a batch, in any order ---- */
+
+bool
+heap_can_run(Relation index, const IndexInfo *info)
+{
+	return index->rd_rel->relam == BTREE_AM_OID && info->ii_Unique && index->rd_index->indimmediate &&
+		info->ii_ReadyForInserts && info->ii_Expressions == NIL && info->ii_Predicate == NIL;
+}
+
+/* One with a NULL stands anywhere: _bt_doinsert() takes it. */
+static int
+compare_entries(const void *a, const void *b, void *run)
+{
+	return take_key(run, *(const IndexTuple *) b) ? compare_entry(run, *(const IndexTuple *) a) : 0;
+}
+
+/* Accounts come highest first, the rows of each in order: stretches that rise, which are in order from behind. */
+static void
+sort_entries(Run *run, IndexTuple *entries, int n)
+{
+	IndexTuple *sorted = palloc(n * sizeof(IndexTuple));
+	int			done = 0;
+
+	for (int end = n, first; end > 0; end = first)
+	{
+		for (first = end - 1; first > 0 && compare_entries(&entries[first - 1], &entries[first], run) < 0;)
+			first--;
+		memcpy(&sorted[done], &entries[first], (end - first) * sizeof(IndexTuple));
+		done += end - first;
+	}
+	qsort_arg(sorted, n, sizeof(IndexTuple), compare_entries, run);	/* looks first whether there is anything to do */
+	memcpy(entries, sorted, n * sizeof(IndexTuple));
+}
+
+/* The rows of the slots go into an index of which heap_can_run() says so. */
+void
+heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n)
+{
+	Run			run = {.index = index};
+	IndexTuple *entries = palloc(n * sizeof(IndexTuple));
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < n; i++)
+	{
+		FormIndexDatum(info, slots[i], estate, values, nulls);
+		entries[i] = index_form_tuple(RelationGetDescr(index), values, nulls);
+		entries[i]->t_tid = slots[i]->tts_tid;
+	}
+	run.key = _bt_mkscankey(index, entries[0]);
+	sort_entries(&run, entries, n);
+	for (int i = 0; i < n; i += RUN_ENTRIES)
+		insert_runs(index, heap, entries + i, Min(n - i, RUN_ENTRIES));
 }

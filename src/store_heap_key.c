@@ -340,37 +340,8 @@ compare_kept(const KeyEntry *x, const KeyEntry *y, const KeptBack *kept)
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-/* Entries of an index, formed one after the other and inserted by the hundred. */
-typedef struct Entries
-{
-	Relation	index;
-	Relation	heap;
-	EState	   *estate;
-	int			n;
-	IndexTuple	list[RUN_ENTRIES];
-} Entries;
-
 static void
-insert_entries(Entries *entries)
-{
-	heap_insert_entries(entries->index, entries->heap, entries->list, entries->n);
-	entries->n = 0;
-	ResetPerTupleExprContext(entries->estate);
-}
-
-static void
-add_entry(Entries *entries, Datum *values, bool *nulls, ItemPointer tid)
-{
-	IndexTuple	entry = index_form_tuple(RelationGetDescr(entries->index), values, nulls);
-
-	entry->t_tid = *tid;
-	entries->list[entries->n++] = entry;
-	if (entries->n == RUN_ENTRIES)
-		insert_entries(entries);
-}
-
-static void
-add_place(Entries *entries, const KeptBack *kept, int i)
+add_place(HeapEntries *entries, const KeptBack *kept, int i)
 {
 	const LotPlaceEntry *place = &kept->places[i];
 	Datum		values[4] = {
@@ -379,7 +350,7 @@ add_place(Entries *entries, const KeptBack *kept, int i)
 	};
 	bool		nulls[4] = {false, false, false, false};
 
-	add_entry(entries, values, nulls, &kept->keys[i].tid);
+	heap_add_entry(entries, values, nulls, &kept->keys[i].tid);
 }
 
 static int
@@ -402,7 +373,7 @@ flush_places(HeapStore *store)
 {
 	const HeapTable *table = &store->tables[STORE_LOT];
 	const KeptBack *kept = &store->kept;
-	Entries		entries = {.index = table->rri->ri_IndexRelationDescs[0], .heap = table->rel, .estate = store->estate};
+	HeapEntries entries = {.index = table->rri->ri_IndexRelationDescs[0], .heap = table->rel, .estate = store->estate};
 	int		   *order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
 
 	for (int end = kept->count, first; end > 0; end = first)
@@ -416,7 +387,7 @@ flush_places(HeapStore *store)
 		for (int i = first; i < end; i++)
 			add_place(&entries, kept, order[i]);
 	}
-	insert_entries(&entries);
+	heap_insert_entries(&entries);
 	pfree(order);
 }
 
@@ -425,7 +396,7 @@ static void
 flush_keys(HeapStore *store)
 {
 	const KeptBack *kept = &store->kept;
-	Entries		entries = {.index = store->key_index, .heap = store->tables[STORE_LOT].rel, .estate = store->estate};
+	HeapEntries entries = {.index = store->key_index, .heap = store->tables[STORE_LOT].rel, .estate = store->estate};
 	bool		nulls[3] = {false, false, false};
 
 	sort_kept(kept->keys, kept->count, kept);
@@ -436,9 +407,9 @@ flush_keys(HeapStore *store)
 			Int32GetDatum(kept->source_id), PointerGetDatum(kept_text(kept, entry)), Int16GetDatum(entry->part)
 		};
 
-		add_entry(&entries, values, nulls, &entry->tid);
+		heap_add_entry(&entries, values, nulls, &entry->tid);
 	}
-	insert_entries(&entries);
+	heap_insert_entries(&entries);
 }
 
 void

@@ -20,6 +20,7 @@ $primary->safe_psql('postgres', q{
 	CREATE TABLE ticket (id bigint PRIMARY KEY, who bigint, total numeric, at timestamptz);
 	INSERT INTO loyalty.program (name, expiry, sandbox, clawback) VALUES ('p', '6 months, end of month', true, 'to_zero');
 	INSERT INTO loyalty.unit (program, name) VALUES ('p', 'nights');
+	INSERT INTO loyalty.challenge (program, name, kind, metric, target, period, points, starts_at) VALUES ('p', 'card', 'stamp', 'purchases', 3, 'calendar quarter', 1, '2020-01-01');
 	SELECT loyalty.attach('ticket', member => 'who', amount => 'total', occurred_at => 'at'), loyalty.attach('sale', member => 'who', amount => 'total', occurred_at => 'at');
 	INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'one', 'earn.amount'), ('p', 'ticket', 'two', 'earn.amount * 2');
 	INSERT INTO loyalty.rule (program, source, name, unit, points) VALUES ('p', 'ticket', 'night', 'nights', '1');
@@ -33,8 +34,8 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'copy', has_streaming => 1);
 $standby->start;
 
-my $indexes = q{SELECT x.indexrelid::regclass AS index, x.indrelid::regclass AS of FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
-	WHERE x.indrelid IN ('loyalty.lot'::regclass, 'loyalty.movement'::regclass, 'loyalty.account'::regclass)};
+my $indexes = q{SELECT x.indexrelid::regclass AS index FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_am a ON a.oid = c.relam AND a.amname = 'btree'
+	WHERE x.indrelid IN (SELECT t.oid FROM pg_class t WHERE t.relnamespace = 'loyalty'::regnamespace)};
 my $counts = q{SELECT count(*) || ' ' || count(DISTINCT source_key) FROM loyalty.lot};
 
 # amcheck: order, one key once, and every row of the table in the index; on a standby without the levels above
