@@ -334,6 +334,8 @@ index_lots(HeapStore *store, HeapTable *table, int n)
 			ExecInsertIndexTuples(table->rri, table->batch[i], store->estate, false, false, NULL, NIL, false);
 			heap_insert_key(store, table->batch[i]);
 		}
+	if (!store->base.hoping)
+		heap_flush_keys(store);	/* not later: the next accounts to be locked are those that more people wait for */
 }
 
 static void

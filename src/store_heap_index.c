@@ -27,6 +27,7 @@
 #include "store_heap.h"
 
 #define RECORD_SIZE		60		/* bytes of WAL that a record of one entry needs beside it, about */
+#define LARGE_ENTRY		1000	/* bytes; larger ones are not ours: nbtree wants three on a page, and says so */
 
 /* Where entries go on a leaf page as it is before the first of them. */
 typedef struct Run
@@ -115,7 +116,7 @@ plan_run(Run *run, OffsetNumber place, IndexTuple *entries, int n)
 		IndexTuple	entry = entries[run->n];
 		Size		size = MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
 
-		if (size > run->room || !take_key(run, entry) || (run->n > 0 && compare_entry(run, entries[run->n - 1]) >= 0))
+		if (size > Min(run->room, LARGE_ENTRY) || !take_key(run, entry) || (run->n > 0 && compare_entry(run, entries[run->n - 1]) >= 0))
 			return;
 		place = find_place(run, place);
 		if (place == InvalidOffsetNumber ||
