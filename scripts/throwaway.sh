@@ -52,7 +52,7 @@ case $what in
   test)
     # What hangs shall fail, and say which statement it was.  Compiling views of a few rows takes longer than the tests.
     opts+=(-o statement_timeout=10min -o jit=off); printf '%s\n' 'statement_timeout = 10min' 'jit = off' >> tmp_install/test.conf
-    cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap" ;;
+    cmd="$mk installcheck || { cat regression.diffs; exit 1; }; $mk installcheck-sql || { cat regression.diffs; exit 1; }; $mk installcheck-pgtap installcheck-tap PROVE_FLAGS='-j2 --timer'" ;;
   test-long)
     export LOYALTY_OPERATIONS=${LOYALTY_OPERATIONS:-10000000} LOYALTY_TRIES=${LOYALTY_TRIES:-1000000} LOYALTY_KEYS=${LOYALTY_KEYS:-10000} LOYALTY_STATEMENTS=${LOYALTY_STATEMENTS:-22000}
     cmd="$mk installcheck-tap PROVE_FLAGS=-v PROVE_TESTS='test/t/050_two_stores.pl test/t/060_double_spend.pl test/t/061_retries.pl test/t/080_random_operations.pl'" ;;

@@ -70,6 +70,7 @@ SELECT coalesce(external_id, member_id::text) AS who, available, pending FROM lo
 
 -- 10,000 rows, twice
 COPY loyalty.opening_balance (external_id, program, points, earned_at, key) FROM PROGRAM 'seq 1 10000 | awk ''{print "m" $1 % 4000 "\tp\t" $1 / 10 "\t2023-07-01 00:00+00\trow " $1}''';
+ANALYZE loyalty.lot, loyalty.movement, loyalty.redemption, loyalty.account, loyalty.intervention;
 SELECT count(*), sum(points) FROM loyalty.opening_balance WHERE key LIKE 'row %';
 SELECT count(*), sum(available) FROM loyalty.member_balance WHERE program = 'p' AND external_id LIKE 'm%';
 COPY loyalty.opening_balance (external_id, program, points, earned_at, key) FROM PROGRAM 'seq 1 10000 | awk ''{print "m" $1 % 4000 "\tp\t" $1 / 10 "\t2023-07-01 00:00+00\trow " $1}''';

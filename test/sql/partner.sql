@@ -192,6 +192,7 @@ BEGIN
       PERFORM loyalty.reverse(d.member_id, d.redemption_id, points => greatest(1, d.taken / 10000 * 0.3)::int);
     END LOOP;
     DELETE FROM fuel WHERE id > 100 AND (id + round) % 7 = 0;
+    ANALYZE loyalty.lot, loyalty.movement, loyalty.redemption, loyalty.account, loyalty.intervention;
     INSERT INTO found SELECT round, count(*) FROM unbalanced;
   END LOOP;
 END $$;
