@@ -10,7 +10,7 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'btree,heap'\nautovacuum = off\njit = off\nmax_wal_size = 4GB\nwork_mem = '64MB'");
+$primary->append_conf('postgresql.conf', "wal_consistency_checking = 'btree'\nautovacuum = off\njit = off\nmax_wal_size = 4GB\nwal_keep_size = 8GB\nwork_mem = '64MB'");
 $primary->start;
 $primary->safe_psql('postgres', q{
 	CREATE EXTENSION amcheck;
@@ -24,9 +24,10 @@ $primary->safe_psql('postgres', q{
 	SELECT loyalty.attach('ticket', member => 'who', amount => 'total', occurred_at => 'at'), loyalty.attach('sale', member => 'who', amount => 'total', occurred_at => 'at');
 	INSERT INTO loyalty.rule (program, source, name, points) VALUES ('p', 'sale', 'one', 'earn.amount'), ('p', 'ticket', 'two', 'earn.amount * 2');
 	INSERT INTO loyalty.rule (program, source, name, unit, points) VALUES ('p', 'ticket', 'night', 'nights', '1');
-	-- keys that share beginnings, of 1 to 200 characters, and some that none precedes
+	-- keys that share beginnings, of 1 to 200 characters, some of 450
 	CREATE FUNCTION key_of(i int) RETURNS text LANGUAGE sql IMMUTABLE AS
-		$$ SELECT repeat(chr(97 + (hashint4(i) & 7)), 1 + (hashint4(i + 1) & 1023) % CASE i % 50 WHEN 0 THEN 190 ELSE 12 END) || i $$;
+		$$ SELECT repeat(chr(97 + (hashint4(i) & 7)), 1 + (hashint4(i + 1) & 1023) % CASE i % 50 WHEN 0 THEN 190 ELSE 12 END)
+			|| CASE WHEN i % 1000 = 7 THEN (SELECT string_agg(md5(i || ' ' || g), '') FROM generate_series(1, 14) g) ELSE '' END || i $$;
 	CREATE FUNCTION when_of(i int) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$ SELECT '2024-01-01 00:00+00'::timestamptz + (hashint4(i + 2) & 2047) * interval '5 hours' $$;
 });
 $primary->backup('copy');
@@ -95,6 +96,21 @@ $primary->safe_psql('postgres', 'CHECKPOINT');
 $primary->command_ok([ 'pgbench', '-n', '-c', 6, '-j', 2, '-t', 60, '-f', "$directory/few.sql", '-f', "$directory/hundred.sql", 'postgres' ], 'six sessions');
 check('after six sessions');
 
+# A session remembers where it found accounts: they are elsewhere now, in a shorter table.
+$primary->safe_psql('postgres', q{
+	INSERT INTO ticket SELECT 2000000 + i, i, 10, '2024-05-05' FROM generate_series(1, 3000) i;
+	UPDATE ticket SET total = 11 WHERE id > 2000000;
+	UPDATE ticket SET total = 12 WHERE id > 2000000;
+	VACUUM FULL loyalty.account;
+	INSERT INTO ticket SELECT 2010000 + i, i, 10, '2024-05-05' FROM generate_series(1, 100) i;
+	INSERT INTO ticket SELECT 2020000 + i, 3001 - i, 10, '2024-05-05' FROM generate_series(1, 3000) i;
+	CLUSTER loyalty.account USING account_pkey;
+	INSERT INTO ticket VALUES (2030001, 1, 10, '2024-05-05');
+});
+is($primary->safe_psql('postgres', q{SELECT count(*) FROM ticket t WHERE t.id > 2000000 AND NOT EXISTS (SELECT FROM loyalty.lot l WHERE l.source_key = t.id::text AND l.member_id = t.who)}),
+	'0', 'accounts that have moved: each purchase is its member\'s');
+check('after accounts have moved');
+
 # a crash, with nothing of the last load in the tables' files
 my $before = $primary->safe_psql('postgres', $counts);
 $primary->safe_psql('postgres', $sales->(30001, 40000, 'true') . '; ' . $tickets->(70001, 80000, 'true'));
@@ -118,4 +134,5 @@ $primary->safe_psql('postgres', q{UPDATE pg_index SET indisready = true WHERE in
 ($code, $out, $error) = $primary->psql('postgres', qq{SELECT bt_index_check('loyalty.lot_source_key', true)});
 like($error, qr/lacks matching index tuple/, 'the control: a row without an entry is found');
 
+note 'WAL up to ' . $primary->safe_psql('postgres', 'SELECT pg_current_wal_lsn()');
 done_testing();
