@@ -457,7 +457,7 @@ REVOKE ALL ON FUNCTION loyalty.verify_redemptions(integer) FROM PUBLIC;
 -- Triggers of attached tables, mappings, stock, history.
 CREATE OR REPLACE FUNCTION loyalty.verify_configuration()
 RETURNS TABLE (invariant text, program text, detail text)
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
