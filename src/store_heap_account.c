@@ -40,29 +40,24 @@ fill_account(Account *account, TupleTableSlot *slot)
  */
 #define HINTS	4096
 
-static struct
+typedef struct Hint
 {
 	int64		member_id;
 	int32		program_id;		/* 0: none */
 	ItemPointerData tid;		/* of the first version in a chain, as indexes say it */
-}			hints[HINTS];
+} Hint;
 
-static int
-hint_of(const Program *program, int64 member)
-{
-	return ((uint64) member ^ ((uint64) member >> 12) ^ (uint64) program->id * 389) % HINTS;
-}
+static Hint hints[HINTS];
 
 static bool
-follow_hint(HeapStore *store, HeapTable *table, IndexScanDesc scan, const Program *program, int64 member)
+follow_hint(HeapStore *store, HeapTable *table, IndexScanDesc scan, const Hint *hint, int32 program_id, int64 member)
 {
-	int			hint = hint_of(program, member);
 	bool		isnull;
 
-	return hints[hint].member_id == member && hints[hint].program_id == program->id &&
-		heap_fetch_at(store, table, scan, hints[hint].tid) &&
+	return hint->member_id == member && hint->program_id == program_id &&
+		heap_fetch_at(store, table, scan, hint->tid) &&
 		DatumGetInt64(slot_getattr(table->slot, A_MEMBER_ID + 1, &isnull)) == member &&
-		DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)) == program->id;
+		DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)) == program_id;
 }
 
 /* Position table->slot on the account's visible row; false when there is none. */
@@ -71,18 +66,16 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 {
 	ScanKeyData keys[2];
 	IndexScanDesc scan = heap_primary_scan(store, table, 2);
-	int			hint = hint_of(program, member);
+	Hint	   *hint = &hints[((uint64) member ^ ((uint64) member >> 12) ^ (uint64) program->id * 389) % HINTS];
 
-	if (follow_hint(store, table, scan, program, member))
+	if (follow_hint(store, table, scan, hint, program->id, member))
 		return true;
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
 	heap_search(store, scan, keys, 2);
 	while (heap_next_entry(store, scan, ForwardScanDirection))
 	{
-		hints[hint].member_id = member;
-		hints[hint].program_id = program->id;
-		hints[hint].tid = scan->xs_heaptid;
+		*hint = (Hint) {.member_id = member, .program_id = program->id, .tid = scan->xs_heaptid};
 		if (heap_fetch_entry(store, scan, table->slot))
 			return true;
 	}
