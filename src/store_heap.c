@@ -329,7 +329,7 @@ static void
 index_lots(HeapStore *store, HeapTable *table, int n)
 {
 	for (int i = 0; i < n; i++)
-		if ((n == 1 && !store->base.hoping) || !heap_keep_back(store, table->rri, table->batch[i]))
+		if ((n == 1 && !store->base.hoping) || !heap_keep_back(store, table->batch[i]))
 		{
 			ExecInsertIndexTuples(table->rri, table->batch[i], store->estate, false, false, NULL, NIL, false);
 			heap_insert_key(store, table->batch[i]);

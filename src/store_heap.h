@@ -93,6 +93,7 @@ typedef struct HeapStore
 	Relation	key_index;
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
+	bool		keeps_back;		/* these two are all, and plain unique btrees */
 	KeptBack	kept;
 } HeapStore;
 
@@ -191,7 +192,7 @@ extern void heap_begin_source(Store *base, int32 source_id);
 extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
-extern bool heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot);
+extern bool heap_keep_back(HeapStore *store, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
 
 /*

@@ -192,16 +192,9 @@ heap_take_key_index(HeapStore *store, HeapTable *table)
 	rri->ri_NumIndices = kept;
 	if (store->key_index == NULL)
 		elog(ERROR, "index lot_source_key is not an index of loyalty.lot");
-}
-
-static void
-insert_key_entry(HeapStore *store, Datum source_id, Datum key, Datum part, bool isnull, ItemPointer tid)
-{
-	Datum		values[3] = {source_id, key, part};
-	bool		nulls[3] = {isnull, isnull, false};
-
-	index_insert(store->key_index, values, nulls, tid, store->tables[STORE_LOT].rel, UNIQUE_CHECK_YES, false,
-				 store->key_info);
+	store->keeps_back = kept == 1 && heap_can_run(store->key_index, store->key_info) &&
+		heap_can_run(rri->ri_IndexRelationDescs[0], rri->ri_IndexRelationInfo[0]) &&
+		RelationGetRelid(rri->ri_IndexRelationDescs[0]) == RelationGetPrimaryKeyIndex(table->rel);
 }
 
 static uint64
@@ -217,13 +210,14 @@ key_head(const text *key)
 void
 heap_insert_key(HeapStore *store, TupleTableSlot *slot)
 {
-	bool		isnull;
-	bool		never;
-	Datum		key = slot_getattr(slot, L_SOURCE_KEY + 1, &isnull);
-	Datum		part = slot_getattr(slot, L_PART + 1, &never);
-	Datum		source_id = slot_getattr(slot, L_SOURCE_ID + 1, &never);
+	static const int columns[] = {L_SOURCE_ID, L_SOURCE_KEY, L_PART};
+	Datum		values[lengthof(columns)];
+	bool		nulls[lengthof(columns)];
 
-	insert_key_entry(store, source_id, key, part, isnull, &slot->tts_tid);
+	for (int i = 0; i < lengthof(columns); i++)
+		values[i] = slot_getattr(slot, columns[i] + 1, &nulls[i]);
+	index_insert(store->key_index, values, nulls, &slot->tts_tid, store->tables[STORE_LOT].rel, UNIQUE_CHECK_YES, false,
+				 store->key_info);
 }
 
 static const text *
@@ -282,7 +276,7 @@ keep_key(KeptBack *kept, KeyEntry *entry, const text *key)
  * indexed now (also where somebody has given the table an index of his own).
  */
 bool
-heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *slot)
+heap_keep_back(HeapStore *store, TupleTableSlot *slot)
 {
 	const Datum *values = slot->tts_values;
 	KeptBack   *kept = &store->kept;
@@ -290,7 +284,7 @@ heap_keep_back(HeapStore *store, const ResultRelInfo *indexes, TupleTableSlot *s
 	const text *key;
 	Size		size;
 
-	if (indexes->ri_NumIndices != 1)
+	if (!store->keeps_back)
 		return false;
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[L_SOURCE_KEY])
