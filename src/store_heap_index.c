@@ -116,7 +116,8 @@ plan_run(Run *run, OffsetNumber place, IndexTuple *entries, int n)
 		IndexTuple	entry = entries[run->n];
 		Size		size = MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
 
-		if (size > Min(run->room, LARGE_ENTRY) || !take_key(run, entry) || (run->n > 0 && compare_entry(run, entries[run->n - 1]) >= 0))
+		if (size > Min(run->room, LARGE_ENTRY) || !take_key(run, entry) ||
+			(run->n > 0 && compare_entry(run, entries[run->n - 1]) >= 0))
 			return;
 		place = find_place(run, place);
 		if (place == InvalidOffsetNumber ||
