@@ -25,7 +25,7 @@ typedef struct PostRows
 	void		(*rewind) (struct PostRows *rows);
 	int64		count;
 	bool		all_new;		/* no row has a former state */
-	bool		stable;			/* tuples live until the end */
+	bool		stable;			/* tuples live as long as the memory context that next() was called in */
 	bool		all_keys;		/* rows come without their former states: what they returned before is to be looked up */
 
 	/*

@@ -40,13 +40,16 @@
 #include "settings.h"
 #include "source.h"
 
+#define FIRST_BLOCK		512		/* bytes of rows in memory */
+#define LAST_BLOCK		(1024 * 1024)
+
 /* One row of a lane in memory. */
 typedef struct LaneRow
 {
 	int64		member;
 	int64		arrival;
-	HeapTuple	former;
-	HeapTuple	row;
+	HeapTupleHeader former;		/* as composite values */
+	HeapTupleHeader row;
 } LaneRow;
 
 /* The rows of one statement for one source, on their way into (member descending, arrival) order. */
@@ -59,7 +62,7 @@ typedef struct Lane
 	int			nrows;
 	int			max_rows;
 	int			next;			/* reading */
-	Tuplesortstate *sort;		/* once the rows outgrow work_mem */
+	Tuplesortstate *sort;		/* once the rows outgrow memory */
 	TupleTableSlot *slot;
 	HeapTupleData former;
 	HeapTupleData row;
@@ -91,8 +94,11 @@ typedef struct Level
 	int			statements;		/* AFTER STATEMENT triggers still to come */
 	bool		working;
 	MemoryContext context;
-	MemoryContext tuples;
-	Size		bytes;			/* of tuples in memory */
+	MemoryContext tuples;		/* of lanes, one behind the other in blocks */
+	char	   *block;
+	Size		block_size;
+	Size		block_room;
+	Size		bytes;			/* of rows in memory */
 	int64		arrival;
 	const Attached *attached;	/* NULL before the first row */
 	Mapping    *mapping;
@@ -324,7 +330,7 @@ level_begin(Level *level)
 		refuse_unattached(get_rel_name(level->relid));
 	level->mapping = mapping_create(level->attached);
 	level->mapping->creates_members = true;
-	level->tuples = GenerationContextCreate(level->context, "loyalty rows", 8 * 1024, 8 * 1024, 8 * 1024 * 1024);
+	level->tuples = AllocSetContextCreate(level->context, "loyalty rows", ALLOCSET_START_SMALL_SIZES);
 	level->lanes = palloc0(level->attached->nsources * sizeof(Lane));
 	for (int i = 0; i < level->attached->nsources; i++)
 		if (level->attached->sources[i]->enabled)
@@ -460,16 +466,9 @@ sort_desc(void)
 	return desc;
 }
 
-static Datum
-tuple_datum(HeapTuple tuple)
-{
-	HeapTupleHeaderSetDatumLength(tuple->t_data, tuple->t_len);
-	return PointerGetDatum(tuple->t_data);
-}
-
-/* Hand one row of the array to the sort.  The array's tuples are ours: their headers may be written to. */
+/* Hand one row of the array to the sort. */
 static void
-sort_put(Lane *lane, LaneRow *row)
+sort_put(Lane *lane, const LaneRow *row)
 {
 	TupleTableSlot *slot = lane->slot;
 
@@ -479,12 +478,36 @@ sort_put(Lane *lane, LaneRow *row)
 	slot->tts_isnull[SORT_MEMBER] = slot->tts_isnull[SORT_ARRIVAL] = false;
 	slot->tts_isnull[SORT_FORMER] = row->former == NULL;
 	slot->tts_isnull[SORT_ROW] = row->row == NULL;
-	if (row->former)
-		slot->tts_values[SORT_FORMER] = tuple_datum(row->former);
-	if (row->row)
-		slot->tts_values[SORT_ROW] = tuple_datum(row->row);
+	slot->tts_values[SORT_FORMER] = PointerGetDatum(row->former);
+	slot->tts_values[SORT_ROW] = PointerGetDatum(row->row);
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(lane->sort, slot);
+}
+
+static inline int
+compare_rows(const LaneRow *x, const LaneRow *y)
+{
+	if (x->member != y->member)
+		return x->member > y->member ? -1 : 1;
+	return (x->arrival > y->arrival) - (x->arrival < y->arrival);
+}
+
+#define ST_SORT sort_rows
+#define ST_ELEMENT_TYPE LaneRow
+#define ST_COMPARE(a, b) compare_rows(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* In sorted order rows lie anywhere. */
+static inline void
+row_soon(const Lane *lane, int i)
+{
+	if (i < lane->nrows && lane->rows[i].row)
+	{
+		fetch_soon(lane->rows[i].row);
+		fetch_soon((const char *) lane->rows[i].row + 64);
+	}
 }
 
 /* All lanes' rows go to sorts that spill; the memory of the rows is free again. */
@@ -506,31 +529,60 @@ level_spill(Level *level)
 			bool		nulls_first[] = {false, false};
 			TupleDesc	desc = sort_desc();
 
-			lane->sort = tuplesort_begin_heap(desc, 2, columns, operators, collations, nulls_first, work_mem, NULL,
+			lane->sort = tuplesort_begin_heap(desc, 2, columns, operators, collations, nulls_first, work_mem / 2, NULL,
 											  TUPLESORT_RANDOMACCESS);
 			lane->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 		}
+		sort_rows(lane->rows, lane->nrows);
 		for (int j = 0; j < lane->nrows; j++)
+		{
+			row_soon(lane, j + SOON);
 			sort_put(lane, &lane->rows[j]);
+		}
 		lane->nrows = 0;
 	}
 	MemoryContextReset(level->tuples);
-	level->bytes = 0;
+	level->block_size = level->block_room = level->bytes = 0;
 	MemoryContextSwitchTo(old);
+}
+
+/* A copy of a row, with nothing between it and the next: a big load has many. */
+static HeapTupleHeader
+keep_row(Level *level, HeapTuple tuple)
+{
+	Size		size = MAXALIGN(tuple->t_len);
+	HeapTupleHeader row;
+
+	if (level->block_room < size)
+	{
+		level->block_size = Min(Max(FIRST_BLOCK, level->block_size * 2), LAST_BLOCK);
+		level->block_room = Max(level->block_size, size);
+		level->block = MemoryContextAlloc(level->tuples, level->block_room);
+	}
+	row = (HeapTupleHeader) level->block;
+	level->block += size;
+	level->block_room -= size;
+	level->bytes += size;
+	memcpy(row, tuple->t_data, tuple->t_len);
+	HeapTupleHeaderSetDatumLength(row, tuple->t_len);
+	return row;
 }
 
 /* The copy of a row keeps where the row lies, in header fields that a composite value has no use for. */
 static void
-remember_place(HeapTuple row, ItemPointer place, Oid relid)
+remember_place(HeapTupleHeader row, ItemPointer place, Oid relid)
 {
-	row->t_data->t_ctid = *place;
-	HeapTupleHeaderSetTypeId(row->t_data, relid);
+	row->t_ctid = *place;
+	HeapTupleHeaderSetTypeId(row, relid);
 }
 
+/*
+ * Rows are held in memory as a hash table's would be (work_mem * hash_mem_multiplier): most loads need no more.  Beyond
+ * it they are sorted and handed to a sort, which then has nothing left to compare, and each has half of work_mem.
+ */
 static void
 lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row, ItemPointer place, Oid relid)
 {
-	MemoryContext old = MemoryContextSwitchTo(level->tuples);
 	LaneRow    *entry;
 
 	if (lane->nrows == lane->max_rows)
@@ -544,31 +596,14 @@ lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row
 	entry = &lane->rows[lane->nrows++];
 	entry->member = member;
 	entry->arrival = level->arrival++;
-	entry->former = former ? heap_copytuple(former) : NULL;
-	entry->row = row ? heap_copytuple(row) : NULL;
+	entry->former = former ? keep_row(level, former) : NULL;
+	entry->row = row ? keep_row(level, row) : NULL;
 	if (row)
 		remember_place(entry->row, place, relid);
-	level->bytes += sizeof(LaneRow) + (former ? former->t_len : 0) + (row ? row->t_len : 0) + 2 * HEAPTUPLESIZE;
-	MemoryContextSwitchTo(old);
-	/* a sort that has begun takes rows a thousand at a time */
-	if (lane->sort ? lane->nrows >= 1000 : level->bytes > (Size) work_mem * 1024)
+	level->bytes += sizeof(LaneRow);
+	if (level->bytes > (lane->sort ? (Size) work_mem * 512 : get_hash_memory_limit()))
 		level_spill(level);
 }
-
-static inline int
-compare_rows(const LaneRow *x, const LaneRow *y)
-{
-	if (x->member != y->member)
-		return x->member > y->member ? -1 : 1;
-	return (x->arrival > y->arrival) - (x->arrival < y->arrival);
-}
-
-#define ST_SORT sort_rows
-#define ST_ELEMENT_TYPE LaneRow
-#define ST_COMPARE(a, b) compare_rows(a, b)
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
 
 static void
 lane_begin(Level *level, Lane *lane)
@@ -590,6 +625,26 @@ lane_begin(Level *level, Lane *lane)
 	lane->post.stable = lane->sort == NULL;
 }
 
+static void
+set_tuple(HeapTuple tuple, HeapTupleHeader row)
+{
+	*tuple = (HeapTupleData) {.t_data = row, .t_len = HeapTupleHeaderGetDatumLength(row)};
+	ItemPointerSetInvalid(&tuple->t_self);
+}
+
+/* Of a row in memory: for as long as the caller's memory context. */
+static HeapTuple
+memory_tuple(HeapTupleHeader row)
+{
+	HeapTuple	tuple;
+
+	if (row == NULL)
+		return NULL;
+	tuple = palloc(sizeof(HeapTupleData));
+	set_tuple(tuple, row);
+	return tuple;
+}
+
 static HeapTuple
 datum_tuple(TupleTableSlot *slot, int column, HeapTuple tuple)
 {
@@ -598,10 +653,7 @@ datum_tuple(TupleTableSlot *slot, int column, HeapTuple tuple)
 
 	if (isnull)
 		return NULL;
-	tuple->t_data = (HeapTupleHeader) DatumGetPointer(value);
-	tuple->t_len = HeapTupleHeaderGetDatumLength(tuple->t_data);
-	tuple->t_tableOid = InvalidOid;
-	ItemPointerSetInvalid(&tuple->t_self);
+	set_tuple(tuple, (HeapTupleHeader) DatumGetPointer(value));
 	return tuple;
 }
 
@@ -625,9 +677,12 @@ lane_next(PostRows *post, PostRow *row)
 	{
 		LaneRow    *entry = &lane->rows[lane->next];
 
+		row_soon(lane, lane->next + SOON);
 		if (lane->next++ >= lane->nrows)
 			return false;
-		*row = (PostRow) {.member = entry->member, .former = entry->former, .row = entry->row};
+		*row = (PostRow) {
+			.member = entry->member, .former = memory_tuple(entry->former), .row = memory_tuple(entry->row)
+		};
 		return true;
 	}
 	if (!tuplesort_gettupleslot(lane->sort, true, false, lane->slot, NULL))

@@ -401,6 +401,8 @@ flush_keys(HeapStore *store)
 			Int32GetDatum(kept->source_id), PointerGetDatum(kept_text(kept, entry)), Int16GetDatum(entry->part)
 		};
 
+		if (i + SOON < kept->count)
+			fetch_soon(kept_text(kept, entry + SOON));
 		heap_add_entry(&entries, values, nulls, &entry->tid);
 	}
 	heap_insert_entries(&entries);
