@@ -36,9 +36,12 @@ typedef struct HeapTable
 	TupleTableSlot *slot;		/* for reading and for single writes */
 	TupleTableSlot **batch;		/* rows kept back */
 	int			nbatch;
+	uint8	   *forms;			/* how each column is laid out, see store_heap_form.c; NULL: nothing was written yet */
+	bool		plain;			/* all of them are known there */
+	Size		form_size;		/* of those of fixed length, at most */
 	BulkInsertState bulk;
 	IndexScanDesc scan;			/* on its primary key */
-	BlockNumber blocks;			/* it had at least so many when somebody asked */
+	BlockNumber blocks;			/* it had at least so many when somebody asked; 0: nobody has */
 } HeapTable;
 
 /* The key of a new lot that is not indexed yet. */
@@ -94,6 +97,7 @@ typedef struct HeapStore
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
 	bool		keeps_back;		/* these two are all, and plain unique btrees */
+	BlockNumber place_blocks;	/* of the primary key, as above */
 	KeptBack	kept;
 } HeapStore;
 
@@ -166,9 +170,13 @@ extern void heap_update_row(HeapStore *store, HeapTable *table, ItemPointer tid,
 extern void heap_put_row(HeapStore *store, HeapTable *table, ItemPointer tid, bool *stored, const Datum *values,
 						 const bool *nulls);
 
+/* store_heap_form.c */
+extern HeapTuple heap_form_row(HeapTable *table, const Datum *values, const bool *nulls, MemoryContext context);
+
 /* store_heap_account.c */
 extern void heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
 							   const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
+extern BlockNumber *heap_leaf_hint(int32 program_id, int64 member);
 extern Account *heap_read_account(Store *base, const Program *program, int64 member, MemoryContext context);
 extern Account *heap_try_account(Store *base, const Program *program, int64 member, MemoryContext context);
 extern int	heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, AccountAt *accounts);
@@ -195,21 +203,14 @@ extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
 
-/*
- * store_heap_index.c: entries of a unique btree that has no predicate.  They are added in the index's order, and freed
- * with the memory of estate's tuple; none is in the index before heap_insert_entries().
- */
-typedef struct HeapEntries
-{
-	Relation	index;
-	Relation	heap;
-	EState	   *estate;
-	int			n;
-	IndexTuple	list[RUN_ENTRIES];
-} HeapEntries;
+/* store_heap_index.c: entries of a unique btree that has no predicate, added in the index's order */
+typedef struct HeapEntries HeapEntries;
 
+extern HeapEntries *heap_begin_entries(Relation index, Relation heap, MemoryContext context);
 extern void heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid);
-extern void heap_insert_entries(HeapEntries *entries);
+extern void heap_expect_leaf(HeapEntries *entries, BlockNumber *leaf, BlockNumber blocks);
+extern void heap_insert_entries(HeapEntries *entries);	/* before it none is in the index */
+extern void heap_end_entries(HeapEntries *entries);
 extern bool heap_can_run(Relation index, const IndexInfo *info);
 extern void heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n);
 

@@ -35,19 +35,43 @@ fill_account(Account *account, TupleTableSlot *slot)
 }
 
 /*
- * Where this backend has found accounts last.  It is a hint: what stands there is believed only if it is the account's
- * row and the snapshot sees it; there is but one such row.
+ * Where this backend has found accounts last, and put their lots.  Hints: what stands there is believed only if it is
+ * the account's row and the snapshot sees it (there is but one such row), or the page where a lot's key belongs.
  */
-#define HINTS	4096
+#define HINTS	8192
 
 typedef struct Hint
 {
 	int64		member_id;
 	int32		program_id;		/* 0: none */
 	ItemPointerData tid;		/* of the first version in a chain, as indexes say it */
+	BlockNumber leaf;			/* of the primary key of lots: where the newest of his have gone */
 } Hint;
 
 static Hint hints[HINTS];
+
+static Hint *
+hint_of(int32 program_id, int64 member)
+{
+	return &hints[((uint64) member ^ ((uint64) member >> 12) ^ (uint64) program_id * 389) % HINTS];
+}
+
+static void
+note_hint(Hint *hint, int32 program_id, int64 member, ItemPointerData tid)
+{
+	if (hint->member_id != member || hint->program_id != program_id)
+		*hint = (Hint) {.member_id = member, .program_id = program_id, .leaf = InvalidBlockNumber};
+	hint->tid = tid;
+}
+
+/* Where the lots of an account that was found lie in their primary key; NULL: that is not noted. */
+BlockNumber *
+heap_leaf_hint(int32 program_id, int64 member)
+{
+	Hint	   *hint = hint_of(program_id, member);
+
+	return hint->member_id == member && hint->program_id == program_id ? &hint->leaf : NULL;
+}
 
 static bool
 follow_hint(HeapStore *store, HeapTable *table, IndexScanDesc scan, const Hint *hint, int32 program_id, int64 member)
@@ -66,7 +90,7 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 {
 	ScanKeyData keys[2];
 	IndexScanDesc scan = heap_primary_scan(store, table, 2);
-	Hint	   *hint = &hints[((uint64) member ^ ((uint64) member >> 12) ^ (uint64) program->id * 389) % HINTS];
+	Hint	   *hint = hint_of(program->id, member);
 
 	if (follow_hint(store, table, scan, hint, program->id, member))
 		return true;
@@ -75,7 +99,7 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 	heap_search(store, scan, keys, 2);
 	while (heap_next_entry(store, scan, ForwardScanDirection))
 	{
-		*hint = (Hint) {.member_id = member, .program_id = program->id, .tid = scan->xs_heaptid};
+		note_hint(hint, program->id, member, scan->xs_heaptid);
 		if (heap_fetch_entry(store, scan, table->slot))
 			return true;
 	}

@@ -26,42 +26,153 @@
 
 #include "store_heap.h"
 
-#define RECORD_SIZE		60		/* bytes of WAL that a record of one entry needs beside it, about */
+#define RECORD_COST		180		/* bytes of a page that are copied and summed while a record of one entry is made, about */
 #define LARGE_ENTRY		1000	/* bytes; larger ones are not ours: nbtree wants three on a page, and says so */
 
-/* Where entries go on a leaf page as it is before the first of them. */
-typedef struct Run
+#define PLAIN_KEYS		4
+
+struct HeapEntries
 {
 	Relation	index;
-	BTScanInsert key;			/* of the entry at hand */
+	Relation	heap;
+	MemoryContext context;		/* of the entries */
+	int			n;
+	IndexTuple	list[RUN_ENTRIES];
+	BlockNumber *leaf;			/* where the first of them may belong; becomes where the last has gone; NULL: not asked */
+	BlockNumber blocks;			/* the index has at least so many */
+
+	/* the keys of the index are up to four integers, ascending: they are laid out and compared here */
+	bool		plain;
+	int			nkeys;
+	int16		width[PLAIN_KEYS];	/* bytes */
+	int16		offset[PLAIN_KEYS]; /* in an entry that has no NULL */
+	Size		size;			/* of such an entry */
+
+	/* the entry at hand */
+	IndexTuple	entry;
+	BTScanInsert key;			/* for nbtree */
+	int64		value[PLAIN_KEYS];
+
+	/* where entries go on a leaf page as it is before the first of them */
+	Buffer		buffer;
 	Page		page;
-	OffsetNumber last;			/* on the page */
+	OffsetNumber first;			/* on the page */
+	OffsetNumber last;
 	bool		rightmost;
 	Size		room;			/* left on the page */
-	int			n;
+	int			nplaces;
 	OffsetNumber places[RUN_ENTRIES];
-} Run;
+};
 
-/* The key of an entry becomes the one at hand; false: part of it is NULL. */
+/* Does nbtree compare a column's values as the integers that they are? */
 static bool
-take_key(const Run *run, IndexTuple entry)
+is_plain(Relation index, int column)
 {
-	for (int i = 0; i < run->key->keysz; i++)
+	Oid			compare = index_getprocid(index, column + 1, BTORDER_PROC);
+
+	return TupleDescAttr(RelationGetDescr(index), column)->attbyval && (index->rd_indoption[column] & INDOPTION_DESC) == 0 &&
+		(compare == F_BTINT8CMP || compare == F_BTINT4CMP || compare == F_TIMESTAMPTZ_CMP);
+}
+
+static void
+plan_keys(HeapEntries *entries)
+{
+	int			offset = MAXALIGN(sizeof(IndexTupleData));
+
+	entries->nkeys = IndexRelationGetNumberOfKeyAttributes(entries->index);
+	entries->plain = entries->nkeys <= PLAIN_KEYS && entries->nkeys == IndexRelationGetNumberOfAttributes(entries->index);
+	for (int i = 0; i < entries->nkeys && entries->plain; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(entries->index), i);
+
+		entries->plain = is_plain(entries->index, i);
+		entries->width[i] = column->attlen;
+		entries->offset[i] = att_align_nominal(offset, column->attalign);
+		offset = entries->offset[i] + column->attlen;
+	}
+	entries->size = MAXALIGN(offset);
+}
+
+/* In a context that lives until heap_end_entries(). */
+HeapEntries *
+heap_begin_entries(Relation index, Relation heap, MemoryContext context)
+{
+	HeapEntries *entries = MemoryContextAlloc(context, sizeof(HeapEntries));
+
+	entries->index = index;
+	entries->heap = heap;
+	entries->context = AllocSetContextCreate(context, "loyalty index entries", ALLOCSET_DEFAULT_SIZES);
+	entries->n = 0;
+	entries->leaf = NULL;
+	entries->key = NULL;
+	plan_keys(entries);
+	return entries;
+}
+
+void
+heap_end_entries(HeapEntries *entries)
+{
+	Assert(entries->n == 0);
+	MemoryContextDelete(entries->context);
+	pfree(entries);
+}
+
+static inline int64
+plain_value(const HeapEntries *run, IndexTuple entry, int i)
+{
+	const char *at = (const char *) entry + run->offset[i];
+
+	return run->width[i] == sizeof(int64) ? *(const int64 *) at : *(const int32 *) at;
+}
+
+/* -1, 0, 1: where the key of the entry at hand stands beside another's. */
+static inline int
+compare_plain(const HeapEntries *run, IndexTuple entry)
+{
+	for (int i = 0; i < run->nkeys; i++)
+	{
+		int64		value = plain_value(run, entry, i);
+
+		if (run->value[i] != value)
+			return run->value[i] < value ? -1 : 1;
+	}
+	return 0;
+}
+
+/* For nbtree's own comparing; false: part of the key is NULL. */
+static bool
+set_scan_keys(const HeapEntries *run)
+{
+	for (int i = 0; i < run->nkeys; i++)
 	{
 		bool		isnull;
 
-		run->key->scankeys[i].sk_argument = index_getattr(entry, i + 1, RelationGetDescr(run->index), &isnull);
+		run->key->scankeys[i].sk_argument = index_getattr(run->entry, i + 1, RelationGetDescr(run->index), &isnull);
 		if (isnull)
 			return false;
 	}
 	return true;
 }
 
-/* -1, 0, 1: where an entry's key stands beside the one at hand. */
-static int
-compare_entry(const Run *run, IndexTuple entry)
+/* An entry becomes the one at hand; false: part of its key is NULL. */
+static bool
+take_entry(HeapEntries *run, IndexTuple entry)
 {
-	for (int i = 0; i < run->key->keysz; i++)
+	run->entry = entry;
+	if (!run->plain || IndexTupleHasNulls(entry))
+		return set_scan_keys(run);
+	for (int i = 0; i < run->nkeys; i++)
+		run->value[i] = plain_value(run, entry, i);
+	return true;
+}
+
+/* -1, 0, 1: where an entry's key stands beside that of the one at hand. */
+static int
+compare_entry(const HeapEntries *run, IndexTuple entry)
+{
+	if (run->plain && !IndexTupleHasNulls(entry))
+		return -compare_plain(run, entry);
+	for (int i = 0; i < run->nkeys; i++)
 	{
 		ScanKey		key = &run->key->scankeys[i];
 		bool		isnull;
@@ -74,15 +185,25 @@ compare_entry(const Run *run, IndexTuple entry)
 	return 0;
 }
 
+/* The same beside what stands on the page; the high key may be a part of a key, which is nbtree's to compare. */
 static int
-compare_with(const Run *run, OffsetNumber place)
+compare_with(const HeapEntries *run, OffsetNumber place)
 {
+	if (run->plain && place >= run->first)
+	{
+		IndexTuple	entry = (IndexTuple) PageGetItem(run->page, PageGetItemId(run->page, place));
+
+		if (!IndexTupleHasNulls(entry))
+			return compare_plain(run, entry);
+	}
+	if (run->plain)
+		(void) set_scan_keys(run);
 	return _bt_compare(run->index, run->key, run->page, place);
 }
 
 /* The first entry from place on that is behind the key at hand; InvalidOffsetNumber: an equal one is there. */
 static OffsetNumber
-find_place(const Run *run, OffsetNumber place)
+find_place(const HeapEntries *run, OffsetNumber place)
 {
 	OffsetNumber end = run->last + 1;
 	int			c = place < end ? compare_with(run, place) : -1;
@@ -109,21 +230,21 @@ find_place(const Run *run, OffsetNumber place)
 
 /* Find places for as many entries as belong on the page and have room there. */
 static void
-plan_run(Run *run, OffsetNumber place, IndexTuple *entries, int n)
+plan_run(HeapEntries *run, OffsetNumber place, IndexTuple *entries, int n)
 {
-	for (run->n = 0; run->n < n; run->n++)
+	for (run->nplaces = 0; run->nplaces < n; run->nplaces++)
 	{
-		IndexTuple	entry = entries[run->n];
+		IndexTuple	entry = entries[run->nplaces];
 		Size		size = MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
 
-		if (size > Min(run->room, LARGE_ENTRY) || !take_key(run, entry) ||
-			(run->n > 0 && compare_entry(run, entries[run->n - 1]) >= 0))
+		if (size > Min(run->room, LARGE_ENTRY) || !take_entry(run, entry) ||
+			(run->nplaces > 0 && compare_entry(run, entries[run->nplaces - 1]) >= 0))
 			return;
 		place = find_place(run, place);
 		if (place == InvalidOffsetNumber ||
 			(place > run->last && !run->rightmost && compare_with(run, P_HIKEY) >= 0))
 			return;
-		run->places[run->n] = place;
+		run->places[run->nplaces] = place;
 		run->room -= size;
 	}
 }
@@ -142,86 +263,126 @@ log_entry(Buffer buffer, Page page, OffsetNumber place, IndexTuple entry)
 	PageSetLSN(page, end);		/* a macro that reads it twice */
 }
 
-/* Is the page shorter than the records of the entries that go there? */
+/* Does an image of the page cost less than the records of the entries that go there? */
 static bool
-is_image_shorter(const Run *run, IndexTuple *entries)
+is_image_cheaper(const HeapEntries *run, IndexTuple *entries)
 {
 	Size		records = 0;
 
-	for (int i = 0; i < run->n; i++)
-		records += IndexTupleSize(entries[i]) + RECORD_SIZE;
+	for (int i = 0; i < run->nplaces; i++)
+		records += IndexTupleSize(entries[i]) + RECORD_COST;
 	return PageGetPageSize(run->page) - run->room < records;
 }
 
 static void
-write_run(const Run *run, Buffer buffer, IndexTuple *entries)
+write_run(const HeapEntries *run, IndexTuple *entries)
 {
 	bool		logged = RelationNeedsWAL(run->index);
-	bool		as_image = logged && is_image_shorter(run, entries);
+	bool		as_image = logged && is_image_cheaper(run, entries);
 
 	START_CRIT_SECTION();
-	for (int i = 0; i < run->n; i++)
+	for (int i = 0; i < run->nplaces; i++)
 	{
 		OffsetNumber place = run->places[i] + i;
 
 		if (PageAddItem(run->page, (Item) entries[i], MAXALIGN(IndexTupleSize(entries[i])), place, false, false) ==
 			InvalidOffsetNumber)
-			elog(PANIC, "could not add an entry to block %u of index \"%s\"", BufferGetBlockNumber(buffer),
+			elog(PANIC, "could not add an entry to block %u of index \"%s\"", BufferGetBlockNumber(run->buffer),
 				 RelationGetRelationName(run->index));
-		MarkBufferDirty(buffer);
+		MarkBufferDirty(run->buffer);
 		if (logged && !as_image)
-			log_entry(buffer, run->page, place, entries[i]);
+			log_entry(run->buffer, run->page, place, entries[i]);
 	}
 	if (as_image)
-		log_newpage_buffer(buffer, true);
+		log_newpage_buffer(run->buffer, true);
 	END_CRIT_SECTION();
+}
+
+/* Look at the page of run->buffer, which is locked; false: entries do not go there. */
+static bool
+see_page(HeapEntries *run)
+{
+	BTPageOpaque opaque;
+
+	run->page = BufferGetPage(run->buffer);
+	if (PageIsNew(run->page))
+		return false;
+	opaque = BTPageGetOpaque(run->page);
+	run->first = P_FIRSTDATAKEY(opaque);
+	run->last = PageGetMaxOffsetNumber(run->page);
+	run->rightmost = P_RIGHTMOST(opaque);
+	run->room = PageGetExactFreeSpace(run->page);
+	return P_ISLEAF(opaque) && !P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque);
+}
+
+/*
+ * The page where a neighbour has gone before, if the key at hand lies between keys of it: whatever has become of the
+ * tree since, then it belongs there.
+ */
+static bool
+take_leaf(HeapEntries *run)
+{
+	if (run->leaf == NULL || *run->leaf >= run->blocks)
+		return false;
+	run->buffer = ReadBuffer(run->index, *run->leaf);
+	_bt_lockbuf(run->index, run->buffer, BT_WRITE);
+	if (see_page(run) && run->first <= run->last && compare_with(run, run->first) > 0 &&
+		(run->rightmost || compare_with(run, P_HIKEY) < 0))
+		return true;
+	_bt_relbuf(run->index, run->buffer);
+	return false;
+}
+
+/* Go down the tree; false: entries do not go to the page where it ends. */
+static bool
+search_leaf(HeapEntries *run)
+{
+	(void) set_scan_keys(run);
+	_bt_freestack(_bt_search(run->index, run->heap, run->key, &run->buffer, BT_WRITE));
+	return see_page(run);
 }
 
 /* Insert as many of the entries as go to the page of the first one; returns how many. */
 static int
-insert_run(Relation index, Relation heap, IndexTuple *entries, int n)
+insert_run(HeapEntries *run, IndexTuple *entries, int n)
 {
-	Run			run = {.index = index, .key = _bt_mkscankey(index, entries[0])};
-	Buffer		buffer;
-	BTStack		stack;
-	BTPageOpaque opaque;
-
-	if (!run.key->anynullkeys && run.key->heapkeyspace)
+	run->nplaces = 0;
+	if (run->key == NULL)
 	{
-		run.key->scantid = NULL;	/* so the search ends where the first equal one would be */
-		stack = _bt_search(index, heap, run.key, &buffer, BT_WRITE);
-		run.page = BufferGetPage(buffer);
-		opaque = BTPageGetOpaque(run.page);
-		run.last = PageGetMaxOffsetNumber(run.page);
-		run.rightmost = P_RIGHTMOST(opaque);
-		run.room = PageGetExactFreeSpace(run.page);
-		if (P_ISLEAF(opaque) && !P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque))
-			plan_run(&run, P_FIRSTDATAKEY(opaque), entries, n);
-		if (run.n > 0)
-		{
-			CheckForSerializableConflictIn(index, NULL, BufferGetBlockNumber(buffer));
-			write_run(&run, buffer, entries);
-		}
-		_bt_relbuf(index, buffer);
-		_bt_freestack(stack);
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(run));
+
+		run->key = _bt_mkscankey(run->index, entries[0]);
+		MemoryContextSwitchTo(old);
 	}
-	pfree(run.key);
-	return run.n;
+	if (!take_entry(run, entries[0]) || !run->key->heapkeyspace)
+		return 0;
+	run->key->scantid = NULL;	/* so a search ends where the first equal one would be */
+	if (take_leaf(run) || search_leaf(run))
+		plan_run(run, run->first, entries, n);
+	if (run->nplaces > 0)
+	{
+		CheckForSerializableConflictIn(run->index, NULL, BufferGetBlockNumber(run->buffer));
+		write_run(run, entries);
+	}
+	if (run->leaf)
+		*run->leaf = BufferGetBlockNumber(run->buffer);
+	_bt_relbuf(run->index, run->buffer);
+	return run->nplaces;
 }
 
 static void
-insert_runs(Relation index, Relation heap, IndexTuple *entries, int n)
+insert_runs(HeapEntries *run, IndexTuple *entries, int n)
 {
-	Assert(n <= RUN_ENTRIES && index->rd_index->indisunique && index->rd_index->indimmediate);
+	Assert(n <= RUN_ENTRIES && run->index->rd_index->indisunique && run->index->rd_index->indimmediate);
 	while (n > 0)
 	{
 		int			done;
 
 		CHECK_FOR_INTERRUPTS();
-		done = insert_run(index, heap, entries, n);
+		done = insert_run(run, entries, n);
 		if (done == 0)
 		{
-			_bt_doinsert(index, entries[0], UNIQUE_CHECK_YES, false, heap);
+			_bt_doinsert(run->index, entries[0], UNIQUE_CHECK_YES, false, run->heap);
 			done = 1;
 		}
 		entries += done;
@@ -229,19 +390,54 @@ insert_runs(Relation index, Relation heap, IndexTuple *entries, int n)
 	}
 }
 
+/* The entries that were added go into the index. */
 void
 heap_insert_entries(HeapEntries *entries)
 {
-	insert_runs(entries->index, entries->heap, entries->list, entries->n);
+	MemoryContext old = MemoryContextSwitchTo(entries->context);
+
+	insert_runs(entries, entries->list, entries->n);
 	entries->n = 0;
-	ResetPerTupleExprContext(entries->estate);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(entries->context);
+}
+
+/* The next entries lie together, perhaps on the page that *leaf says; it becomes the one where they are. */
+void
+heap_expect_leaf(HeapEntries *entries, BlockNumber *leaf, BlockNumber blocks)
+{
+	entries->leaf = leaf;
+	entries->blocks = blocks;
+}
+
+static IndexTuple
+form_entry(const HeapEntries *entries, Datum *values, bool *nulls)
+{
+	IndexTuple	entry;
+
+	if (!entries->plain || memchr(nulls, true, entries->nkeys))
+		return index_form_tuple(RelationGetDescr(entries->index), values, nulls);
+	entry = palloc0(entries->size);
+	entry->t_info = entries->size;
+	for (int i = 0; i < entries->nkeys; i++)
+	{
+		char	   *at = (char *) entry + entries->offset[i];
+
+		if (entries->width[i] == sizeof(int64))
+			*(int64 *) at = DatumGetInt64(values[i]);
+		else
+			*(int32 *) at = DatumGetInt32(values[i]);
+	}
+	return entry;
 }
 
 void
 heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid)
 {
-	IndexTuple	entry = index_form_tuple(RelationGetDescr(entries->index), values, nulls);
+	MemoryContext old = MemoryContextSwitchTo(entries->context);
+	IndexTuple	entry = form_entry(entries, values, nulls);
 
+	MemoryContextSwitchTo(old);
 	entry->t_tid = *tid;
 	entries->list[entries->n++] = entry;
 	if (entries->n == RUN_ENTRIES)
@@ -261,12 +457,12 @@ heap_can_run(Relation index, const IndexInfo *info)
 static int
 compare_entries(const void *a, const void *b, void *run)
 {
-	return take_key(run, *(const IndexTuple *) b) ? compare_entry(run, *(const IndexTuple *) a) : 0;
+	return take_entry(run, *(const IndexTuple *) b) ? compare_entry(run, *(const IndexTuple *) a) : 0;
 }
 
 /* Accounts come highest first, the rows of each in order: stretches that rise, which are in order from behind. */
 static void
-sort_entries(Run *run, IndexTuple *entries, int n)
+sort_entries(HeapEntries *run, IndexTuple *entries, int n)
 {
 	IndexTuple *sorted = palloc(n * sizeof(IndexTuple));
 	int			done = 0;
@@ -286,7 +482,7 @@ sort_entries(Run *run, IndexTuple *entries, int n)
 void
 heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n)
 {
-	Run			run = {.index = index};
+	HeapEntries *run = heap_begin_entries(index, heap, CurrentMemoryContext);
 	IndexTuple *entries = palloc(n * sizeof(IndexTuple));
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
@@ -294,11 +490,12 @@ heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, 
 	for (int i = 0; i < n; i++)
 	{
 		FormIndexDatum(info, slots[i], estate, values, nulls);
-		entries[i] = index_form_tuple(RelationGetDescr(index), values, nulls);
+		entries[i] = form_entry(run, values, nulls);
 		entries[i]->t_tid = slots[i]->tts_tid;
 	}
-	run.key = _bt_mkscankey(index, entries[0]);
-	sort_entries(&run, entries, n);
+	run->key = _bt_mkscankey(index, entries[0]);
+	sort_entries(run, entries, n);
 	for (int i = 0; i < n; i += RUN_ENTRIES)
-		insert_runs(index, heap, entries + i, Min(n - i, RUN_ENTRIES));
+		insert_runs(run, entries + i, Min(n - i, RUN_ENTRIES));
+	heap_end_entries(run);
 }

@@ -367,8 +367,12 @@ flush_places(HeapStore *store)
 {
 	const HeapTable *table = &store->tables[STORE_LOT];
 	const KeptBack *kept = &store->kept;
-	HeapEntries entries = {.index = table->rri->ri_IndexRelationDescs[0], .heap = table->rel, .estate = store->estate};
+	Relation	index = table->rri->ri_IndexRelationDescs[0];
+	HeapEntries *entries = heap_begin_entries(index, table->rel, store->base.context);
 	int		   *order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
+
+	if (store->place_blocks == 0)
+		store->place_blocks = RelationGetNumberOfBlocks(index);	/* not fewer while we have it locked */
 
 	for (int end = kept->count, first; end > 0; end = first)
 	{
@@ -378,10 +382,15 @@ flush_places(HeapStore *store)
 		for (int i = first; i < end; i++)
 			order[i] = i;
 		qsort_arg(&order[first], end - first, sizeof(int), compare_places, kept->places);
+		if (!store->base.hoping)
+			heap_expect_leaf(entries, heap_leaf_hint(kept->program_id, kept->places[first].member_id), store->place_blocks);
 		for (int i = first; i < end; i++)
-			add_place(&entries, kept, order[i]);
+			add_place(entries, kept, order[i]);
+		if (!store->base.hoping)
+			heap_insert_entries(entries);
 	}
-	heap_insert_entries(&entries);
+	heap_insert_entries(entries);
+	heap_end_entries(entries);
 	pfree(order);
 }
 
@@ -390,7 +399,7 @@ static void
 flush_keys(HeapStore *store)
 {
 	const KeptBack *kept = &store->kept;
-	HeapEntries entries = {.index = store->key_index, .heap = store->tables[STORE_LOT].rel, .estate = store->estate};
+	HeapEntries *entries = heap_begin_entries(store->key_index, store->tables[STORE_LOT].rel, store->base.context);
 	bool		nulls[3] = {false, false, false};
 
 	sort_kept(kept->keys, kept->count, kept);
@@ -403,24 +412,21 @@ flush_keys(HeapStore *store)
 
 		if (i + SOON < kept->count)
 			fetch_soon(kept_text(kept, entry + SOON));
-		heap_add_entry(&entries, values, nulls, &entry->tid);
+		heap_add_entry(entries, values, nulls, &entry->tid);
 	}
-	heap_insert_entries(&entries);
+	heap_insert_entries(entries);
+	heap_end_entries(entries);
 }
 
 void
 heap_flush_keys(HeapStore *store)
 {
 	KeptBack   *kept = &store->kept;
-	MemoryContext old;
 
 	if (kept->count == 0)
 		return;
-	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
 	flush_places(store);
 	flush_keys(store);
 	kept->count = 0;
 	kept->texts_used = 0;
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(store->estate);
 }
