@@ -95,6 +95,13 @@ heap_room_hope(Store *base)
 void
 heap_fill_slot(HeapTable *table, TupleTableSlot *slot, const Datum *values, const bool *nulls)
 {
+	HeapTuple	row = heap_form_row(table, values, nulls, slot->tts_mcxt);
+
+	if (row)
+	{
+		ExecForceStoreHeapTuple(row, slot, true);
+		return;
+	}
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, values, table->columns * sizeof(Datum));
 	memcpy(slot->tts_isnull, nulls, table->columns * sizeof(bool));
@@ -306,7 +313,7 @@ heap_insert_row(HeapStore *store, HeapTable *table, const Datum *values, const b
 	{
 		MemoryContext old = MemoryContextSwitchTo(store->base.context);
 
-		table->batch[table->nbatch] = table_slot_create(table->rel, NULL);
+		table->batch[table->nbatch] = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsHeapTuple);
 		MemoryContextSwitchTo(old);
 	}
 	slot = table->batch[table->nbatch++];
