@@ -120,6 +120,6 @@ typedef struct DateTimeErrorExtra
 #else
 #define fetch_soon(address) ((void) (address))
 #endif
-#define SOON	8				/* so many ahead */
+#define SOON	32				/* so many ahead */
 
 #endif

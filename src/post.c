@@ -37,6 +37,8 @@
 #include "tier.h"
 
 #define BATCH_ROWS	1000
+#define HOPING_ROWS 200			/* no keys to look for together: what is worked on stays in the processor's cache */
+#define HOPING_SIZE (512 * 1024)	/* bytes of memory for them, kept from batch to batch */
 #define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together */
 #define FEW_ROWS	250			/* up to here; a statement of more is not waited for in milliseconds anyway */
 #define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
@@ -124,7 +126,8 @@ post_pass(Mapping *mapping, const Source *source, PostRows *rows, bool hoping)
 
 	error_context_stack = &callback;
 	pass.statement_at = instant_for_writing(source->program);
-	pass.context = AllocSetContextCreate(outer, "loyalty batch", ALLOCSET_DEFAULT_SIZES);
+	pass.context = AllocSetContextCreate(outer, "loyalty batch", hoping ? HOPING_SIZE : ALLOCSET_DEFAULT_MINSIZE,
+										 ALLOCSET_DEFAULT_INITSIZE, ALLOCSET_DEFAULT_MAXSIZE);
 	pass.store = store_open(pass.statement_at);
 	if (hoping)
 		store_hope(pass.store);
@@ -307,10 +310,11 @@ map_batch(Pass *pass)
 {
 	PostRow		row;
 	int			room = 16;
+	int			limit = pass->hoping && !pass->source->program->follows ? HOPING_ROWS : BATCH_ROWS;
 
 	pass->nitems = 0;
 	pass->items = palloc(room * sizeof(PostItem));
-	while (pass->nitems < BATCH_ROWS && pass->rows->next(pass->rows, &row))
+	while (pass->nitems < limit && pass->rows->next(pass->rows, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pass->nitems + 2 > room)
