@@ -86,7 +86,13 @@ foreach my $what ('referrers', 'pools', 'limits')
 {
 	is(race($what, $what, $tries, 'ALL', '1, 2'), 0, "$who{$what}: nobody waits in a ring in $tries tries");
 	sound();
-	cmp_ok(race("control_$what", $what, $tries, $what eq 'limits' ? 1 : 'ALL', '1', '2'), '>', 0, 'control: two statements of one transaction do');
+	# on a busy machine two sessions may miss each other for long
+	my $met = 0;
+	for (my $round = 1; $round <= 10 && !$met; $round++)
+	{
+		$met = race("control_${what}_$round", $what, $tries, $what eq 'limits' ? 1 : 'ALL', '1', '2');
+	}
+	cmp_ok($met, '>', 0, 'control: two statements of one transaction do');
 }
 is(query(q{SELECT count(*) FROM loyalty.referral_count WHERE rewarded = 0}), 2, 'what was rewarded went back');
 cmp_ok(query(q{SELECT count(*) FROM loyalty.lot WHERE source_id IS NULL}), '>', 0, 'referrers and friends were rewarded');
