@@ -310,7 +310,7 @@ map_batch(Pass *pass)
 {
 	PostRow		row;
 	int			room = 16;
-	int			limit = pass->hoping && !pass->source->program->follows ? HOPING_ROWS : BATCH_ROWS;
+	int			limit = pass->hoping ? HOPING_ROWS : BATCH_ROWS;
 
 	pass->nitems = 0;
 	pass->items = palloc(room * sizeof(PostItem));
