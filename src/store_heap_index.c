@@ -114,6 +114,8 @@ heap_end_entries(HeapEntries *entries)
 {
 	Assert(entries->n == 0);
 	MemoryContextDelete(entries->context);
+	if (entries->key)
+		pfree(entries->key);
 	pfree(entries);
 }
 
