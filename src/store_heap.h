@@ -38,7 +38,6 @@ typedef struct HeapTable
 	int			nbatch;
 	uint8	   *forms;			/* how each column is laid out, see store_heap_form.c; NULL: nothing was written yet */
 	bool		plain;			/* all of them are known there */
-	Size		form_size;		/* of those of fixed length, at most */
 	BulkInsertState bulk;
 	IndexScanDesc scan;			/* on its primary key */
 	BlockNumber blocks;			/* it had at least so many when somebody asked; 0: nobody has */

@@ -26,7 +26,7 @@ enum
 	FORM_UNKNOWN
 };
 
-#define ALIGN_SLACK		(MAXIMUM_ALIGNOF - 1)	/* bytes that a column may need before it */
+#define FIXED_SIZE		(sizeof(int64) + MAXIMUM_ALIGNOF - 1)	/* bytes of a column and before it, but for what varies */
 
 static uint8
 form_of(Form_pg_attribute column)
@@ -59,12 +59,10 @@ plan_forms(HeapTable *table, MemoryContext context)
 
 	table->forms = MemoryContextAlloc(context, desc->natts);
 	table->plain = true;
-	table->form_size = 0;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		table->forms[i] = form_of(TupleDescAttr(desc, i));
 		table->plain &= i >= table->columns || table->forms[i] != FORM_UNKNOWN;
-		table->form_size += sizeof(int64) + ALIGN_SLACK;
 	}
 }
 
@@ -72,7 +70,8 @@ plan_forms(HeapTable *table, MemoryContext context)
 static Size
 row_size(const HeapTable *table, const Datum *values, const bool *nulls)
 {
-	Size		size = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(RelationGetDescr(table->rel)->natts)) + table->form_size;
+	int			natts = RelationGetDescr(table->rel)->natts;
+	Size		size = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(natts)) + table->columns * FIXED_SIZE;
 
 	for (int i = 0; i < table->columns; i++)
 		if (table->forms[i] >= FORM_VARYING && !nulls[i])
@@ -144,7 +143,10 @@ form_values(const HeapTable *table, const Datum *values, const bool *nulls, char
 	return at;
 }
 
-/* A row of values; columns that a later version appended are NULL.  NULL: leave it to the server. */
+/*
+ * A row of values; columns that a later version appended are NULL.  NULL: leave it to the server.  The context is that
+ * of the table's slots, which live as long as the table is open.
+ */
 HeapTuple
 heap_form_row(HeapTable *table, const Datum *values, const bool *nulls, MemoryContext context)
 {
