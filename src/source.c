@@ -40,7 +40,8 @@
 #include "settings.h"
 #include "source.h"
 
-#define FIRST_BLOCK		512		/* bytes of rows in memory */
+/* Bytes of a block of rows in memory: the first, and up to which they grow. */
+#define FIRST_BLOCK		512
 #define LAST_BLOCK		(1024 * 1024)
 
 /* One row of a lane in memory. */
@@ -536,6 +537,7 @@ level_spill(Level *level)
 		sort_rows(lane->rows, lane->nrows);
 		for (int j = 0; j < lane->nrows; j++)
 		{
+			CHECK_FOR_INTERRUPTS();
 			row_soon(lane, j + SOON);
 			sort_put(lane, &lane->rows[j]);
 		}
@@ -578,7 +580,7 @@ remember_place(HeapTupleHeader row, ItemPointer place, Oid relid)
 
 /*
  * Rows are held in memory as a hash table's would be (work_mem * hash_mem_multiplier): most loads need no more.  Beyond
- * it they are sorted and handed to a sort, which then has nothing left to compare, and each has half of work_mem.
+ * it they are sorted and handed to a sort, which then has little left to compare, and each has half of work_mem.
  */
 static void
 lane_add(Level *level, Lane *lane, int64 member, HeapTuple former, HeapTuple row, ItemPointer place, Oid relid)

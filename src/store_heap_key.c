@@ -373,7 +373,6 @@ flush_places(HeapStore *store)
 
 	if (store->place_blocks == 0)
 		store->place_blocks = RelationGetNumberOfBlocks(index);	/* not fewer while we have it locked */
-
 	for (int end = kept->count, first; end > 0; end = first)
 	{
 		CHECK_FOR_INTERRUPTS();
