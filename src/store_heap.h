@@ -36,7 +36,9 @@ typedef struct HeapTable
 	TupleTableSlot *slot;		/* for reading and for single writes */
 	TupleTableSlot **batch;		/* rows kept back */
 	int			nbatch;
-	uint8	   *forms;			/* how each column is laid out, see store_heap_form.c; NULL: nothing was written yet */
+	uint8	   *forms;			/* how each column is laid out, see store_heap_form.c; NULL: not asked yet */
+	uint8	   *stretch;		/* columns from here on, more than one where all are Datums of eight bytes and never NULL */
+	int			varying;		/* the first column of varying length */
 	bool		plain;			/* all of them are known there */
 	BulkInsertState bulk;
 	IndexScanDesc scan;			/* on its primary key */
@@ -171,6 +173,7 @@ extern void heap_put_row(HeapStore *store, HeapTable *table, ItemPointer tid, bo
 
 /* store_heap_form.c */
 extern HeapTuple heap_form_row(HeapTable *table, const Datum *values, const bool *nulls, MemoryContext context);
+extern void heap_read_row(HeapTable *table, TupleTableSlot *slot, Datum *values, bool *nulls);
 
 /* store_heap_account.c */
 extern void heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
@@ -190,7 +193,7 @@ extern void heap_insert_lots(Account *account, Lot **lots, int n);
 extern void heap_change_lots(Account *account, Lot **lots, int n);
 extern int	heap_read_moved(Account *account, int64 entry_no, LotPlace **places);
 extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
-extern Lot *heap_lot(TupleTableSlot *slot, MemoryContext context);
+extern Lot *heap_lot(HeapTable *table, MemoryContext context);
 
 /* store_heap_key.c */
 extern void heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext context,

@@ -26,12 +26,16 @@ static bool lock_account(HeapStore *store, const Program *program, int64 member,
 						 Account **account);
 static bool enroll_account(HeapStore *store, Account *account);
 
+/* From the row in the table's slot. */
 static void
-fill_account(Account *account, TupleTableSlot *slot)
+fill_account(Account *account, HeapTable *table)
 {
-	slot_getallattrs(slot);
-	row_to_account(slot->tts_values, slot->tts_isnull, account);
-	account->tid = slot->tts_tid;
+	Datum		values[A_COUNT];
+	bool		nulls[A_COUNT];
+
+	heap_read_row(table, table->slot, values, nulls);
+	row_to_account(values, nulls, account);
+	account->tid = table->slot->tts_tid;
 }
 
 /*
@@ -73,15 +77,23 @@ heap_leaf_hint(int32 program_id, int64 member)
 	return hint->member_id == member && hint->program_id == program_id ? &hint->leaf : NULL;
 }
 
+/* Is the row in the table's slot the account's?  Nothing varies before its columns: their places are known. */
+static bool
+is_of_account(HeapTable *table, int32 program_id, int64 member)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	HeapTuple	row = ExecFetchSlotHeapTuple(table->slot, false, NULL);
+	bool		isnull;
+
+	return DatumGetInt64(heap_getattr(row, A_MEMBER_ID + 1, desc, &isnull)) == member &&
+		DatumGetInt32(heap_getattr(row, A_PROGRAM_ID + 1, desc, &isnull)) == program_id;
+}
+
 static bool
 follow_hint(HeapStore *store, HeapTable *table, IndexScanDesc scan, const Hint *hint, int32 program_id, int64 member)
 {
-	bool		isnull;
-
 	return hint->member_id == member && hint->program_id == program_id &&
-		heap_fetch_at(store, table, scan, hint->tid) &&
-		DatumGetInt64(slot_getattr(table->slot, A_MEMBER_ID + 1, &isnull)) == member &&
-		DatumGetInt32(slot_getattr(table->slot, A_PROGRAM_ID + 1, &isnull)) == program_id;
+		heap_fetch_at(store, table, scan, hint->tid) && is_of_account(table, program_id, member);
 }
 
 /* Position table->slot on the account's visible row; false when there is none. */
@@ -116,7 +128,7 @@ heap_read_account(Store *base, const Program *program, int64 member, MemoryConte
 	if (!find_account(store, table, program, member))
 		return NULL;
 	account = row_new_account(&store->base, program, member, context);
-	fill_account(account, table->slot);
+	fill_account(account, table);
 	return account;
 }
 
@@ -187,7 +199,7 @@ lock_account(HeapStore *store, const Program *program, int64 member, LockWaitPol
 				 errmsg("could not serialize access due to concurrent update")));
 	if (result != TM_Ok)
 		elog(ERROR, "could not lock account of member " INT64_FORMAT ": result %d", member, result);
-	fill_account(*account, table->slot);
+	fill_account(*account, table);
 	return true;
 }
 

@@ -1,14 +1,15 @@
 /*
  * store_heap_form.c
- *	  Rows of the ledger's tables, laid out from their values in one pass.
+ *	  Rows of the ledger's tables, laid out from their values in one pass, and read in one.
  *
  * heap_form_tuple() goes over the columns twice, by their catalog rows of 112 bytes each.  The ledger's rows have 20 to 50
  * columns, nearly all of them numbers of fixed length: a byte a column says all that there is to know.
  *
  * Rules:
  * - The row is the one that heap_form_tuple() makes, byte for byte; test/sql/form.sql holds tables against copies that
- *	 PostgreSQL has made.
- * - Whatever is not plain (a type of another kind, a value that is stored elsewhere) is left to heap_form_tuple().
+ *	 PostgreSQL has made.  What is read is what heap_deform_tuple() reads, and is held against it there, too.
+ * - Whatever is not plain (a type of another kind, a value that is stored elsewhere, a row from before a column was
+ *	 added) is left to PostgreSQL.
  */
 #include "postgres.h"
 
@@ -51,18 +52,31 @@ form_of(Form_pg_attribute column)
 	}
 }
 
-/* How the columns of a table that is written to are laid out. */
+static bool
+is_long(TupleDesc desc, const HeapTable *table, int i)
+{
+	return i < table->columns && table->forms[i] == FORM_LONG && TupleDescAttr(desc, i)->attnotnull;
+}
+
+/* How the columns of a table are laid out. */
 static void
 plan_forms(HeapTable *table, MemoryContext context)
 {
 	TupleDesc	desc = RelationGetDescr(table->rel);
 
-	table->forms = MemoryContextAlloc(context, desc->natts);
+	table->stretch = MemoryContextAlloc(context, table->columns);
+	table->forms = MemoryContextAlloc(context, table->columns);
+	table->varying = table->columns;
 	table->plain = true;
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = table->columns - 1; i >= 0; i--)
 	{
 		table->forms[i] = form_of(TupleDescAttr(desc, i));
-		table->plain &= i >= table->columns || table->forms[i] != FORM_UNKNOWN;
+		table->plain &= table->forms[i] != FORM_UNKNOWN;
+		table->stretch[i] = 1;
+		if (table->forms[i] >= FORM_VARYING)
+			table->varying = i;
+		if (is_long(desc, table, i) && is_long(desc, table, i + 1))
+			table->stretch[i] += table->stretch[i + 1];
 	}
 }
 
@@ -73,7 +87,7 @@ row_size(const HeapTable *table, const Datum *values, const bool *nulls)
 	int			natts = RelationGetDescr(table->rel)->natts;
 	Size		size = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(natts)) + table->columns * FIXED_SIZE;
 
-	for (int i = 0; i < table->columns; i++)
+	for (int i = table->varying; i < table->columns; i++)
 		if (table->forms[i] >= FORM_VARYING && !nulls[i])
 		{
 			if (VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
@@ -119,12 +133,15 @@ form_varying(char *at, const struct varlena *value, uint8 form)
 static char *
 form_values(const HeapTable *table, const Datum *values, const bool *nulls, char *at, bits8 *bits, uint16 *infomask)
 {
-	for (int i = 0; i < table->columns; i++)
+	for (int i = 0, n; i < table->columns; i += n)
 	{
+		n = table->stretch[i];
+		Assert(n == 1 || memchr(&nulls[i], true, n) == NULL);
 		if (nulls[i])
 			continue;
 		if (bits)
-			bits[i >> 3] |= 1 << (i & 7);
+			for (int j = i; j < i + n; j++)
+				bits[j >> 3] |= 1 << (j & 7);
 		switch (table->forms[i])
 		{
 			case FORM_BYTE:
@@ -134,13 +151,80 @@ form_values(const HeapTable *table, const Datum *values, const bool *nulls, char
 			case FORM_INT:
 				FORM_FIXED(int32, DatumGetInt32(values[i]));
 			case FORM_LONG:
-				FORM_FIXED(int64, DatumGetInt64(values[i]));
+				at = (char *) DOUBLEALIGN(at);
+				memcpy(at, &values[i], n * sizeof(Datum));
+				at += n * sizeof(Datum);
+				break;
 			default:
 				*infomask |= HEAP_HASVARWIDTH;
 				at = form_varying(at, (struct varlena *) DatumGetPointer(values[i]), table->forms[i]);
 		}
 	}
 	return at;
+}
+
+#define READ_FIXED(type, datum) \
+	at = (const char *) TYPEALIGN(sizeof(type), at); \
+	values[i] = datum(*(const type *) at); \
+	at += sizeof(type); \
+	break
+
+/* Read the columns of a row that has all of them. */
+static void
+read_values(const HeapTable *table, HeapTupleHeader row, Datum *values, bool *nulls)
+{
+	const bits8 *bits = row->t_infomask & HEAP_HASNULL ? row->t_bits : NULL;
+	const char *at = (const char *) row + row->t_hoff;
+
+	memset(nulls, 0, table->columns * sizeof(bool));
+	for (int i = 0, n; i < table->columns; i += n)
+	{
+		n = table->stretch[i];
+		if (bits && att_isnull(i, bits))
+		{
+			nulls[i] = true;
+			values[i] = (Datum) 0;
+			continue;
+		}
+		switch (table->forms[i])
+		{
+			case FORM_BYTE:
+				READ_FIXED(char, CharGetDatum);
+			case FORM_SHORT:
+				READ_FIXED(int16, Int16GetDatum);
+			case FORM_INT:
+				READ_FIXED(int32, Int32GetDatum);
+			case FORM_LONG:
+				at = (const char *) DOUBLEALIGN(at);
+				memcpy(&values[i], at, n * sizeof(Datum));
+				at += n * sizeof(Datum);
+				break;
+			default:
+				/* zeros before a header of four bytes, none before one of one byte */
+				if (!VARATT_NOT_PAD_BYTE(at))
+					at = (const char *) TYPEALIGN(table->forms[i] == FORM_VARYING ? ALIGNOF_INT : MAXIMUM_ALIGNOF, at);
+				values[i] = PointerGetDatum(at);
+				at += VARSIZE_ANY(at);
+		}
+	}
+}
+
+/* The columns of the row in the slot that the code knows.  They point into it. */
+void
+heap_read_row(HeapTable *table, TupleTableSlot *slot, Datum *values, bool *nulls)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
+
+	if (table->forms == NULL)
+		plan_forms(table, slot->tts_mcxt);
+	if (table->plain && HeapTupleHeaderGetNatts(tuple->t_data) >= table->columns)
+	{
+		read_values(table, tuple->t_data, values, nulls);
+		return;
+	}
+	slot_getallattrs(slot);
+	memcpy(values, slot->tts_values, table->columns * sizeof(Datum));
+	memcpy(nulls, slot->tts_isnull, table->columns * sizeof(bool));
 }
 
 /*

@@ -57,7 +57,7 @@ text_key(ScanKey key, StrategyNumber strategy, RegProcedure function, const char
 
 /* The row in the slot is a lot of this key. */
 static void
-add_lot(KeyLots *result, TupleTableSlot *slot, MemoryContext context)
+add_lot(KeyLots *result, HeapTable *table, MemoryContext context)
 {
 	int			n = result->nlots;
 
@@ -66,22 +66,22 @@ add_lot(KeyLots *result, TupleTableSlot *slot, MemoryContext context)
 		result->lots = MemoryContextAlloc(context, 2 * sizeof(Lot *));
 	else if (n >= 2 && (n & (n - 1)) == 0)
 		result->lots = repalloc(result->lots, 2 * n * sizeof(Lot *));
-	result->lots[result->nlots++] = heap_lot(slot, context);
+	result->lots[result->nlots++] = heap_lot(table, context);
 }
 
 static void
 probe_key(HeapStore *store, ScanKey scan_keys, char *key, MemoryContext context, KeyLots *result)
 {
 	IndexScanDesc scan = key_scan(store, 2);
-	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+	HeapTable  *table = &store->tables[STORE_LOT];
 
 	CHECK_FOR_INTERRUPTS();
 	result->nlots = 0;
 	result->lots = NULL;
 	text_key(&scan_keys[1], BTEqualStrategyNumber, F_TEXTEQ, key);
 	heap_search(store, scan, scan_keys, 2);
-	while (heap_next(store, scan, ForwardScanDirection, slot))
-		add_lot(result, slot, context);
+	while (heap_next(store, scan, ForwardScanDirection, table->slot))
+		add_lot(result, table, context);
 	pfree(DatumGetPointer(scan_keys[1].sk_argument));
 }
 
@@ -104,7 +104,7 @@ static int
 walk_keys(HeapStore *store, ScanKey scan_keys, int n, char **keys, MemoryContext context, KeyLots *results)
 {
 	IndexScanDesc scan = key_scan(store, 3);
-	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+	HeapTable  *table = &store->tables[STORE_LOT];
 	int			done = 0;
 
 	scan->xs_want_itup = true;
@@ -121,10 +121,10 @@ walk_keys(HeapStore *store, ScanKey scan_keys, int n, char **keys, MemoryContext
 			return done;
 		while (compare_key(keys[done], entry) < 0)
 			done++;				/* ends: the last key is not less than the entry */
-		if (compare_key(keys[done], entry) > 0 || !heap_fetch_entry(store, scan, slot))
+		if (compare_key(keys[done], entry) > 0 || !heap_fetch_entry(store, scan, table->slot))
 			continue;
 		for (int same = done; same < n && strcmp(keys[same], keys[done]) == 0; same++)
-			add_lot(&results[same], slot, context);
+			add_lot(&results[same], table, context);
 	}
 	return n;
 }
@@ -160,11 +160,11 @@ Lot *
 heap_next_source_lot(Store *base, MemoryContext context)
 {
 	HeapStore  *store = heap_of(base);
-	TupleTableSlot *slot = store->tables[STORE_LOT].slot;
+	HeapTable  *table = &store->tables[STORE_LOT];
 
-	if (!heap_next(store, store->key_scan, ForwardScanDirection, slot))
+	if (!heap_next(store, store->key_scan, ForwardScanDirection, table->slot))
 		return NULL;
-	return heap_lot(slot, context);
+	return heap_lot(table, context);
 }
 
 /* Of the lots' indexes all are PostgreSQL's to fill but this one. */
@@ -278,7 +278,8 @@ keep_key(KeptBack *kept, KeyEntry *entry, const text *key)
 bool
 heap_keep_back(HeapStore *store, TupleTableSlot *slot)
 {
-	const Datum *values = slot->tts_values;
+	Datum		values[L_COUNT];
+	bool		nulls[L_COUNT];
 	KeptBack   *kept = &store->kept;
 	KeyEntry   *entry;
 	const text *key;
@@ -286,8 +287,8 @@ heap_keep_back(HeapStore *store, TupleTableSlot *slot)
 
 	if (!store->keeps_back)
 		return false;
-	slot_getallattrs(slot);
-	if (slot->tts_isnull[L_SOURCE_KEY])
+	heap_read_row(&store->tables[STORE_LOT], slot, values, nulls);
+	if (nulls[L_SOURCE_KEY])
 		return false;
 	key = DatumGetTextPP(values[L_SOURCE_KEY]);
 	size = VARSIZE_ANY(key) + ALIGNOF_INT;

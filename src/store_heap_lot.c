@@ -19,14 +19,17 @@
 #include "store_heap.h"
 #include "store_sql.h"
 
+/* The lot in the table's slot. */
 Lot *
-heap_lot(TupleTableSlot *slot, MemoryContext context)
+heap_lot(HeapTable *table, MemoryContext context)
 {
+	Datum		values[L_COUNT];
+	bool		nulls[L_COUNT];
 	Lot		   *lot;
 
-	slot_getallattrs(slot);
-	lot = row_to_lot(slot->tts_values, slot->tts_isnull, context);
-	lot->tid = slot->tts_tid;
+	heap_read_row(table, table->slot, values, nulls);
+	lot = row_to_lot(values, nulls, context);
+	lot->tid = table->slot->tts_tid;
 	return lot;
 }
 
@@ -83,7 +86,7 @@ heap_read_lots(Account *account, int n)
 			account->all_read = true;
 			break;
 		}
-		lot = heap_lot(table->slot, account->context);
+		lot = heap_lot(table, account->context);
 		account->read_expires_at = lot->expires_at;
 		account->read_entry_no = lot->entry_no;
 		if (lot->remaining == 0)
@@ -105,7 +108,7 @@ heap_read_back(Account *account, TimestampTz expires_at, int64 entry_no, int n, 
 	while (found < n && heap_next(store, scan, BackwardScanDirection, table->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		lots[found++] = heap_lot(table->slot, context);
+		lots[found++] = heap_lot(table, context);
 	}
 	ExecClearTuple(table->slot);
 	return found;
@@ -120,7 +123,7 @@ heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no)
 	Lot		   *lot = NULL;
 
 	if (heap_next(store, scan, ForwardScanDirection, table->slot))
-		lot = heap_lot(table->slot, account->context);
+		lot = heap_lot(table, account->context);
 	ExecClearTuple(table->slot);
 	return lot && lot->expires_at == expires_at && lot->entry_no == entry_no ? lot : NULL;
 }
