@@ -23,6 +23,13 @@
 #define INSERT_BATCH	500
 #define RUN_ENTRIES		256		/* of an index at a time; about as many as a page has */
 
+/* Where an entry of an index went last: the next one may belong behind it. */
+typedef struct LeafHint
+{
+	BlockNumber block;
+	OffsetNumber place;
+} LeafHint;
+
 /* One table of the ledger, opened when first needed. */
 typedef struct HeapTable
 {
@@ -178,7 +185,7 @@ extern void heap_read_row(HeapTable *table, TupleTableSlot *slot, Datum *values,
 /* store_heap_account.c */
 extern void heap_lock_accounts(Store *base, const Program *program, int n, const int64 *members,
 							   const TimestampTz *enrolled_at, MemoryContext context, Account **accounts);
-extern BlockNumber *heap_leaf_hint(int32 program_id, int64 member);
+extern LeafHint *heap_leaf_hint(int32 program_id, int64 member);
 extern Account *heap_read_account(Store *base, const Program *program, int64 member, MemoryContext context);
 extern Account *heap_try_account(Store *base, const Program *program, int64 member, MemoryContext context);
 extern int	heap_walk_accounts(Store *base, int64 after_member, int32 after_program, int n, AccountAt *accounts);
@@ -210,7 +217,7 @@ typedef struct HeapEntries HeapEntries;
 
 extern HeapEntries *heap_begin_entries(Relation index, Relation heap, MemoryContext context);
 extern void heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid);
-extern void heap_expect_leaf(HeapEntries *entries, BlockNumber *leaf, BlockNumber blocks);
+extern void heap_expect_leaf(HeapEntries *entries, LeafHint *leaf, BlockNumber blocks);
 extern void heap_insert_entries(HeapEntries *entries);	/* before it none is in the index */
 extern void heap_end_entries(HeapEntries *entries);
 extern bool heap_can_run(Relation index, const IndexInfo *info);

@@ -49,7 +49,7 @@ typedef struct Hint
 	int64		member_id;
 	int32		program_id;		/* 0: none */
 	ItemPointerData tid;		/* of the first version in a chain, as indexes say it */
-	BlockNumber leaf;			/* of the primary key of lots: where the newest of his have gone */
+	LeafHint	leaf;			/* of the primary key of lots: where the newest of his has gone */
 } Hint;
 
 static Hint hints[HINTS];
@@ -64,12 +64,12 @@ static void
 note_hint(Hint *hint, int32 program_id, int64 member, ItemPointerData tid)
 {
 	if (hint->member_id != member || hint->program_id != program_id)
-		*hint = (Hint) {.member_id = member, .program_id = program_id, .leaf = InvalidBlockNumber};
+		*hint = (Hint) {.member_id = member, .program_id = program_id, .leaf.block = InvalidBlockNumber};
 	hint->tid = tid;
 }
 
 /* Where the lots of an account that was found lie in their primary key; NULL: that is not noted. */
-BlockNumber *
+LeafHint *
 heap_leaf_hint(int32 program_id, int64 member)
 {
 	Hint	   *hint = hint_of(program_id, member);

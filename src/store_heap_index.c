@@ -38,7 +38,7 @@ struct HeapEntries
 	MemoryContext context;		/* of the entries */
 	int			n;
 	IndexTuple	list[RUN_ENTRIES];
-	BlockNumber *leaf;			/* where the first of them may belong; becomes where the last has gone; NULL: not asked */
+	LeafHint   *leaf;			/* behind which the first of them may belong; becomes where the last has gone; NULL: not asked */
 	BlockNumber blocks;			/* the index has at least so many */
 
 	/* the keys of the index are up to four integers, ascending: they are laid out and compared here */
@@ -58,6 +58,7 @@ struct HeapEntries
 	Page		page;
 	OffsetNumber first;			/* on the page */
 	OffsetNumber last;
+	OffsetNumber guess;			/* the first of them may belong behind this */
 	bool		rightmost;
 	Size		room;			/* left on the page */
 	int			nplaces;
@@ -203,37 +204,48 @@ compare_with(const HeapEntries *run, OffsetNumber place)
 	return _bt_compare(run->index, run->key, run->page, place);
 }
 
-/* The first entry from place on that is behind the key at hand; InvalidOffsetNumber: an equal one is there. */
+/*
+ * The first entry from place on that is behind the key at hand; InvalidOffsetNumber: an equal one is there.  Looks near
+ * the guess first, and then farther and farther behind it.
+ */
 static OffsetNumber
-find_place(const HeapEntries *run, OffsetNumber place)
+find_place(const HeapEntries *run, OffsetNumber place, OffsetNumber guess)
 {
 	OffsetNumber end = run->last + 1;
-	int			c = place < end ? compare_with(run, place) : -1;
+	int			look = guess;
+	int			step = 1;		/* 0: it is before the guess, or between two looks */
 
-	if (c > 0)
+	while (place < end)
 	{
-		place++;
-		if (place < end && (c = compare_with(run, run->last)) > 0)
-			return end;			/* as most do: behind all */
-		end = Min(end, run->last);
-		while (place < end && c != 0)
-		{
-			OffsetNumber middle = place + (end - place) / 2;
+		int			c;
 
-			c = compare_with(run, middle);
-			if (c > 0)
-				place = middle + 1;
-			else
-				end = middle;
+		look = Max(place, Min(look, end - 1));
+		c = compare_with(run, look);
+		if (c == 0)
+			return InvalidOffsetNumber;
+		if (c < 0)
+		{
+			end = look;
+			step = 0;
 		}
+		else
+		{
+			place = look + 1;
+			look += step;
+			step *= 2;
+		}
+		if (step == 0)
+			look = place + (end - place) / 2;
 	}
-	return c == 0 ? InvalidOffsetNumber : place;
+	return place;
 }
 
 /* Find places for as many entries as belong on the page and have room there. */
 static void
-plan_run(HeapEntries *run, OffsetNumber place, IndexTuple *entries, int n)
+plan_run(HeapEntries *run, IndexTuple *entries, int n)
 {
+	OffsetNumber place = run->first;
+
 	for (run->nplaces = 0; run->nplaces < n; run->nplaces++)
 	{
 		IndexTuple	entry = entries[run->nplaces];
@@ -242,7 +254,7 @@ plan_run(HeapEntries *run, OffsetNumber place, IndexTuple *entries, int n)
 		if (size > Min(run->room, LARGE_ENTRY) || !take_entry(run, entry) ||
 			(run->nplaces > 0 && compare_entry(run, entries[run->nplaces - 1]) >= 0))
 			return;
-		place = find_place(run, place);
+		place = find_place(run, place, run->nplaces == 0 ? run->guess : place);
 		if (place == InvalidOffsetNumber ||
 			(place > run->last && !run->rightmost && compare_with(run, P_HIKEY) >= 0))
 			return;
@@ -307,48 +319,54 @@ see_page(HeapEntries *run)
 	BTPageOpaque opaque;
 
 	run->page = BufferGetPage(run->buffer);
+	run->nplaces = 0;
 	if (PageIsNew(run->page))
 		return false;
 	opaque = BTPageGetOpaque(run->page);
 	run->first = P_FIRSTDATAKEY(opaque);
-	run->last = PageGetMaxOffsetNumber(run->page);
+	run->last = run->guess = PageGetMaxOffsetNumber(run->page);
 	run->rightmost = P_RIGHTMOST(opaque);
 	run->room = PageGetExactFreeSpace(run->page);
 	return P_ISLEAF(opaque) && !P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque);
 }
 
 /*
- * The page where a neighbour has gone before, if the key at hand lies between keys of it: whatever has become of the
- * tree since, then it belongs there.
+ * The page where a neighbour has gone before, if the first of the entries goes behind a key of it: whatever has become
+ * of the tree since, what lies between keys of a page belongs there.
  */
 static bool
-take_leaf(HeapEntries *run)
+take_leaf(HeapEntries *run, IndexTuple *entries, int n)
 {
-	if (run->leaf == NULL || *run->leaf >= run->blocks)
+	if (run->leaf == NULL || run->leaf->block >= run->blocks)
 		return false;
-	run->buffer = ReadBuffer(run->index, *run->leaf);
+	run->buffer = ReadBuffer(run->index, run->leaf->block);
 	_bt_lockbuf(run->index, run->buffer, BT_WRITE);
-	if (see_page(run) && run->first <= run->last && compare_with(run, run->first) > 0 &&
-		(run->rightmost || compare_with(run, P_HIKEY) < 0))
-		return true;
+	if (see_page(run))
+	{
+		run->guess = run->leaf->place;
+		plan_run(run, entries, n);
+		if (run->nplaces > 0 && run->places[0] > run->first)
+			return true;
+	}
 	_bt_relbuf(run->index, run->buffer);
 	return false;
 }
 
-/* Go down the tree; false: entries do not go to the page where it ends. */
-static bool
-search_leaf(HeapEntries *run)
+/* Go down the tree; entries may not go to the page where it ends. */
+static void
+search_leaf(HeapEntries *run, IndexTuple *entries, int n)
 {
+	(void) take_entry(run, entries[0]);
 	(void) set_scan_keys(run);
 	_bt_freestack(_bt_search(run->index, run->heap, run->key, &run->buffer, BT_WRITE));
-	return see_page(run);
+	if (see_page(run))
+		plan_run(run, entries, n);
 }
 
 /* Insert as many of the entries as go to the page of the first one; returns how many. */
 static int
 insert_run(HeapEntries *run, IndexTuple *entries, int n)
 {
-	run->nplaces = 0;
 	if (run->key == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(run));
@@ -359,15 +377,17 @@ insert_run(HeapEntries *run, IndexTuple *entries, int n)
 	if (!take_entry(run, entries[0]) || !run->key->heapkeyspace)
 		return 0;
 	run->key->scantid = NULL;	/* so a search ends where the first equal one would be */
-	if (take_leaf(run) || search_leaf(run))
-		plan_run(run, run->first, entries, n);
+	if (!take_leaf(run, entries, n))
+		search_leaf(run, entries, n);
 	if (run->nplaces > 0)
 	{
 		CheckForSerializableConflictIn(run->index, NULL, BufferGetBlockNumber(run->buffer));
 		write_run(run, entries);
+		if (run->leaf)
+			*run->leaf = (LeafHint) {
+				BufferGetBlockNumber(run->buffer), run->places[run->nplaces - 1] + run->nplaces - 1
+			};
 	}
-	if (run->leaf)
-		*run->leaf = BufferGetBlockNumber(run->buffer);
 	_bt_relbuf(run->index, run->buffer);
 	return run->nplaces;
 }
@@ -406,7 +426,7 @@ heap_insert_entries(HeapEntries *entries)
 
 /* The next entries lie together, perhaps on the page that *leaf says; it becomes the one where they are. */
 void
-heap_expect_leaf(HeapEntries *entries, BlockNumber *leaf, BlockNumber blocks)
+heap_expect_leaf(HeapEntries *entries, LeafHint *leaf, BlockNumber blocks)
 {
 	entries->leaf = leaf;
 	entries->blocks = blocks;
