@@ -30,6 +30,9 @@ typedef struct LeafHint
 	OffsetNumber place;
 } LeafHint;
 
+typedef struct HeapEntries HeapEntries;
+typedef struct LeafMap LeafMap;
+
 /* One table of the ledger, opened when first needed. */
 typedef struct HeapTable
 {
@@ -49,7 +52,9 @@ typedef struct HeapTable
 	bool		plain;			/* all of them are known there */
 	BulkInsertState bulk;
 	IndexScanDesc scan;			/* on its primary key */
+	HeapEntries *finder;		/* for looking at a page of it; NULL: not needed yet */
 	BlockNumber blocks;			/* it had at least so many when somebody asked; 0: nobody has */
+	BlockNumber key_blocks;		/* its primary key, the same */
 } HeapTable;
 
 /* The key of a new lot that is not indexed yet. */
@@ -105,7 +110,6 @@ typedef struct HeapStore
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
 	bool		keeps_back;		/* these two are all, and plain unique btrees */
-	BlockNumber place_blocks;	/* of the primary key, as above */
 	KeptBack	kept;
 } HeapStore;
 
@@ -213,15 +217,21 @@ extern bool heap_keep_back(HeapStore *store, TupleTableSlot *slot);
 extern void heap_flush_keys(HeapStore *store);
 
 /* store_heap_index.c: entries of a unique btree that has no predicate, added in the index's order */
-typedef struct HeapEntries HeapEntries;
-
 extern HeapEntries *heap_begin_entries(Relation index, Relation heap, MemoryContext context);
 extern void heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid);
-extern void heap_expect_leaf(HeapEntries *entries, LeafHint *leaf, BlockNumber blocks);
+extern void heap_expect_leaf(HeapEntries *entries, LeafMap *map, LeafHint *leaf, BlockNumber blocks);
 extern void heap_insert_entries(HeapEntries *entries);	/* before it none is in the index */
 extern void heap_end_entries(HeapEntries *entries);
 extern bool heap_can_run(Relation index, const IndexInfo *info);
+extern int	heap_look_at_leaf(HeapEntries *finder, BlockNumber block, const int64 *key, ItemPointer tids, int n);
+extern void heap_know_leaf(HeapEntries *finder, LeafMap *map, BlockNumber block, int64 member);
 extern void heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n);
+
+/* store_heap_leaf.c: hints */
+extern LeafMap *heap_leaf_map(StoreTableId table);
+extern BlockNumber heap_leaf_of(const LeafMap *map, int64 member);
+extern void heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block);
+extern bool heap_leaf_map_full(const LeafMap *map);
 
 /* store_heap_refund.c */
 extern void heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,

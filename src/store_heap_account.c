@@ -10,6 +10,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/nbtree.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -96,6 +97,41 @@ follow_hint(HeapStore *store, HeapTable *table, IndexScanDesc scan, const Hint *
 		heap_fetch_at(store, table, scan, hint->tid) && is_of_account(table, program_id, member);
 }
 
+#define VERSIONS 8				/* of a row that have entries of their own: where there are more the index is searched */
+
+static HeapEntries *
+finder_of(HeapStore *store, HeapTable *table, IndexScanDesc scan)
+{
+	if (table->finder == NULL)
+	{
+		table->finder = heap_begin_entries(scan->indexRelation, table->rel, store->base.context);
+		table->key_blocks = RelationGetNumberOfBlocks(scan->indexRelation);	/* not fewer while we have it locked */
+	}
+	return table->finder;
+}
+
+/* The page of the primary key where entries of such members have been seen before. */
+static bool
+look_at_leaf(HeapStore *store, HeapTable *table, IndexScanDesc scan, Hint *hint, int32 program_id, int64 member)
+{
+	HeapEntries *finder = finder_of(store, table, scan);
+	BlockNumber block = heap_leaf_of(heap_leaf_map(STORE_ACCOUNT), member);
+	ItemPointerData tids[VERSIONS];
+	int			n;
+
+	if (block >= table->key_blocks)
+		return false;
+	n = heap_look_at_leaf(finder, block, (int64[]) {member, program_id}, tids, VERSIONS);
+	for (int i = 0; i < n; i++)
+	{
+		if (!heap_fetch_at(store, table, scan, tids[i]) || !is_of_account(table, program_id, member))
+			continue;
+		note_hint(hint, program_id, member, tids[i]);
+		return true;
+	}
+	return false;
+}
+
 /* Position table->slot on the account's visible row; false when there is none. */
 static bool
 find_account(HeapStore *store, HeapTable *table, const Program *program, int64 member)
@@ -104,7 +140,8 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 	IndexScanDesc scan = heap_primary_scan(store, table, 2);
 	Hint	   *hint = hint_of(program->id, member);
 
-	if (follow_hint(store, table, scan, hint, program->id, member))
+	if (follow_hint(store, table, scan, hint, program->id, member) ||
+		look_at_leaf(store, table, scan, hint, program->id, member))
 		return true;
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
@@ -112,8 +149,10 @@ find_account(HeapStore *store, HeapTable *table, const Program *program, int64 m
 	while (heap_next_entry(store, scan, ForwardScanDirection))
 	{
 		note_hint(hint, program->id, member, scan->xs_heaptid);
-		if (heap_fetch_entry(store, scan, table->slot))
-			return true;
+		if (!heap_fetch_entry(store, scan, table->slot))
+			continue;
+		heap_know_leaf(table->finder, heap_leaf_map(STORE_ACCOUNT), ((BTScanOpaque) scan->opaque)->currPos.currPage, member);
+		return true;
 	}
 	return false;
 }

@@ -38,6 +38,7 @@ struct HeapEntries
 	MemoryContext context;		/* of the entries */
 	int			n;
 	IndexTuple	list[RUN_ENTRIES];
+	LeafMap    *map;			/* pages of the index by members; NULL: not asked */
 	LeafHint   *leaf;			/* behind which the first of them may belong; becomes where the last has gone; NULL: not asked */
 	BlockNumber blocks;			/* the index has at least so many */
 
@@ -104,6 +105,7 @@ heap_begin_entries(Relation index, Relation heap, MemoryContext context)
 	entries->heap = heap;
 	entries->context = AllocSetContextCreate(context, "loyalty index entries", ALLOCSET_DEFAULT_SIZES);
 	entries->n = 0;
+	entries->map = NULL;
 	entries->leaf = NULL;
 	entries->key = NULL;
 	plan_keys(entries);
@@ -330,6 +332,15 @@ see_page(HeapEntries *run)
 	return P_ISLEAF(opaque) && !P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque);
 }
 
+/* Where the entry at hand may belong; InvalidBlockNumber: not known. */
+static BlockNumber
+known_leaf(const HeapEntries *run)
+{
+	if (run->leaf && run->leaf->block != InvalidBlockNumber)
+		return run->leaf->block;
+	return run->map && run->plain ? heap_leaf_of(run->map, run->value[0]) : InvalidBlockNumber;
+}
+
 /*
  * The page where a neighbour has gone before, if the first of the entries goes behind a key of it: whatever has become
  * of the tree since, what lies between keys of a page belongs there.
@@ -337,13 +348,16 @@ see_page(HeapEntries *run)
 static bool
 take_leaf(HeapEntries *run, IndexTuple *entries, int n)
 {
-	if (run->leaf == NULL || run->leaf->block >= run->blocks)
+	BlockNumber block = known_leaf(run);
+
+	if (block >= run->blocks)
 		return false;
-	run->buffer = ReadBuffer(run->index, run->leaf->block);
+	run->buffer = ReadBuffer(run->index, block);
 	_bt_lockbuf(run->index, run->buffer, BT_WRITE);
 	if (see_page(run))
 	{
-		run->guess = run->leaf->place;
+		if (run->leaf && run->leaf->block == block)
+			run->guess = run->leaf->place;
 		plan_run(run, entries, n);
 		if (run->nplaces > 0 && run->places[0] > run->first)
 			return true;
@@ -363,6 +377,21 @@ search_leaf(HeapEntries *run, IndexTuple *entries, int n)
 		plan_run(run, entries, n);
 }
 
+/* The page has entries of a member, or would have them: so it has all from its first entry on up to his. */
+static void
+note_page(const HeapEntries *run, LeafMap *map, int64 member)
+{
+	IndexTuple	entry;
+	int64		first;
+
+	if (run->first > run->last)
+		return;
+	entry = (IndexTuple) PageGetItem(run->page, PageGetItemId(run->page, run->first));
+	first = plain_value(run, entry, 0);
+	if (!IndexTupleHasNulls(entry) && first <= member)
+		heap_note_leaf(map, first, member, BufferGetBlockNumber(run->buffer));
+}
+
 /* Insert as many of the entries as go to the page of the first one; returns how many. */
 static int
 insert_run(HeapEntries *run, IndexTuple *entries, int n)
@@ -378,7 +407,11 @@ insert_run(HeapEntries *run, IndexTuple *entries, int n)
 		return 0;
 	run->key->scantid = NULL;	/* so a search ends where the first equal one would be */
 	if (!take_leaf(run, entries, n))
+	{
 		search_leaf(run, entries, n);
+		if (run->map && run->plain && run->nplaces > 0)
+			note_page(run, run->map, run->value[0]);
+	}
 	if (run->nplaces > 0)
 	{
 		CheckForSerializableConflictIn(run->index, NULL, BufferGetBlockNumber(run->buffer));
@@ -424,10 +457,11 @@ heap_insert_entries(HeapEntries *entries)
 	MemoryContextReset(entries->context);
 }
 
-/* The next entries lie together, perhaps on the page that *leaf says; it becomes the one where they are. */
+/* The next entries lie together, perhaps on the page that *leaf says, which becomes the one where they are, or the map. */
 void
-heap_expect_leaf(HeapEntries *entries, LeafHint *leaf, BlockNumber blocks)
+heap_expect_leaf(HeapEntries *entries, LeafMap *map, LeafHint *leaf, BlockNumber blocks)
 {
+	entries->map = map;
 	entries->leaf = leaf;
 	entries->blocks = blocks;
 }
@@ -464,6 +498,69 @@ heap_add_entry(HeapEntries *entries, Datum *values, bool *nulls, ItemPointer tid
 	entries->list[entries->n++] = entry;
 	if (entries->n == RUN_ENTRIES)
 		heap_insert_entries(entries);
+}
+
+/* ---- reading ---- */
+
+/* The first entry of the page that is not before the key at hand. */
+static OffsetNumber
+first_not_before(const HeapEntries *finder)
+{
+	OffsetNumber place = finder->first;
+	OffsetNumber end = finder->last + 1;
+
+	while (place < end)
+	{
+		OffsetNumber middle = place + (end - place) / 2;
+
+		if (compare_with(finder, middle) > 0)
+			place = middle + 1;
+		else
+			end = middle;
+	}
+	return place;
+}
+
+/*
+ * The rows to which a page's entries of a key point, n at most.  None: nothing is known; the key may be elsewhere.  Few
+ * enough that what has been added to other pages is not missed: the reader looks for the one row that his snapshot sees.
+ */
+int
+heap_look_at_leaf(HeapEntries *finder, BlockNumber block, const int64 *key, ItemPointer tids, int n)
+{
+	int			found = 0;
+
+	if (!finder->plain)
+		return 0;
+	memcpy(finder->value, key, finder->nkeys * sizeof(int64));
+	finder->buffer = ReadBuffer(finder->index, block);
+	_bt_lockbuf(finder->index, finder->buffer, BT_READ);
+	if (see_page(finder))
+		for (OffsetNumber place = first_not_before(finder); place <= finder->last && found < n; place++)
+		{
+			ItemId		item = PageGetItemId(finder->page, place);
+			IndexTuple	entry = (IndexTuple) PageGetItem(finder->page, item);
+
+			if (IndexTupleHasNulls(entry) || BTreeTupleIsPosting(entry) || compare_plain(finder, entry) != 0)
+				break;
+			if (!ItemIdIsDead(item))
+				tids[found++] = entry->t_tid;
+		}
+	_bt_relbuf(finder->index, finder->buffer);
+	return found;
+}
+
+/* A search for a member has ended on this page. */
+void
+heap_know_leaf(HeapEntries *finder, LeafMap *map, BlockNumber block, int64 member)
+{
+	if (!finder->plain || heap_leaf_map_full(map))
+		return;
+	finder->buffer = ReadBuffer(finder->index, block);
+	_bt_lockbuf(finder->index, finder->buffer, BT_READ);
+	if (see_page(finder))
+		note_page(finder, map, member);
+	_bt_relbuf(finder->index, finder->buffer);
 }
 
 /* ---- rows of a batch, in any order ---- */

@@ -366,14 +366,14 @@ compare_places(const void *a, const void *b, void *places)
 static void
 flush_places(HeapStore *store)
 {
-	const HeapTable *table = &store->tables[STORE_LOT];
+	HeapTable  *table = &store->tables[STORE_LOT];
 	const KeptBack *kept = &store->kept;
 	Relation	index = table->rri->ri_IndexRelationDescs[0];
 	HeapEntries *entries = heap_begin_entries(index, table->rel, store->base.context);
 	int		   *order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
 
-	if (store->place_blocks == 0)
-		store->place_blocks = RelationGetNumberOfBlocks(index);	/* not fewer while we have it locked */
+	if (table->key_blocks == 0)
+		table->key_blocks = RelationGetNumberOfBlocks(index);	/* not fewer while we have it locked */
 	for (int end = kept->count, first; end > 0; end = first)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -383,7 +383,8 @@ flush_places(HeapStore *store)
 			order[i] = i;
 		qsort_arg(&order[first], end - first, sizeof(int), compare_places, kept->places);
 		if (!store->base.hoping)
-			heap_expect_leaf(entries, heap_leaf_hint(kept->program_id, kept->places[first].member_id), store->place_blocks);
+			heap_expect_leaf(entries, heap_leaf_map(STORE_LOT),
+							 heap_leaf_hint(kept->program_id, kept->places[first].member_id), table->key_blocks);
 		for (int i = first; i < end; i++)
 			add_place(entries, kept, order[i]);
 		if (!store->base.hoping)
