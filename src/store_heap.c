@@ -342,7 +342,7 @@ index_lots(HeapStore *store, HeapTable *table, int n)
 			heap_insert_key(store, table->batch[i]);
 		}
 	if (!store->base.hoping)
-		heap_flush_keys(store);	/* not later: the next accounts to be locked are those that more people wait for */
+		heap_flush_places(store);	/* not later: the next accounts to be locked are those that more people wait for */
 }
 
 static void

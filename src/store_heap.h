@@ -84,6 +84,7 @@ typedef struct KeptBack
 	int32		program_id;
 	int32		source_id;
 	int			count;
+	int			placed;			/* so many of them are in the primary key already */
 	int			room;
 	KeyEntry   *keys;
 	LotPlaceEntry *places;
@@ -214,6 +215,7 @@ extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, TupleTableSlot *slot);
+extern void heap_flush_places(HeapStore *store);
 extern void heap_flush_keys(HeapStore *store);
 
 /* store_heap_index.c: entries of a unique btree that has no predicate, added in the index's order */

@@ -363,21 +363,26 @@ compare_places(const void *a, const void *b, void *places)
  * Members came highest first: from behind, each with his lots by their expiry, the primary key grows at its end, or
  * page by page.
  */
-static void
-flush_places(HeapStore *store)
+void
+heap_flush_places(HeapStore *store)
 {
 	HeapTable  *table = &store->tables[STORE_LOT];
-	const KeptBack *kept = &store->kept;
-	Relation	index = table->rri->ri_IndexRelationDescs[0];
-	HeapEntries *entries = heap_begin_entries(index, table->rel, store->base.context);
-	int		   *order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
+	KeptBack   *kept = &store->kept;
+	Relation	index;
+	HeapEntries *entries;
+	int		   *order;
 
+	if (kept->count == kept->placed)
+		return;
+	index = table->rri->ri_IndexRelationDescs[0];
+	entries = heap_begin_entries(index, table->rel, store->base.context);
+	order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
 	if (table->key_blocks == 0)
 		table->key_blocks = RelationGetNumberOfBlocks(index);	/* not fewer while we have it locked */
-	for (int end = kept->count, first; end > 0; end = first)
+	for (int end = kept->count, first; end > kept->placed; end = first)
 	{
 		CHECK_FOR_INTERRUPTS();
-		for (first = end - 1; first > 0 && kept->places[first - 1].member_id == kept->places[end - 1].member_id;)
+		for (first = end - 1; first > kept->placed && kept->places[first - 1].member_id == kept->places[end - 1].member_id;)
 			first--;
 		for (int i = first; i < end; i++)
 			order[i] = i;
@@ -393,6 +398,7 @@ flush_places(HeapStore *store)
 	heap_insert_entries(entries);
 	heap_end_entries(entries);
 	pfree(order);
+	kept->placed = kept->count;
 }
 
 /* In key order neighbours go to one page. */
@@ -426,8 +432,8 @@ heap_flush_keys(HeapStore *store)
 
 	if (kept->count == 0)
 		return;
-	flush_places(store);
+	heap_flush_places(store);
 	flush_keys(store);
-	kept->count = 0;
+	kept->count = kept->placed = 0;
 	kept->texts_used = 0;
 }

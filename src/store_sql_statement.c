@@ -58,7 +58,7 @@ static const SqlText texts[] = {
 
 	/* {assignments}: of all columns but these two */
 	[SQL_CHANGE_ACCOUNT] = {STORE_ACCOUNT,
-	"UPDATE loyalty.account SET {assignments} WHERE member_id" EQ "$1 AND program_id" EQ "$16"},
+	"UPDATE loyalty.account SET {assignments} WHERE member_id" EQ "$1 AND program_id" EQ "$14"},
 
 	[SQL_WALK_ACCOUNTS] = {STORE_ACCOUNT,
 		"SELECT {columns} FROM loyalty.account WHERE (member_id, program_id)" GT "($1, $2)"
@@ -235,7 +235,7 @@ static const char insert_rows[] = "INSERT INTO {table} ({columns}) SELECT * FROM
 
 static SPIPlanPtr plans[SQL_STATEMENTS];
 
-StaticAssertDecl(A_MEMBER_ID + 1 == 1 && A_PROGRAM_ID + 1 == 16, "SQL_CHANGE_ACCOUNT names its account by $1 and $16");
+StaticAssertDecl(A_MEMBER_ID + 1 == 1 && A_PROGRAM_ID + 1 == 14, "SQL_CHANGE_ACCOUNT names its account by $1 and $14");
 
 /* ---- preparing ---- */
 
