@@ -54,6 +54,11 @@
 #define IS_SQL_JSON(node)	false
 #endif
 
+/* 16 (2023): where a relation's files are */
+#if PG_VERSION_NUM < 160000
+#define rd_locator rd_node
+#endif
+
 /* 16 (2023): a sorted datum can be lent instead of copied */
 #if PG_VERSION_NUM < 160000
 #define tuplesort_getdatum(sort, forward, copy, value, isnull, abbreviated) \

@@ -13,6 +13,8 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "storage/buf_internals.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
@@ -26,8 +28,9 @@
 /* Where an entry of an index went last: the next one may belong behind it. */
 typedef struct LeafHint
 {
-	BlockNumber block;
-	OffsetNumber place;
+	BlockNumber block;			/* InvalidBlockNumber: not known */
+	Buffer		buffer;			/* where the page was then */
+	OffsetNumber place;			/* InvalidOffsetNumber: not known */
 } LeafHint;
 
 typedef struct HeapEntries HeapEntries;
@@ -148,6 +151,20 @@ heap_after_key(ScanKeyData *key, ScanKeyData *pair)
 	key->sk_argument = PointerGetDatum(pair);
 }
 
+/* A page that was in this buffer is wanted soon.  If it has gone elsewhere since, nothing is lost. */
+static inline void
+heap_page_soon(Buffer buffer, OffsetNumber place)
+{
+	Page		page;
+
+	if (!BufferIsValid(buffer) || BufferIsLocal(buffer))
+		return;
+	page = BufferGetPage(buffer);
+	fetch_soon(GetBufferDescriptor(buffer - 1));
+	fetch_soon(page);
+	fetch_soon(&((PageHeader) page)->pd_linp[place]);
+}
+
 /* What rows are formed from between the two is freed by the second one. */
 static inline MemoryContext
 heap_begin_rows(HeapStore *store)
@@ -225,14 +242,14 @@ extern void heap_expect_leaf(HeapEntries *entries, LeafMap *map, LeafHint *leaf,
 extern void heap_insert_entries(HeapEntries *entries);	/* before it none is in the index */
 extern void heap_end_entries(HeapEntries *entries);
 extern bool heap_can_run(Relation index, const IndexInfo *info);
-extern int	heap_look_at_leaf(HeapEntries *finder, BlockNumber block, const int64 *key, ItemPointer tids, int n);
+extern int	heap_look_at_leaf(HeapEntries *finder, const LeafHint *leaf, const int64 *key, ItemPointer tids, int n);
 extern void heap_know_leaf(HeapEntries *finder, LeafMap *map, BlockNumber block, int64 member);
 extern void heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n);
 
 /* store_heap_leaf.c: hints */
 extern LeafMap *heap_leaf_map(StoreTableId table);
-extern BlockNumber heap_leaf_of(const LeafMap *map, int64 member);
-extern void heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block);
+extern LeafHint heap_leaf_of(const LeafMap *map, int64 member);
+extern void heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block, Buffer buffer);
 extern bool heap_leaf_map_full(const LeafMap *map);
 
 /* store_heap_refund.c */

@@ -50,6 +50,7 @@ typedef struct Hint
 	int64		member_id;
 	int32		program_id;		/* 0: none */
 	ItemPointerData tid;		/* of the first version in a chain, as indexes say it */
+	Buffer		buffer;			/* where its page was then */
 	LeafHint	leaf;			/* of the primary key of lots: where the newest of his has gone */
 } Hint;
 
@@ -115,13 +116,13 @@ static bool
 look_at_leaf(HeapStore *store, HeapTable *table, IndexScanDesc scan, Hint *hint, int32 program_id, int64 member)
 {
 	HeapEntries *finder = finder_of(store, table, scan);
-	BlockNumber block = heap_leaf_of(heap_leaf_map(STORE_ACCOUNT), member);
+	LeafHint	leaf = heap_leaf_of(heap_leaf_map(STORE_ACCOUNT), member);
 	ItemPointerData tids[VERSIONS];
 	int			n;
 
-	if (block >= table->key_blocks)
+	if (leaf.block >= table->key_blocks)
 		return false;
-	n = heap_look_at_leaf(finder, block, (int64[]) {member, program_id}, tids, VERSIONS);
+	n = heap_look_at_leaf(finder, &leaf, (int64[]) {member, program_id}, tids, VERSIONS);
 	for (int i = 0; i < n; i++)
 	{
 		if (!heap_fetch_at(store, table, scan, tids[i]) || !is_of_account(table, program_id, member))
@@ -132,29 +133,54 @@ look_at_leaf(HeapStore *store, HeapTable *table, IndexScanDesc scan, Hint *hint,
 	return false;
 }
 
-/* Position table->slot on the account's visible row; false when there is none. */
 static bool
-find_account(HeapStore *store, HeapTable *table, const Program *program, int64 member)
+search_account(HeapStore *store, HeapTable *table, IndexScanDesc scan, Hint *hint, int32 program_id, int64 member)
 {
+	LeafMap    *map = heap_leaf_map(STORE_ACCOUNT);
 	ScanKeyData keys[2];
-	IndexScanDesc scan = heap_primary_scan(store, table, 2);
-	Hint	   *hint = hint_of(program->id, member);
 
-	if (follow_hint(store, table, scan, hint, program->id, member) ||
-		look_at_leaf(store, table, scan, hint, program->id, member))
-		return true;
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(member));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program->id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(program_id));
 	heap_search(store, scan, keys, 2);
 	while (heap_next_entry(store, scan, ForwardScanDirection))
 	{
-		note_hint(hint, program->id, member, scan->xs_heaptid);
+		note_hint(hint, program_id, member, scan->xs_heaptid);
 		if (!heap_fetch_entry(store, scan, table->slot))
 			continue;
-		heap_know_leaf(table->finder, heap_leaf_map(STORE_ACCOUNT), ((BTScanOpaque) scan->opaque)->currPos.currPage, member);
+		heap_know_leaf(finder_of(store, table, scan), map, ((BTScanOpaque) scan->opaque)->currPos.currPage, member);
 		return true;
 	}
 	return false;
+}
+
+/* Position table->slot on the account's visible row; false when there is none. */
+static bool
+find_account(HeapStore *store, HeapTable *table, int32 program_id, int64 member)
+{
+	IndexScanDesc scan = heap_primary_scan(store, table, 2);
+	Hint	   *hint = hint_of(program_id, member);
+
+	if (!follow_hint(store, table, scan, hint, program_id, member) &&
+		!look_at_leaf(store, table, scan, hint, program_id, member) &&
+		!search_account(store, table, scan, hint, program_id, member))
+		return false;
+	hint->buffer = ((IndexFetchHeapData *) scan->xs_heapfetch)->xs_cbuf;
+	return true;
+}
+
+/* Of accounts that are looked for soon the pages lie anywhere: have them fetched beside each other. */
+static void
+expect_accounts(int32 program_id, const int64 *members, int n)
+{
+	for (int i = 0; i < n; i++)
+		fetch_soon(hint_of(program_id, members[i]));
+	for (int i = 0; i < n; i++)
+	{
+		const Hint *hint = hint_of(program_id, members[i]);
+
+		if (hint->member_id == members[i])
+			heap_page_soon(hint->buffer, ItemPointerGetOffsetNumber(&hint->tid));
+	}
 }
 
 Account *
@@ -164,7 +190,7 @@ heap_read_account(Store *base, const Program *program, int64 member, MemoryConte
 	HeapTable  *table = heap_table(store, STORE_ACCOUNT);
 	Account    *account;
 
-	if (!find_account(store, table, program, member))
+	if (!find_account(store, table, program->id, member))
 		return NULL;
 	account = row_new_account(&store->base, program, member, context);
 	fill_account(account, table);
@@ -185,6 +211,8 @@ heap_lock_accounts(Store *base, const Program *program, int n, const int64 *memb
 	{
 		Assert(i == 0 || members[i - 1] > members[i]);
 		CHECK_FOR_INTERRUPTS();
+		if (i % SOON == 0)
+			expect_accounts(program->id, members + i, Min(SOON, n - i));
 		accounts[i] = row_new_account(&store->base, program, members[i], context);
 		while (!lock_account(store, program, members[i], LockWaitBlock, &accounts[i]))
 		{
@@ -221,7 +249,7 @@ lock_account(HeapStore *store, const Program *program, int64 member, LockWaitPol
 	TM_FailureData failure;
 	TM_Result	result;
 
-	if (!find_account(store, table, program, member))
+	if (!find_account(store, table, program->id, member))
 		return false;
 	tid = table->slot->tts_tid;
 	result = table_tuple_lock(table->rel, &tid, store->base.snapshot, table->slot, GetCurrentCommandId(true),

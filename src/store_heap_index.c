@@ -332,13 +332,22 @@ see_page(HeapEntries *run)
 	return P_ISLEAF(opaque) && !P_IGNORE(opaque) && !P_INCOMPLETE_SPLIT(opaque);
 }
 
-/* Where the entry at hand may belong; InvalidBlockNumber: not known. */
-static BlockNumber
+/* Where the entry at hand may belong. */
+static LeafHint
 known_leaf(const HeapEntries *run)
 {
 	if (run->leaf && run->leaf->block != InvalidBlockNumber)
-		return run->leaf->block;
-	return run->map && run->plain ? heap_leaf_of(run->map, run->value[0]) : InvalidBlockNumber;
+		return *run->leaf;
+	return run->map && run->plain ? heap_leaf_of(run->map, run->value[0]) : (LeafHint) {InvalidBlockNumber};
+}
+
+/* The page of a hint, which need not be looked for where it was found last. */
+static Buffer
+read_leaf(Relation index, const LeafHint *leaf)
+{
+	if (BufferIsValid(leaf->buffer) && ReadRecentBuffer(index->rd_locator, MAIN_FORKNUM, leaf->block, leaf->buffer))
+		return leaf->buffer;
+	return ReadBuffer(index, leaf->block);
 }
 
 /*
@@ -348,16 +357,16 @@ known_leaf(const HeapEntries *run)
 static bool
 take_leaf(HeapEntries *run, IndexTuple *entries, int n)
 {
-	BlockNumber block = known_leaf(run);
+	LeafHint	leaf = known_leaf(run);
 
-	if (block >= run->blocks)
+	if (leaf.block >= run->blocks)
 		return false;
-	run->buffer = ReadBuffer(run->index, block);
+	run->buffer = read_leaf(run->index, &leaf);
 	_bt_lockbuf(run->index, run->buffer, BT_WRITE);
 	if (see_page(run))
 	{
-		if (run->leaf && run->leaf->block == block)
-			run->guess = run->leaf->place;
+		if (leaf.place != InvalidOffsetNumber)
+			run->guess = leaf.place;
 		plan_run(run, entries, n);
 		if (run->nplaces > 0 && run->places[0] > run->first)
 			return true;
@@ -389,7 +398,7 @@ note_page(const HeapEntries *run, LeafMap *map, int64 member)
 	entry = (IndexTuple) PageGetItem(run->page, PageGetItemId(run->page, run->first));
 	first = plain_value(run, entry, 0);
 	if (!IndexTupleHasNulls(entry) && first <= member)
-		heap_note_leaf(map, first, member, BufferGetBlockNumber(run->buffer));
+		heap_note_leaf(map, first, member, BufferGetBlockNumber(run->buffer), run->buffer);
 }
 
 /* Insert as many of the entries as go to the page of the first one; returns how many. */
@@ -418,7 +427,7 @@ insert_run(HeapEntries *run, IndexTuple *entries, int n)
 		write_run(run, entries);
 		if (run->leaf)
 			*run->leaf = (LeafHint) {
-				BufferGetBlockNumber(run->buffer), run->places[run->nplaces - 1] + run->nplaces - 1
+				BufferGetBlockNumber(run->buffer), run->buffer, run->places[run->nplaces - 1] + run->nplaces - 1
 			};
 	}
 	_bt_relbuf(run->index, run->buffer);
@@ -526,14 +535,14 @@ first_not_before(const HeapEntries *finder)
  * enough that what has been added to other pages is not missed: the reader looks for the one row that his snapshot sees.
  */
 int
-heap_look_at_leaf(HeapEntries *finder, BlockNumber block, const int64 *key, ItemPointer tids, int n)
+heap_look_at_leaf(HeapEntries *finder, const LeafHint *leaf, const int64 *key, ItemPointer tids, int n)
 {
 	int			found = 0;
 
 	if (!finder->plain)
 		return 0;
 	memcpy(finder->value, key, finder->nkeys * sizeof(int64));
-	finder->buffer = ReadBuffer(finder->index, block);
+	finder->buffer = read_leaf(finder->index, leaf);
 	_bt_lockbuf(finder->index, finder->buffer, BT_READ);
 	if (see_page(finder))
 		for (OffsetNumber place = first_not_before(finder); place <= finder->last && found < n; place++)

@@ -348,6 +348,16 @@ add_place(HeapEntries *entries, const KeptBack *kept, int i)
 	heap_add_entry(entries, values, nulls, &kept->keys[i].tid);
 }
 
+/* The page of a lot's member is wanted soon. */
+static void
+expect_place(const KeptBack *kept, int i)
+{
+	const LeafHint *leaf = heap_leaf_hint(kept->program_id, kept->places[i].member_id);
+
+	if (leaf)
+		heap_page_soon(leaf->buffer, leaf->place);
+}
+
 static int
 compare_places(const void *a, const void *b, void *places)
 {
@@ -379,9 +389,11 @@ heap_flush_places(HeapStore *store)
 	order = MemoryContextAllocHuge(store->base.context, mul_size(kept->count, sizeof(int)));
 	if (table->key_blocks == 0)
 		table->key_blocks = RelationGetNumberOfBlocks(index);	/* not fewer while we have it locked */
-	for (int end = kept->count, first; end > kept->placed; end = first)
+	for (int end = kept->count, soon = end, first; end > kept->placed; end = first)
 	{
 		CHECK_FOR_INTERRUPTS();
+		for (; !store->base.hoping && soon > kept->placed && soon > end - SOON; soon--)
+			expect_place(kept, soon - 1);
 		for (first = end - 1; first > kept->placed && kept->places[first - 1].member_id == kept->places[end - 1].member_id;)
 			first--;
 		for (int i = first; i < end; i++)

@@ -21,6 +21,7 @@ typedef struct LeafRange
 {
 	int64		member;
 	BlockNumber block;
+	Buffer		buffer;			/* where the page was */
 } LeafRange;
 
 struct LeafMap
@@ -66,13 +67,15 @@ count_up_to(const LeafMap *map, int64 last)
 	return last == PG_INT64_MAX ? map->n : count_before(map, last + 1);
 }
 
-/* Where the entries of a member may be; InvalidBlockNumber: not known. */
-BlockNumber
+/* Where the entries of a member may be. */
+LeafHint
 heap_leaf_of(const LeafMap *map, int64 member)
 {
 	int			n = count_up_to(map, member);
 
-	return n == 0 ? InvalidBlockNumber : map->ranges[n - 1].block;
+	if (n == 0)
+		return (LeafHint) {InvalidBlockNumber};
+	return (LeafHint) {map->ranges[n - 1].block, map->ranges[n - 1].buffer};
 }
 
 static void
@@ -85,7 +88,7 @@ grow(LeafMap *map)
 
 /* The entries of members from `first` to `last` are on one page.  What said otherwise is out of date. */
 void
-heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block)
+heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block, Buffer buffer)
 {
 	int			at = count_before(map, first);
 	int			end = count_up_to(map, last);
@@ -96,7 +99,7 @@ heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block)
 	if (map->n == map->room)
 		grow(map);
 	memmove(&map->ranges[at + 1], &map->ranges[end], (map->n - end) * sizeof(LeafRange));
-	map->ranges[at] = (LeafRange) {first, block};
+	map->ranges[at] = (LeafRange) {first, block, buffer};
 	map->n += at + 1 - end;
 }
 
