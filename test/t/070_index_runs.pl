@@ -103,7 +103,8 @@ $primary->safe_psql('postgres', $hundreds->(3000000) . $tickets->(3001000, 30090
 	"VACUUM FULL loyalty.lot;\n" . $hundreds->(3040000) . $sales->(1, 20000, 'true') . ';' . $hundreds->(3050000));
 check('after pages have moved below a session');
 
-# A session remembers where it found accounts: they are elsewhere now, in a shorter table.
+# A session remembers where it found accounts: they are elsewhere now, in a shorter table, behind an index whose pages are split
+# and made anew.
 $primary->safe_psql('postgres', q{
 	INSERT INTO ticket SELECT 2000000 + i, i, 10, '2024-05-05' FROM generate_series(1, 3000) i;
 	UPDATE ticket SET total = 11 WHERE id BETWEEN 2000000 AND 2999999;
@@ -113,6 +114,13 @@ $primary->safe_psql('postgres', q{
 	INSERT INTO ticket SELECT 2020000 + i, 3001 - i, 10, '2024-05-05' FROM generate_series(1, 3000) i;
 	CLUSTER loyalty.account USING account_pkey;
 	INSERT INTO ticket VALUES (2030001, 1, 10, '2024-05-05');
+	INSERT INTO ticket SELECT 2040000 + i, 2 * i, 10, '2024-05-05' FROM generate_series(1, 10000) i;
+	INSERT INTO ticket SELECT 2050000 + i, 200 * i, 10, '2024-05-05' FROM generate_series(1, 100) i;
+	INSERT INTO ticket SELECT 2060000 + i, 2 * i + 1, 10, '2024-05-05' FROM generate_series(1, 10000) i;
+	INSERT INTO ticket SELECT 2070000 + i, 200 * i + 1, 10, '2024-05-05' FROM generate_series(1, 100) i;
+	REINDEX TABLE loyalty.account;
+	INSERT INTO ticket SELECT 2080000 + i, 199 * i, 10, '2024-05-05' FROM generate_series(1, 100) i;
+	INSERT INTO ticket SELECT 2090000 + i, 199 * i, 10, '2024-05-05' FROM generate_series(1, 100) i;
 });
 is($primary->safe_psql('postgres', q{SELECT count(*) FROM ticket t WHERE t.id BETWEEN 2000000 AND 2999999 AND NOT EXISTS (SELECT FROM loyalty.lot l WHERE l.source_key = t.id::text AND l.member_id = t.who)}),
 	'0', 'accounts that have moved: each purchase is its member\'s');
