@@ -26,7 +26,7 @@
 
 #include "store_heap.h"
 
-#define RECORD_COST		180		/* bytes of a page that are copied and summed while a record of one entry is made, about */
+#define RECORD_COST		100		/* bytes of log that cost as much as a record of one entry does beside the entry, about */
 #define LARGE_ENTRY		1000	/* bytes; larger ones are not ours: nbtree wants three on a page, and says so */
 
 #define PLAIN_KEYS		4
