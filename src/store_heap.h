@@ -165,6 +165,15 @@ heap_page_soon(Buffer buffer, OffsetNumber place)
 	fetch_soon(&((PageHeader) page)->pd_linp[place]);
 }
 
+/* The same of a leaf page, which says at its end what it is. */
+static inline void
+heap_leaf_soon(const LeafHint *leaf)
+{
+	heap_page_soon(leaf->buffer, leaf->place);
+	if (BufferIsValid(leaf->buffer) && !BufferIsLocal(leaf->buffer))
+		fetch_soon((char *) BufferGetPage(leaf->buffer) + BLCKSZ - sizeof(BTPageOpaqueData));
+}
+
 /* What rows are formed from between the two is freed by the second one. */
 static inline MemoryContext
 heap_begin_rows(HeapStore *store)

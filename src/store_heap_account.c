@@ -177,9 +177,15 @@ expect_accounts(int32 program_id, const int64 *members, int n)
 	for (int i = 0; i < n; i++)
 	{
 		const Hint *hint = hint_of(program_id, members[i]);
+		LeafHint	leaf;
 
 		if (hint->member_id == members[i])
+		{
 			heap_page_soon(hint->buffer, ItemPointerGetOffsetNumber(&hint->tid));
+			continue;
+		}
+		leaf = heap_leaf_of(heap_leaf_map(STORE_ACCOUNT), members[i]);
+		heap_leaf_soon(&leaf);
 	}
 }
 

@@ -352,10 +352,13 @@ add_place(HeapEntries *entries, const KeptBack *kept, int i)
 static void
 expect_place(const KeptBack *kept, int i)
 {
-	const LeafHint *leaf = heap_leaf_hint(kept->program_id, kept->places[i].member_id);
+	LeafHint   *leaf = heap_leaf_hint(kept->program_id, kept->places[i].member_id);
 
-	if (leaf)
-		heap_page_soon(leaf->buffer, leaf->place);
+	if (leaf == NULL)
+		return;
+	if (leaf->block == InvalidBlockNumber)
+		*leaf = heap_leaf_of(heap_leaf_map(STORE_LOT), kept->places[i].member_id);
+	heap_leaf_soon(leaf);
 }
 
 static int
