@@ -39,7 +39,8 @@
 #define BATCH_ROWS	1000
 #define HOPING_ROWS 200			/* no keys to look for together: what is worked on stays in the processor's cache */
 #define HOPING_SIZE (512 * 1024)	/* bytes of memory for them, kept from batch to batch */
-#define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together */
+#define LOCKS_AT_ONCE	32		/* accounts that are locked, worked and written together, at most */
+#define LOCKS_AT_LEAST	4		/* so many of the last ones, which have the lowest numbers */
 #define FEW_ROWS	250			/* up to here; a statement of more is not waited for in milliseconds anyway */
 #define HOPE_ROWS	2000		/* from here on a subtransaction costs less than asking for keys */
 
@@ -784,6 +785,13 @@ tell_followers(Pass *pass)
 	follow_tell(program, accounts, n, pass->source->skip_errors);
 }
 
+/* The fewer are left the fewer at a time. */
+static int
+locks_at_once(int left)
+{
+	return Min(Max(left / 3, LOCKS_AT_LEAST), LOCKS_AT_ONCE);
+}
+
 /*
  * A few accounts at a time are locked, worked and written before the next are locked: so the last ones, which
  * everybody waits for, are held for the least time.  All of them where a budget is to be waited for (see limit.c), and
@@ -793,7 +801,7 @@ static void
 work_batch(Pass *pass)
 {
 	bool		all = pass->source->budgeted || pass->source->program->follows || pass->nitems > FEW_ROWS;
-	int			step = pass->hoping ? 1 : all ? pass->naccounts : LOCKS_AT_ONCE;
+	int			step = pass->hoping ? 1 : pass->naccounts;
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
 
@@ -803,7 +811,11 @@ work_batch(Pass *pass)
 	if (pass->hoping)
 		lock_accounts(pass, 0, 0);	/* what the last batch left is written, what others committed is seen */
 	for (int a = 0; a < pass->naccounts; a += step)
+	{
+		if (!pass->hoping && !all)
+			step = locks_at_once(pass->naccounts - a);
 		first = work_accounts(pass, a, Min(a + step, pass->naccounts), first, fresh);
+	}
 	pass->working = NULL;
 	if (pass->source->program->follows)
 		tell_followers(pass);
