@@ -531,8 +531,8 @@ first_not_before(const HeapEntries *finder)
 }
 
 /*
- * The rows to which a page's entries of a key point, n at most.  None: nothing is known; the key may be elsewhere.  Few
- * enough that what has been added to other pages is not missed: the reader looks for the one row that his snapshot sees.
+ * The rows to which a page's entries of a key point, n at most.  They need not be all: who does not find the row that
+ * his snapshot sees among them searches the index.
  */
 int
 heap_look_at_leaf(HeapEntries *finder, const LeafHint *leaf, const int64 *key, ItemPointer tids, int n)
