@@ -298,7 +298,7 @@ ROLLBACK TO empty;
 CREATE VIEW given AS
 SELECT l.source_key::int AS id, l.earned_at AS at, b.units AS points, trim_scale(u.used / 1e8) AS used, u.uses
 FROM loyalty.lot l CROSS JOIN LATERAL loyalty.breakdown_shares(l.breakdown::loyalty.breakdown) b
-JOIN loyalty.rule_usage u ON u.member_id = l.member_id AND u.rule_id = b.rule AND u.period_start = l.earned_at AND u.period_end = l.earned_at ORDER BY 1;
+JOIN loyalty.rule_usage u ON u.member_id = l.member_id AND u.rule_id = b.rule AND u.period_start = l.earned_at AND u.period_end = l.earned_at ORDER BY 1, 3;
 INSERT INTO loyalty.rule (program, source, name, points, cap, cap_period) VALUES ('l', 'sale', 'one', 'earn.amount', 27, 'rolling 30 days');
 INSERT INTO sale VALUES (1, 1, 20, '2020-01-10 10:00+00'), (2, 1, 10, '2020-01-20 10:00+00'), (3, 1, 10, '2020-02-09 09:59:59.999999+00'), (4, 1, 10, '2020-02-09 10:00+00');
 SELECT * FROM given;
