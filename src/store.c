@@ -86,9 +86,19 @@ has_write_triggers(const TriggerDesc *t)
 				 t->trig_update_before_statement || t->trig_update_after_statement);
 }
 
+/* It finds columns by their places.  That there are too few is told where they are written. */
+static bool
+has_columns_in_place(TupleDesc desc, const StoreLayout *layout)
+{
+	for (int i = 0; i < Min(desc->natts, layout->ncolumns); i++)
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), layout->columns[i].name) != 0)
+			return false;
+	return true;
+}
+
 /* What store_heap cannot do about a table; NULL: nothing. */
 static const char *
-table_obstacle(Relation rel, bool written)
+table_obstacle(Relation rel, const StoreLayout *layout, bool written)
 {
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return "is partitioned";
@@ -102,6 +112,8 @@ table_obstacle(Relation rel, bool written)
 		return "has triggers";
 	if (written && rel->rd_rules)
 		return "has rules";
+	if (!has_columns_in_place(RelationGetDescr(rel), layout))
+		return "has its columns in another order";
 	return NULL;
 }
 
@@ -122,7 +134,7 @@ look_at_tables(void)
 
 		looked_at[i] = row_relation(store_layout[i].name);
 		rel = table_open(looked_at[i], AccessShareLock);
-		found = table_obstacle(rel, i != STORE_MEMBER);
+		found = table_obstacle(rel, &store_layout[i], i != STORE_MEMBER);
 		table_close(rel, NoLock);
 		if (found && obstacle == NULL)
 		{

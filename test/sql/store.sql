@@ -42,6 +42,18 @@ RESET loyalty.store;
 SELECT state FROM loyalty.redeem(1, points => 5, program => 'p');
 ALTER TABLE loyalty.movement NO FORCE ROW LEVEL SECURITY;
 ALTER TABLE loyalty.movement DISABLE ROW LEVEL SECURITY;
+
+-- columns that stand elsewhere, as in a ledger of a version before the first
+ALTER TABLE loyalty.account RENAME held TO was_held;
+ALTER TABLE loyalty.account RENAME debt TO held;
+ALTER TABLE loyalty.account RENAME was_held TO debt;
+SET LOCAL loyalty.store = 'heap';
+INSERT INTO sale VALUES (6, 1, 60);
+RESET loyalty.store;
+INSERT INTO sale VALUES (6, 1, 60);
+ALTER TABLE loyalty.account RENAME debt TO was_debt;
+ALTER TABLE loyalty.account RENAME held TO debt;
+ALTER TABLE loyalty.account RENAME was_debt TO held;
 SET LOCAL loyalty.store = 'heap';
 INSERT INTO sale VALUES (5, 2, 50);
 SELECT member_id, available FROM loyalty.member_balance WHERE program = 'p' ORDER BY 1;
