@@ -785,23 +785,24 @@ tell_followers(Pass *pass)
 	follow_tell(program, accounts, n, pass->source->skip_errors);
 }
 
-/* The fewer are left the fewer at a time. */
+/*
+ * A few accounts at a time are locked, worked and written before the next are locked, and the fewer are left the fewer:
+ * so the last ones, which everybody waits for, are held for the least time.  All of them where a budget is to be waited
+ * for (see limit.c), and where rooms that follow sales change them once more.
+ */
 static int
-locks_at_once(int left)
+accounts_at_once(const Pass *pass, int left)
 {
-	return Min(Max(left / 3, LOCKS_AT_LEAST), LOCKS_AT_ONCE);
+	if (pass->hoping)
+		return 1;
+	if (pass->source->budgeted || pass->source->program->follows || pass->nitems > FEW_ROWS)
+		return left;
+	return Min(left, Min(Max(left / 3, LOCKS_AT_LEAST), LOCKS_AT_ONCE));
 }
 
-/*
- * A few accounts at a time are locked, worked and written before the next are locked: so the last ones, which
- * everybody waits for, are held for the least time.  All of them where a budget is to be waited for (see limit.c), and
- * where rooms that follow sales change them once more.
- */
 static void
 work_batch(Pass *pass)
 {
-	bool		all = pass->source->budgeted || pass->source->program->follows || pass->nitems > FEW_ROWS;
-	int			step = pass->hoping ? 1 : pass->naccounts;
 	bool		fresh = pass->hoping || keys_fresh(pass);
 	int			first = 0;
 
@@ -810,11 +811,10 @@ work_batch(Pass *pass)
 		pass->counting = !pass->items[i].is_return && !pass->items[i].was_return;
 	if (pass->hoping)
 		lock_accounts(pass, 0, 0);	/* what the last batch left is written, what others committed is seen */
-	for (int a = 0; a < pass->naccounts; a += step)
+	for (int a = 0, n; a < pass->naccounts; a += n)
 	{
-		if (!pass->hoping && !all)
-			step = locks_at_once(pass->naccounts - a);
-		first = work_accounts(pass, a, Min(a + step, pass->naccounts), first, fresh);
+		n = accounts_at_once(pass, pass->naccounts - a);
+		first = work_accounts(pass, a, a + n, first, fresh);
 	}
 	pass->working = NULL;
 	if (pass->source->program->follows)
