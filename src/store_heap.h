@@ -151,11 +151,14 @@ heap_after_key(ScanKeyData *key, ScanKeyData *pair)
 	key->sk_argument = PointerGetDatum(pair);
 }
 
-/* A page that was in this buffer is wanted soon.  If it has gone elsewhere since, nothing is lost. */
+/*
+ * A page that was in this buffer is wanted soon, its item at `place` above all; a page of an index says at its end what
+ * it is.  If it has gone elsewhere since, nothing is lost.
+ */
 static inline void
 heap_page_soon(Buffer buffer, OffsetNumber place)
 {
-	Page		page;
+	char	   *page;
 
 	if (!BufferIsValid(buffer) || BufferIsLocal(buffer))
 		return;
@@ -163,15 +166,7 @@ heap_page_soon(Buffer buffer, OffsetNumber place)
 	fetch_soon(GetBufferDescriptor(buffer - 1));
 	fetch_soon(page);
 	fetch_soon(&((PageHeader) page)->pd_linp[place]);
-}
-
-/* The same of a leaf page, which says at its end what it is. */
-static inline void
-heap_leaf_soon(const LeafHint *leaf)
-{
-	heap_page_soon(leaf->buffer, leaf->place);
-	if (BufferIsValid(leaf->buffer) && !BufferIsLocal(leaf->buffer))
-		fetch_soon((char *) BufferGetPage(leaf->buffer) + BLCKSZ - sizeof(BTPageOpaqueData));
+	fetch_soon(page + BLCKSZ - 1);
 }
 
 /* What rows are formed from between the two is freed by the second one. */

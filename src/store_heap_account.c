@@ -185,7 +185,7 @@ expect_accounts(int32 program_id, const int64 *members, int n)
 			continue;
 		}
 		leaf = heap_leaf_of(heap_leaf_map(STORE_ACCOUNT), members[i]);
-		heap_leaf_soon(&leaf);
+		heap_page_soon(leaf.buffer, leaf.place);
 	}
 }
 

@@ -358,7 +358,7 @@ expect_place(const KeptBack *kept, int i)
 		return;
 	if (leaf->block == InvalidBlockNumber)
 		*leaf = heap_leaf_of(heap_leaf_map(STORE_LOT), kept->places[i].member_id);
-	heap_leaf_soon(leaf);
+	heap_page_soon(leaf->buffer, leaf->place);
 }
 
 static int
