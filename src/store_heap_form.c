@@ -7,7 +7,7 @@
  *
  * Rules:
  * - The row is the one that heap_form_tuple() makes, byte for byte; test/sql/form.sql holds tables against copies that
- *	 PostgreSQL has made.  What is read is what heap_deform_tuple() reads, and is held against it there, too.
+ *	 PostgreSQL has made.  What is read is held against what SQL reads by test/t/050_two_stores.pl.
  * - Whatever is not plain (a type of another kind, a value that is stored elsewhere, a row from before a column was
  *	 added) is left to PostgreSQL.
  */
