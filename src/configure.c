@@ -206,6 +206,21 @@ loyalty_key_column(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32(expression->plain_column);
 }
 
+/* loyalty.columns_named(text, relation): what an update must change to matter to this expression */
+PG_FUNCTION_INFO_V1(loyalty_columns_named);
+Datum
+loyalty_columns_named(PG_FUNCTION_ARGS)
+{
+	Bitmapset  *columns = expression_columns_named(text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_GETARG_OID(1));
+	Datum	   *numbers = palloc_array(Datum, Max(bms_num_members(columns), 1));
+	int			count = 0;
+	int			column = -1;
+
+	while ((column = bms_next_member(columns, column)) >= 0)
+		numbers[count++] = Int32GetDatum(column);
+	PG_RETURN_ARRAYTYPE_P(construct_array(numbers, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+}
+
 /* loyalty.split_expressions(text): cut where PostgreSQL's parser sees the next expression begin */
 PG_FUNCTION_INFO_V1(loyalty_split_expressions);
 Datum

@@ -227,6 +227,47 @@ parse(const char *string, ParseState *pstate)
 	return target->val;
 }
 
+/* What note_names() looks for and finds. */
+typedef struct NamedColumns
+{
+	Oid			relid;
+	Bitmapset  *columns;
+} NamedColumns;
+
+static bool
+note_names(Node *node, void *context)
+{
+	NamedColumns *named = context;
+	bool		found = false;
+	ListCell   *cell;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, ColumnRef))
+		return raw_expression_tree_walker(node, note_names, context);
+	foreach(cell, ((ColumnRef *) node)->fields)
+	{
+		AttrNumber	column = IsA(lfirst(cell), String) ? get_attnum(named->relid, strVal(lfirst(cell))) : InvalidAttrNumber;
+
+		if (column > 0)
+			named->columns = bms_add_member(named->columns, column);
+		found |= column > 0;
+	}
+	if (!found)
+		named->columns = bms_add_member(named->columns, 0);
+	return false;
+}
+
+/* A whole row, a system column and a column that is gone have no name here: any column may matter. */
+Bitmapset *
+expression_columns_named(const char *text, Oid relid)
+{
+	NamedColumns named = {relid, NULL};
+
+	(void) note_names(parse(text, make_parsestate(NULL)), &named);
+	return named.columns;
+}
+
 /* Raw tree to an expression of the wanted type. */
 static Node *
 analyze(Compilation *c, ParseState *pstate, Node *raw)

@@ -91,6 +91,12 @@ typedef struct Expression
 extern Expression *expression_compile(const char *text, ExpressionRole role, Relation relation,
 									  Oid author, const char *what);
 
+/*
+ * Columns of a table whose names stand in `text`, attribute numbers; 0 among them: any column, as far as names say.  Nothing is
+ * looked up but names and nothing is run, so that whoever wrote the text does not matter.
+ */
+extern Bitmapset *expression_columns_named(const char *text, Oid relid);
+
 /* descriptors of the two virtual slots (in CacheMemoryContext) */
 extern TupleDesc expression_earn_desc(void);
 extern TupleDesc expression_account_desc(void);

@@ -44,6 +44,9 @@
 #define FIRST_BLOCK		512
 #define LAST_BLOCK		(1024 * 1024)
 
+/* The trigger that sees changes, see loyalty.source_triggers(). */
+#define UPDATE_TRIGGER	"loyalty_row_update"
+
 /* One row of a lane in memory. */
 typedef struct LaneRow
 {
@@ -158,6 +161,27 @@ check_trigger(FunctionCallInfo fcinfo, bool ok_event, const char *when)
 #define TRIGGER_EVENT(fcinfo) \
 	(CALLED_AS_TRIGGER(fcinfo) ? ((TriggerData *) (fcinfo)->context)->tg_event : 0)
 
+/*
+ * DROP COLUMN … CASCADE takes the trigger of updates along, because its condition names the columns of the mapping.
+ * Inserts would fail over the mapping then, but updates of other values pass unseen.
+ */
+static void
+refuse_unseen_updates(Relation relation)
+{
+	TriggerDesc *desc = relation->trigdesc;
+
+	for (int i = 0; i < desc->numtriggers; i++)
+		if (strcmp(desc->triggers[i].tgname, UPDATE_TRIGGER) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_LY_WRONG_STATE),
+			 errmsg("table \"%s\" has no trigger \"%s\"", RelationGetRelationName(relation), UPDATE_TRIGGER),
+			 errdetail("An update of a purchase would leave its points as they are."),
+			 errhint("See that the mapping in loyalty.source fits the table, then SELECT loyalty.attach_triggers(%s).",
+					 quote_literal_cstr(quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+																   RelationGetRelationName(relation))))));
+}
+
 Datum
 source_open(PG_FUNCTION_ARGS)
 {
@@ -170,6 +194,8 @@ source_open(PG_FUNCTION_ARGS)
 	refuse_inside_rule(trigger->tg_relation);
 	if (guc_restoring())
 		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_UPDATE(event))
+		refuse_unseen_updates(trigger->tg_relation);
 	if (level == NULL || level->relid != relid || level->working || level->statements == 0 ||
 		level->snapshot != GetActiveSnapshot() || level->subid != GetCurrentSubTransactionId())
 		level = level_push(relid);

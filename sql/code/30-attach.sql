@@ -153,34 +153,136 @@ COMMENT ON FUNCTION loyalty.check_refund_of(text, text, regclass, text[], regrol
   'raise LY007 or LY017 unless refund_of and refund_source of a source can name purchases';
 REVOKE ALL ON FUNCTION loyalty.check_refund_of(text, text, regclass, text[], regrole, text[], text) FROM PUBLIC;
 
--- One set of triggers, however many programs use the table.
-CREATE OR REPLACE FUNCTION loyalty.attach_triggers(relation regclass) RETURNS void
+CREATE OR REPLACE FUNCTION loyalty.columns_named(expression text, relation regclass) RETURNS integer[]
+LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'loyalty_columns_named';
+COMMENT ON FUNCTION loyalty.columns_named(text, regclass) IS
+  'numbers of the columns whose names stand in an expression; 0 among them: any other, as far as names say';
+REVOKE ALL ON FUNCTION loyalty.columns_named(text, regclass) FROM PUBLIC;
+
+-- Where values that are equal are the same byte for byte, or nearly: 1.0 is not 1.00 in a text, and numeric(12,2) has one form of each.
+CREATE OR REPLACE FUNCTION loyalty.column_differs(name text, type oid, typmod integer, collation_oid oid) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(format(d.term, quote_ident(name)))
+  FROM (VALUES
+    ('(old.%1$s IS DISTINCT FROM new.%1$s)',
+     type IN ('bool'::regtype, '"char"'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype, 'numeric'::regtype, 'date'::regtype,
+              'timestamp'::regtype, 'timestamptz'::regtype, 'uuid'::regtype, 'bytea'::regtype)
+     OR type = 'text'::regtype AND EXISTS (SELECT FROM pg_collation c WHERE c.oid = collation_oid AND c.collisdeterministic)
+     OR EXISTS (SELECT FROM pg_type t WHERE t.oid = type AND t.typtype = 'e')),
+    ('(scale(old.%1$s) IS DISTINCT FROM scale(new.%1$s))', type = 'numeric'::regtype AND typmod < 0),
+    ('((old.%1$s)::text IS DISTINCT FROM (new.%1$s)::text)',
+     type = 'varchar'::regtype AND EXISTS (SELECT FROM pg_collation c WHERE c.oid = collation_oid AND c.collisdeterministic))) d (term, holds)
+  WHERE d.holds
+$$;
+COMMENT ON FUNCTION loyalty.column_differs(text, oid, integer, oid) IS
+  'conditions of which one holds when a column of a row differs from what it was; NULL: only its bytes tell';
+REVOKE ALL ON FUNCTION loyalty.column_differs(text, oid, integer, oid) FROM PUBLIC;
+
+-- Which updates can matter to a source of the table: those that change a column that a mapping names, as pg_get_triggerdef()
+-- writes it.  occurred_at is not asked: an award stays where it was earned.  Sources that are disabled count: whoever enables
+-- them need not be the table's owner.
+CREATE OR REPLACE FUNCTION loyalty.update_condition(relation regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH named AS (
+    SELECT DISTINCT n.attnum
+    FROM loyalty.source s
+    CROSS JOIN LATERAL unnest(ARRAY[s.member, s.amount, s.condition, s.release, s.points_spent, s.visit] || s.key || s.refund_of) e (expression)
+    CROSS JOIN LATERAL unnest(loyalty.columns_named(e.expression, s.relation)) n (attnum)
+    WHERE s.relation = update_condition.relation AND s.attached
+  ), watched AS (
+    SELECT a.attnum, quote_ident(a.attname) AS name, loyalty.column_differs(a.attname, a.atttypid, a.atttypmod, a.attcollation) AS terms
+    FROM named n JOIN pg_attribute a ON a.attrelid = update_condition.relation AND a.attnum = n.attnum
+  ), term AS (
+    SELECT t.term, w.attnum, t.place FROM watched w CROSS JOIN LATERAL unnest(w.terms) WITH ORDINALITY t (term, place)
+    UNION ALL
+    SELECT format('record_image_ne(ROW(%s), ROW(%s))', string_agg('old.' || w.name, ', ' ORDER BY w.attnum),
+                  string_agg('new.' || w.name, ', ' ORDER BY w.attnum)), NULL, NULL
+    FROM watched w WHERE w.terms IS NULL HAVING count(*) > 0
+  )
+  SELECT CASE WHEN count(*) > 1 THEN format('(%s)', string_agg(t.term, ' OR ' ORDER BY t.attnum, t.place)) ELSE min(t.term) END
+  FROM term t WHERE NOT EXISTS (SELECT FROM named n WHERE n.attnum = 0)
+$$;
+COMMENT ON FUNCTION loyalty.update_condition(regclass) IS 'when an update of a row matters to a source of its table; NULL: always';
+REVOKE ALL ON FUNCTION loyalty.update_condition(regclass) FROM PUBLIC;
+
+-- One set of triggers, however many programs use the table, defined as pg_get_triggerdef() does.
+-- Updates have a trigger of their own, because only it can be asked before an event is queued for the row.
+CREATE OR REPLACE FUNCTION loyalty.source_triggers(relation regclass) RETURNS TABLE (name text, definition text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT v.name, format('CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION loyalty.%s()', v.name, v.event, qualified.name, v.level, v.function)
+  FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = source_triggers.relation) qualified
+  CROSS JOIN (VALUES
+    ('loyalty_level_open', 'BEFORE INSERT OR DELETE OR UPDATE', 'STATEMENT', 'source_open'),
+    ('loyalty_row', 'AFTER INSERT OR DELETE', 'ROW', 'source_row'),
+    ('loyalty_row_update', 'AFTER UPDATE', 'ROW' || coalesce(' WHEN (' || loyalty.update_condition(source_triggers.relation) || ')', ''), 'source_row'),
+    ('loyalty_level_close', 'AFTER INSERT OR DELETE OR UPDATE', 'STATEMENT', 'source_close'),
+    ('loyalty_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'source_truncate')) v (name, event, level, function)
+$$;
+COMMENT ON FUNCTION loyalty.source_triggers(regclass) IS 'the triggers of an attached table';
+REVOKE ALL ON FUNCTION loyalty.source_triggers(regclass) FROM PUBLIC;
+
+-- The state that they have, as pg_trigger.tgenabled writes it.
+CREATE OR REPLACE FUNCTION loyalty.source_triggers_state(relation regclass) RETURNS "char"
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN EXISTS (SELECT FROM loyalty.source s WHERE s.relation = source_triggers_state.relation AND s.attached AND s.replicated) THEN 'A' ELSE 'O' END::"char"
+$$;
+COMMENT ON FUNCTION loyalty.source_triggers_state(regclass) IS 'O: the triggers of a table fire where its rows are written; A: where they are replicated to, too';
+REVOKE ALL ON FUNCTION loyalty.source_triggers_state(regclass) FROM PUBLIC;
+
+-- With enable => false triggers that somebody disabled stay so.
+CREATE OR REPLACE FUNCTION loyalty.attach_triggers(relation regclass, enable boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   t record;
-  mode text := 'ENABLE';
+  state "char" := loyalty.source_triggers_state(relation);
 BEGIN
-  IF EXISTS (SELECT FROM loyalty.source s WHERE s.relation = attach_triggers.relation AND s.attached AND s.replicated) THEN
-    mode := 'ENABLE ALWAYS';
-  END IF;
   FOR t IN
-    SELECT * FROM (VALUES
-      ('loyalty_level_open', 'BEFORE INSERT OR UPDATE OR DELETE', 'STATEMENT', 'source_open'),
-      ('loyalty_row', 'AFTER INSERT OR UPDATE OR DELETE', 'ROW', 'source_row'),
-      ('loyalty_level_close', 'AFTER INSERT OR UPDATE OR DELETE', 'STATEMENT', 'source_close'),
-      ('loyalty_truncate', 'BEFORE TRUNCATE', 'STATEMENT', 'source_truncate')) v (name, event, level, function)
+    SELECT s.name, s.definition, pg_get_triggerdef(g.oid) AS found, g.tgenabled AS state, f.pronamespace = 'loyalty'::regnamespace AS ours
+    FROM loyalty.source_triggers(relation) s
+    LEFT JOIN pg_trigger g ON g.tgrelid = relation AND g.tgname = s.name
+    LEFT JOIN pg_proc f ON f.oid = g.tgfoid
   LOOP
-    IF NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = relation AND g.tgname = t.name
-                   AND g.tgfoid = format('loyalty.%I()', t.function)::regprocedure) THEN
-      EXECUTE format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION loyalty.%I()',
-                     t.name, t.event, relation, t.level, t.function);
+    IF t.found IS DISTINCT FROM t.definition THEN
+      IF t.ours THEN
+        EXECUTE format('DROP TRIGGER %I ON %s', t.name, relation);
+      END IF;
+      EXECUTE t.definition;
     END IF;
-    EXECUTE format('ALTER TABLE %s %s TRIGGER %I', relation, mode, t.name);
+    IF enable OR t.found IS DISTINCT FROM t.definition THEN
+      EXECUTE format('ALTER TABLE %s %s TRIGGER %I', relation,
+                     CASE CASE WHEN enable THEN state ELSE coalesce(t.state, state) END
+                       WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END, t.name);
+    END IF;
   END LOOP;
 END $$;
-COMMENT ON FUNCTION loyalty.attach_triggers(regclass) IS 'create or complete the triggers of an attached table';
-REVOKE ALL ON FUNCTION loyalty.attach_triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION loyalty.attach_triggers(regclass, boolean) IS
+  'create or complete the triggers of an attached table; enable => false leaves disabled what is';
+REVOKE ALL ON FUNCTION loyalty.attach_triggers(regclass, boolean) FROM PUBLIC;
+
+-- A mapping that names other columns watches other updates.  Where the ledger is only replicated to, tables have no triggers.
+CREATE OR REPLACE FUNCTION loyalty.source_watch() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT NEW.attached OR loyalty.restoring()
+     OR NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = NEW.relation AND g.tgname = 'loyalty_row') THEN
+    RETURN NULL;
+  END IF;
+  -- whoever stops a source need not be the owner of its table
+  IF TG_OP = 'INSERT' OR (NEW.relation, NEW.attached, NEW.member, NEW.amount, NEW.key, NEW.condition, NEW.refund_of, NEW.release, NEW.points_spent, NEW.visit)
+     IS DISTINCT FROM (OLD.relation, OLD.attached, OLD.member, OLD.amount, OLD.key, OLD.condition, OLD.refund_of, OLD.release, OLD.points_spent, OLD.visit) THEN
+    PERFORM loyalty.attach_triggers(NEW.relation, enable => false);
+  END IF;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION loyalty.source_watch() IS 'trigger: the triggers of a table follow the mappings of its sources';
+REVOKE ALL ON FUNCTION loyalty.source_watch() FROM PUBLIC;
 
 -- The name that a table's source has, or had when it was detached.
 CREATE OR REPLACE FUNCTION loyalty.source_name(program text, relation regclass, name text) RETURNS text
@@ -296,7 +398,7 @@ BEGIN
   IF EXISTS (SELECT FROM loyalty.source s WHERE s.relation = detach.relation AND s.attached) THEN
     PERFORM loyalty.attach_triggers(detach.relation);
   ELSIF EXISTS (SELECT FROM pg_class c WHERE c.oid = detach.relation) THEN
-    FOREACH t IN ARRAY '{loyalty_level_open, loyalty_row, loyalty_level_close, loyalty_truncate}'::text[] LOOP
+    FOR t IN SELECT g.name FROM loyalty.source_triggers(detach.relation) g LOOP
       EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', t, detach.relation);
     END LOOP;
   END IF;

@@ -121,7 +121,7 @@ AS $$ VALUES
   ('admin', 'view', 'SELECT', 'plan_revenue plan_churn cause_total'),
   ('admin', 'function', 'EXECUTE', 'check_money write_plan_rules'),
   ('admin', 'function', 'EXECUTE', 'restoring program_name writing_instant check_program check_timezone in_ledger check_expression refuse_unavailable check_spending check_life check_interval check_finite check_limit check_name check_word check_deletion current_author spread_budget recount_limits use_metric check_unit recount_counters'),
-  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules attach_triggers source_name backfill'),
+  ('admin', 'function', 'EXECUTE', 'attach detach key_column split_expressions check_relation check_refund_of unique_keys default_key check_key check_rules columns_named column_differs update_condition source_triggers source_triggers_state attach_triggers source_name backfill'),
   ('admin', 'function', 'EXECUTE', 'source_open source_row source_close source_truncate'),
   ('admin', 'function', 'EXECUTE', 'adjust adjust_unit open_balance merge_members change_expiry remove_alias block unblock set_status reconcile run_maintenance settle_batch forget_counters maintenance_step job_begin job_step job_deadline run_backfill backfill_step backfill_ranges backfill_begin backfill_name verify status export_member erase_member apply_tiers review_pools preview_tiers preview_members tier_if_applied check_thresholds freeze_ladder grant_tier revoke_tier')
 $$;

@@ -466,13 +466,17 @@ BEGIN
     format('source "%s": trigger %s of %s %s', s.name, t.name, s.relation,
            CASE g.tgenabled WHEN 'D' THEN 'is disabled' WHEN 'R' THEN 'fires for replication alone'
              WHEN 'O' THEN 'does not fire for replication' WHEN 'A' THEN 'fires for replication, too' ELSE 'is missing' END)
-  FROM loyalty.source s
-  CROSS JOIN (VALUES ('loyalty_level_open', 'source_open'), ('loyalty_row', 'source_row'), ('loyalty_level_close', 'source_close'),
-                     ('loyalty_truncate', 'source_truncate')) t (name, function)
-  JOIN pg_class c ON c.oid = s.relation
-  LEFT JOIN pg_trigger g ON g.tgrelid = s.relation AND g.tgname = t.name AND g.tgfoid = format('loyalty.%I()', t.function)::regprocedure
-  WHERE s.attached AND g.tgenabled IS DISTINCT FROM
-    CASE WHEN EXISTS (SELECT FROM loyalty.source o WHERE o.relation = s.relation AND o.attached AND o.replicated) THEN 'A'::"char" ELSE 'O' END
+  FROM loyalty.source s CROSS JOIN LATERAL loyalty.source_triggers(s.relation) t
+  LEFT JOIN pg_trigger g ON g.tgrelid = s.relation AND g.tgname = t.name
+  WHERE s.attached AND g.tgenabled IS DISTINCT FROM loyalty.source_triggers_state(s.relation)
+  ORDER BY s.program, s.name, t.name;
+
+  RETURN QUERY
+  SELECT 'source_triggers', s.program,
+    format('source "%s": trigger %s of %s is not what the mapping asks for; loyalty.attach_triggers(%L) makes it anew', s.name, t.name, s.relation, s.relation)
+  FROM loyalty.source s CROSS JOIN LATERAL loyalty.source_triggers(s.relation) t
+  JOIN pg_trigger g ON g.tgrelid = s.relation AND g.tgname = t.name
+  WHERE s.attached AND pg_get_triggerdef(g.oid) <> t.definition
   ORDER BY s.program, s.name, t.name;
 
   RETURN QUERY
@@ -560,12 +564,13 @@ BEGIN
   RETURN QUERY
   SELECT format('source %s of %s', s.name, s.program),
     concat_ws(', ', s.relation::text, CASE WHEN NOT s.attached THEN 'detached' WHEN NOT s.enabled THEN 'disabled' ELSE 'enabled' END,
-      CASE WHEN s.attached THEN (SELECT CASE WHEN count(*) FILTER (WHERE g.tgenabled <> 'D') = 4 THEN 'triggers on' ELSE 'triggers off' END FROM pg_trigger g
-        WHERE g.tgrelid = s.relation AND g.tgname IN ('loyalty_level_open', 'loyalty_row', 'loyalty_level_close', 'loyalty_truncate')) END),
-    CASE WHEN s.attached AND (SELECT count(*) FROM pg_trigger g WHERE g.tgrelid = s.relation AND g.tgenabled <> 'D'
-      AND g.tgname IN ('loyalty_level_open', 'loyalty_row', 'loyalty_level_close', 'loyalty_truncate')) <> 4
-      THEN 'Enable its triggers, then SELECT * FROM loyalty.reconcile() posts what they missed.' END
-  FROM loyalty.source s ORDER BY s.id;
+      CASE WHEN s.attached THEN CASE WHEN t.are_on THEN 'triggers on' ELSE 'triggers off' END END),
+    CASE WHEN s.attached AND NOT t.are_on THEN format('SELECT loyalty.attach_triggers(%L) makes and enables them; then SELECT * FROM loyalty.reconcile() posts what they missed.', s.relation) END
+  FROM loyalty.source s
+  CROSS JOIN LATERAL (
+    SELECT coalesce(bool_and(g.tgenabled IS NOT NULL AND g.tgenabled <> 'D'), false) AS are_on
+    FROM loyalty.source_triggers(s.relation) w LEFT JOIN pg_trigger g ON g.tgrelid = s.relation AND g.tgname = w.name) t
+  ORDER BY s.id;
   RETURN QUERY
   SELECT format('unit %s of %s', u.name, u.program), 'no rule awards it', 'Tiers ask for it: is its name the one that rules have? It can also be given by loyalty.adjust_unit().'
   FROM loyalty.unit u JOIN loyalty.program p ON p.name = u.program

@@ -64,3 +64,5 @@ COMMENT ON COLUMN loyalty.source.valid_from IS 'since when the row is what it is
 
 -- replay
 SELECT loyalty.watch_config('source');
+CREATE OR REPLACE TRIGGER source_watch AFTER INSERT OR UPDATE ON loyalty.source
+  FOR EACH ROW EXECUTE FUNCTION loyalty.source_watch();

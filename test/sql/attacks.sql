@@ -281,6 +281,7 @@ INSERT INTO shop.trap (id, who, coin, total) VALUES (1, 1, 'a', 5);
 -- the domain's check belongs to the statement of whoever inserts; nothing of ours runs it again
 SELECT count(*) AS checks FROM shop.loot;
 -- mallory changes the type afterwards
+DROP TRIGGER loyalty_row_update ON shop.trap;
 ALTER TABLE shop.trap ALTER COLUMN total TYPE text;
 CREATE FUNCTION public.text_numeric(text) RETURNS numeric LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.steal(); RETURN 1; END $$;
 ALTER FUNCTION public.text_numeric(text) OWNER TO loyalty_test_mallory;

@@ -218,9 +218,25 @@ BEGIN;
 ALTER TABLE sale RENAME COLUMN id TO key;
 SELECT * FROM see('column of the key renamed');
 ROLLBACK;
+-- a column of the mapping cannot go or change its type by the way: the trigger of updates asks for it
+ALTER TABLE sale DROP COLUMN who;
+ALTER TABLE sale ALTER COLUMN total TYPE numeric(14,4);
+-- who takes the trigger along has a table that refuses sales, and changes of sales, until it is put in order
 BEGIN;
+ALTER TABLE sale DROP COLUMN who CASCADE;
+SAVEPOINT s;
+INSERT INTO sale (id, total, at) VALUES (301, 3, now());
+ROLLBACK TO s;
+UPDATE sale SET total = total + 1;
+ROLLBACK TO s;
+SELECT invariant, detail FROM loyalty.verify() WHERE invariant = 'source_triggers' ORDER BY detail;
+ROLLBACK;
+-- and who takes it away on purpose has it back by attach_triggers()
+BEGIN;
+DROP TRIGGER loyalty_row_update ON sale;
 ALTER TABLE sale DROP COLUMN who;
 ALTER TABLE sale ADD COLUMN who bigint;
+SELECT loyalty.attach_triggers('sale');
 INSERT INTO sale (id, who, total, at) VALUES (301, 1, 3, now());
 SELECT points / 10000 AS column_came_again FROM loyalty.lot WHERE source_key = '301';
 ROLLBACK;
