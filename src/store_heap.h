@@ -228,11 +228,13 @@ extern int	heap_read_moved(Account *account, int64 entry_no, LotPlace **places);
 extern Lot *heap_find_lot(Account *account, TimestampTz expires_at, int64 entry_no);
 extern Lot *heap_lot(HeapTable *table, MemoryContext context);
 
-/* store_heap_key.c */
+/* store_heap_probe.c */
 extern void heap_probe_keys(Store *base, int32 source_id, int n, char **keys, MemoryContext context,
 							KeyLots *results);
 extern void heap_begin_source(Store *base, int32 source_id);
 extern Lot *heap_next_source_lot(Store *base, MemoryContext context);
+
+/* store_heap_key.c */
 extern void heap_take_key_index(HeapStore *store, HeapTable *table);
 extern void heap_insert_key(HeapStore *store, TupleTableSlot *slot);
 extern bool heap_keep_back(HeapStore *store, TupleTableSlot *slot);
