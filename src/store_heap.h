@@ -33,6 +33,14 @@ typedef struct LeafHint
 	OffsetNumber place;			/* InvalidOffsetNumber: not known */
 } LeafHint;
 
+/* The key of a purchase: the first two columns of lot_source_key. */
+typedef struct SourceKey
+{
+	int32		source_id;
+	int			length;
+	const char *text;
+} SourceKey;
+
 typedef struct HeapEntries HeapEntries;
 typedef struct LeafMap LeafMap;
 
@@ -113,6 +121,7 @@ typedef struct HeapStore
 	Relation	key_index;
 	IndexInfo  *key_info;
 	IndexScanDesc key_scan;
+	BlockNumber key_blocks;		/* it had at least so many when somebody asked; 0: nobody has */
 	bool		keeps_back;		/* these two are all, and plain unique btrees */
 	KeptBack	kept;
 } HeapStore;
@@ -248,6 +257,7 @@ extern void heap_expect_leaf(HeapEntries *entries, LeafMap *map, LeafHint *leaf,
 extern void heap_insert_entries(HeapEntries *entries);	/* before it none is in the index */
 extern void heap_end_entries(HeapEntries *entries);
 extern bool heap_can_run(Relation index, const IndexInfo *info);
+extern Buffer heap_read_leaf(Relation index, const LeafHint *leaf);
 extern int	heap_look_at_leaf(HeapEntries *finder, const LeafHint *leaf, const int64 *key, ItemPointer tids, int n);
 extern void heap_know_leaf(HeapEntries *finder, LeafMap *map, BlockNumber block, int64 member);
 extern void heap_index_rows(Relation index, IndexInfo *info, Relation heap, EState *estate, TupleTableSlot **slots, int n);
@@ -257,6 +267,8 @@ extern LeafMap *heap_leaf_map(StoreTableId table);
 extern LeafHint heap_leaf_of(const LeafMap *map, int64 member);
 extern void heap_note_leaf(LeafMap *map, int64 first, int64 last, BlockNumber block, Buffer buffer);
 extern bool heap_leaf_map_full(const LeafMap *map);
+extern LeafHint heap_leaf_of_key(const SourceKey *key);
+extern void heap_note_leaf_of_keys(const SourceKey *first, const SourceKey *last, BlockNumber block, Buffer buffer);
 
 /* store_heap_refund.c */
 extern void heap_find_refunds(Store *base, bool of_purchase, int32 source_id, const char *key, MemoryContext context,

@@ -342,8 +342,8 @@ known_leaf(const HeapEntries *run)
 }
 
 /* The page of a hint, which need not be looked for where it was found last. */
-static Buffer
-read_leaf(Relation index, const LeafHint *leaf)
+Buffer
+heap_read_leaf(Relation index, const LeafHint *leaf)
 {
 	if (BufferIsValid(leaf->buffer) && ReadRecentBuffer(index->rd_locator, MAIN_FORKNUM, leaf->block, leaf->buffer))
 		return leaf->buffer;
@@ -361,7 +361,7 @@ take_leaf(HeapEntries *run, IndexTuple *entries, int n)
 
 	if (leaf.block >= run->blocks)
 		return false;
-	run->buffer = read_leaf(run->index, &leaf);
+	run->buffer = heap_read_leaf(run->index, &leaf);
 	_bt_lockbuf(run->index, run->buffer, BT_WRITE);
 	if (see_page(run))
 	{
@@ -542,7 +542,7 @@ heap_look_at_leaf(HeapEntries *finder, const LeafHint *leaf, const int64 *key, I
 	if (!finder->plain)
 		return 0;
 	memcpy(finder->value, key, finder->nkeys * sizeof(int64));
-	finder->buffer = read_leaf(finder->index, leaf);
+	finder->buffer = heap_read_leaf(finder->index, leaf);
 	_bt_lockbuf(finder->index, finder->buffer, BT_READ);
 	if (see_page(finder))
 		for (OffsetNumber place = first_not_before(finder); place <= finder->last && found < n; place++)

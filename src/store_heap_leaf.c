@@ -1,7 +1,7 @@
 /*
  * store_heap_leaf.c
  *	  On which page of an index the entries of a member are: what this backend has seen of the primary keys of accounts
- *	  and of lots, both of which begin with the member.
+ *	  and of lots, both of which begin with the member.  And the entries of a purchase's key, in lot_source_key.
  *
  * Going down a tree costs ten times what is done on the page where it ends.
  *
@@ -33,6 +33,26 @@ struct LeafMap
 
 static LeafMap account_leaves;
 static LeafMap lot_leaves;
+
+#define LONGEST		64			/* bytes of a key that is remembered */
+
+/* From about this key on up to that of the next one. */
+typedef struct KeyRange
+{
+	int32		source_id;
+	int			length;
+	char	   *text;
+	BlockNumber block;
+	Buffer		buffer;
+} KeyRange;
+
+static struct
+{
+	int			n;
+	int			room;
+	KeyRange   *ranges;			/* ascending */
+	int			last;			/* the answer before: keys are asked for in order */
+}			key_leaves;
 
 LeafMap *
 heap_leaf_map(StoreTableId table)
@@ -107,4 +127,81 @@ bool
 heap_leaf_map_full(const LeafMap *map)
 {
 	return map->n == MAX_RANGES;
+}
+
+/* ---- keys of purchases ---- */
+
+static inline int
+compare_range(const KeyRange *range, const SourceKey *key)
+{
+	int			c;
+
+	if (range->source_id != key->source_id)
+		return range->source_id < key->source_id ? -1 : 1;
+	c = memcmp(range->text, key->text, Min(range->length, key->length));
+	return c != 0 ? c : range->length - key->length;
+}
+
+/* How many ranges begin before a key, or with it.  Looks near the last answer first, and then farther and farther. */
+static int
+key_ranges_up_to(const SourceKey *key)
+{
+	int			low = 0;
+	int			high = key_leaves.n;
+	int			look = Min(key_leaves.last, high - 1);
+	int			step = 1;
+
+	while (low < high)
+	{
+		if (compare_range(&key_leaves.ranges[look], key) <= 0)
+			low = look + 1;
+		else
+			high = look;
+		step = look + 1 == low ? step * 2 : 0;
+		look = step > 0 && low + step < high ? low + step - 1 : low + (high - low) / 2;
+	}
+	return low;
+}
+
+/* Where the entries of a key may be. */
+LeafHint
+heap_leaf_of_key(const SourceKey *key)
+{
+	int			n = key_ranges_up_to(key);
+
+	if (n == 0)
+		return (LeafHint) {InvalidBlockNumber};
+	key_leaves.last = n - 1;
+	return (LeafHint) {key_leaves.ranges[n - 1].block, key_leaves.ranges[n - 1].buffer};
+}
+
+static void
+grow_key_leaves(void)
+{
+	key_leaves.room = Max(64, key_leaves.room * 2);
+	key_leaves.ranges = key_leaves.ranges ? repalloc(key_leaves.ranges, key_leaves.room * sizeof(KeyRange))
+		: MemoryContextAlloc(TopMemoryContext, key_leaves.room * sizeof(KeyRange));
+}
+
+/* The entries of keys from `first` to `last` are on one page.  What said otherwise is out of date. */
+void
+heap_note_leaf_of_keys(const SourceKey *first, const SourceKey *last, BlockNumber block, Buffer buffer)
+{
+	int			end = key_ranges_up_to(last);
+	int			at = end;
+	char	   *text;
+
+	while (at > 0 && compare_range(&key_leaves.ranges[at - 1], first) >= 0)
+		at--;
+	if (first->length > LONGEST || (at == end && key_leaves.n == MAX_RANGES))
+		return;
+	if (key_leaves.n == key_leaves.room)
+		grow_key_leaves();
+	text = MemoryContextAlloc(TopMemoryContext, first->length);
+	memcpy(text, first->text, first->length);
+	for (int i = at; i < end; i++)
+		pfree(key_leaves.ranges[i].text);
+	memmove(&key_leaves.ranges[at + 1], &key_leaves.ranges[end], (key_leaves.n - end) * sizeof(KeyRange));
+	key_leaves.ranges[at] = (KeyRange) {first->source_id, first->length, text, block, buffer};
+	key_leaves.n += at + 1 - end;
 }
