@@ -41,6 +41,17 @@ typedef struct SourceKey
 	const char *text;
 } SourceKey;
 
+static inline int
+heap_compare_source_keys(const SourceKey *a, const SourceKey *b)
+{
+	int			c;
+
+	if (a->source_id != b->source_id)
+		return a->source_id < b->source_id ? -1 : 1;
+	c = memcmp(a->text, b->text, Min(a->length, b->length));
+	return c != 0 ? c : a->length - b->length;
+}
+
 typedef struct HeapEntries HeapEntries;
 typedef struct LeafMap LeafMap;
 

@@ -39,9 +39,7 @@ static LeafMap lot_leaves;
 /* From about this key on up to that of the next one. */
 typedef struct KeyRange
 {
-	int32		source_id;
-	int			length;
-	char	   *text;
+	SourceKey	key;
 	BlockNumber block;
 	Buffer		buffer;
 } KeyRange;
@@ -131,17 +129,6 @@ heap_leaf_map_full(const LeafMap *map)
 
 /* ---- keys of purchases ---- */
 
-static inline int
-compare_range(const KeyRange *range, const SourceKey *key)
-{
-	int			c;
-
-	if (range->source_id != key->source_id)
-		return range->source_id < key->source_id ? -1 : 1;
-	c = memcmp(range->text, key->text, Min(range->length, key->length));
-	return c != 0 ? c : range->length - key->length;
-}
-
 /* How many ranges begin before a key, or with it.  Looks near the last answer first, and then farther and farther. */
 static int
 key_ranges_up_to(const SourceKey *key)
@@ -153,7 +140,7 @@ key_ranges_up_to(const SourceKey *key)
 
 	while (low < high)
 	{
-		if (compare_range(&key_leaves.ranges[look], key) <= 0)
+		if (heap_compare_source_keys(&key_leaves.ranges[look].key, key) <= 0)
 			low = look + 1;
 		else
 			high = look;
@@ -191,7 +178,7 @@ heap_note_leaf_of_keys(const SourceKey *first, const SourceKey *last, BlockNumbe
 	int			at = end;
 	char	   *text;
 
-	while (at > 0 && compare_range(&key_leaves.ranges[at - 1], first) >= 0)
+	while (at > 0 && heap_compare_source_keys(&key_leaves.ranges[at - 1].key, first) >= 0)
 		at--;
 	if (first->length > LONGEST || (at == end && key_leaves.n == MAX_RANGES))
 		return;
@@ -200,8 +187,8 @@ heap_note_leaf_of_keys(const SourceKey *first, const SourceKey *last, BlockNumbe
 	text = MemoryContextAlloc(TopMemoryContext, first->length);
 	memcpy(text, first->text, first->length);
 	for (int i = at; i < end; i++)
-		pfree(key_leaves.ranges[i].text);
+		pfree((void *) key_leaves.ranges[i].key.text);
 	memmove(&key_leaves.ranges[at + 1], &key_leaves.ranges[end], (key_leaves.n - end) * sizeof(KeyRange));
-	key_leaves.ranges[at] = (KeyRange) {first->source_id, first->length, text, block, buffer};
+	key_leaves.ranges[at] = (KeyRange) {{first->source_id, first->length, text}, block, buffer};
 	key_leaves.n += at + 1 - end;
 }

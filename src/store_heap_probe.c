@@ -192,17 +192,6 @@ key_of_entry(IndexTuple entry, SourceKey *key)
 	return true;
 }
 
-static inline int
-compare_keys(const SourceKey *a, const SourceKey *b)
-{
-	int			c;
-
-	if (a->source_id != b->source_id)
-		return a->source_id < b->source_id ? -1 : 1;
-	c = memcmp(a->text, b->text, Min(a->length, b->length));
-	return c != 0 ? c : a->length - b->length;
-}
-
 /* Where the key stands beside that of an entry: NULL is behind all others. */
 static inline int
 compare_with(const KeyLook *look, OffsetNumber place)
@@ -213,7 +202,7 @@ compare_with(const KeyLook *look, OffsetNumber place)
 	bool		isnull;
 
 	if (key_of_entry(entry, &other))
-		return compare_keys(&look->key, &other);
+		return heap_compare_source_keys(&look->key, &other);
 	source_id = DatumGetInt32(index_getattr(entry, 1, RelationGetDescr(look->index), &isnull));
 	return !isnull && source_id < look->key.source_id ? 1 : -1;
 }
@@ -293,7 +282,7 @@ note_page(const KeyLook *look, Buffer buffer)
 
 	if (look->first <= look->last &&
 		key_of_entry((IndexTuple) PageGetItem(look->page, PageGetItemId(look->page, look->first)), &first) &&
-		compare_keys(&first, &look->key) <= 0)
+		heap_compare_source_keys(&first, &look->key) <= 0)
 		heap_note_leaf_of_keys(&first, &look->key, BufferGetBlockNumber(buffer), buffer);
 }
 
