@@ -105,12 +105,14 @@ installcheck-pgtap:
 
 # TAP_TESTS of PGXS, for every PostgreSQL.  The tests run initdb, not for root.
 not_root := $(if $(filter 0,$(shell id -u)),setpriv --reuid=postgres --regid=postgres --init-groups)
+# first, so that the others fill the time of the second processor
+slow_tests = $(patsubst %,test/t/%.pl,050_two_stores 025_online_retail_returns 070_index_runs 030_dump_restore 080_random_operations)
 installcheck-tap:
 	rm -rf tmp_check && $(MKDIR_P) tmp_check/log
 	$(if $(not_root),chown -R postgres tmp_check)
 	$(not_root) env HOME='$(CURDIR)/tmp_check' PATH="$(bindir):$$PATH" PGPORT=6$(DEF_PGPORT) \
 	TESTDIR='$(CURDIR)' TESTDATADIR='$(CURDIR)/tmp_check' TESTLOGDIR='$(CURDIR)/tmp_check/log' \
 	TEMP_CONFIG='$(TEMP_CONFIG)' PG_REGRESS='$(top_builddir)/src/test/regress/pg_regress' \
-	prove -I $(top_srcdir)/src/test/perl -I test/perl $(PROVE_FLAGS) $(or $(PROVE_TESTS),test/t/*.pl)
+	prove -I $(top_srcdir)/src/test/perl -I test/perl $(PROVE_FLAGS) $(or $(PROVE_TESTS),$(slow_tests) $(filter-out $(slow_tests),$(sort $(wildcard test/t/*.pl))))
 
 endif
