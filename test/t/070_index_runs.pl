@@ -131,8 +131,8 @@ my $changes = sub { "UPDATE ticket SET total = total - 0.01 WHERE hashint8(id) &
 # of those whose amount was raised further up a second lot holds the rest
 my $kept = q{SELECT count(*) FROM (SELECT id::text AS key, total FROM ticket WHERE id NOT BETWEEN 2000000 AND 2003000 UNION ALL SELECT id, total FROM sale) t
 	LEFT JOIN loyalty.lot l ON l.source_key = t.key AND l.part = 0 WHERE l.kept_amount IS DISTINCT FROM t.total};
-$primary->safe_psql('postgres', $changes->(1) . $tickets->(4000000, 4020000, 'i % 2 = 0') . ';' . $changes->(2) . $sales->(40001, 60000, 'true') . ';' . $changes->(3) .
-	"DELETE FROM ticket WHERE id % 3 = 0; DELETE FROM sale WHERE id < 'e';\nVACUUM loyalty.lot;\n" . $changes->(4) . $tickets->(4000000, 4020000, 'i % 2 = 1') . ';' . $changes->(5) .
+$primary->safe_psql('postgres', $changes->(1) . $tickets->(4000000, 4006000, 'i % 2 = 0') . ';' . $changes->(2) . $sales->(40001, 46000, 'true') . ';' . $changes->(3) .
+	"DELETE FROM ticket WHERE id % 3 = 0; DELETE FROM sale WHERE id < 'e';\nVACUUM loyalty.lot;\n" . $changes->(4) . $tickets->(4000000, 4006000, 'i % 2 = 1') . ';' . $changes->(5) .
 	"REINDEX INDEX loyalty.lot_source_key;\n" . $changes->(6) . "VACUUM FULL loyalty.lot;\n" . $changes->(7) .
 	'BEGIN;' . $changes->(8) x 20 . "COMMIT;\n" . $changes->(8) . 'DELETE FROM ticket WHERE id >= 4000000;' . "SET loyalty.allow_drop = on; DROP INDEX loyalty.lot_source_key; CREATE UNIQUE INDEX lot_source_key ON loyalty.lot (source_id DESC, source_key, part);\n" . $changes->(9) .
 	"DROP INDEX loyalty.lot_source_key; CREATE UNIQUE INDEX lot_source_key ON loyalty.lot (source_id, source_key, part);\n" . $changes->(10) .
