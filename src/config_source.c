@@ -155,7 +155,7 @@ compile_mapping(SourceRow *row, const char *text, ExpressionRole role, Relation 
 						   psprintf("%s of source \"%s\" of program \"%s\"", what, s->name, s->program->name));
 	s->uses_settings |= !e->built_in || (role == EXPRESSION_KEY && mapping_key_uses_settings(e->type));
 	s->uses_authors |= e->authored;
-	if (role != EXPRESSION_OCCURRED_AT)
+	if (role != EXPRESSION_OCCURRED_AT) /* the rest as loyalty.update_condition() has it */
 	{
 		s->mapped_columns = bms_add_members(s->mapped_columns, e->columns);
 		s->mapped_whole_row |= bms_is_member(0, e->columns);

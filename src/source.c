@@ -8,6 +8,7 @@
  *	 run under the same active snapshot.  It is worked when the last of them has come.
  * - A row trigger puts its row into the newest level of its root table that belongs to the same subtransaction; without
  *	 one (a statement straight on a partition, logical replication) it works its row at once.
+ * - An update of nothing mapped never comes here: the WHEN clause of its trigger (loyalty.update_condition()) says so.
  * - A nested statement has a level of its own, whatever opened it; an abort of its subtransaction drops it whole.
  * - Nothing outlives its statement.  A statement that was stopped before its AFTER STATEMENT triggers (a row limit given
  *	 to SPI) leaves a level with rows behind: the commit is refused, because points would be lost.

@@ -164,15 +164,15 @@ CREATE OR REPLACE FUNCTION loyalty.column_differs(name text, type oid, typmod in
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT array_agg(format(d.term, quote_ident(name)))
-  FROM (VALUES
+  FROM (SELECT EXISTS (SELECT FROM pg_collation k WHERE k.oid = collation_oid AND k.collisdeterministic) AS by_bytes) c
+  CROSS JOIN LATERAL (VALUES
     ('(old.%1$s IS DISTINCT FROM new.%1$s)',
      type IN ('bool'::regtype, '"char"'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype, 'numeric'::regtype, 'date'::regtype,
               'timestamp'::regtype, 'timestamptz'::regtype, 'uuid'::regtype, 'bytea'::regtype)
-     OR type = 'text'::regtype AND EXISTS (SELECT FROM pg_collation c WHERE c.oid = collation_oid AND c.collisdeterministic)
+     OR type = 'text'::regtype AND c.by_bytes
      OR EXISTS (SELECT FROM pg_type t WHERE t.oid = type AND t.typtype = 'e')),
     ('(scale(old.%1$s) IS DISTINCT FROM scale(new.%1$s))', type = 'numeric'::regtype AND typmod < 0),
-    ('((old.%1$s)::text IS DISTINCT FROM (new.%1$s)::text)',
-     type = 'varchar'::regtype AND EXISTS (SELECT FROM pg_collation c WHERE c.oid = collation_oid AND c.collisdeterministic))) d (term, holds)
+    ('((old.%1$s)::text IS DISTINCT FROM (new.%1$s)::text)', type = 'varchar'::regtype AND c.by_bytes)) d (term, holds)
   WHERE d.holds
 $$;
 COMMENT ON FUNCTION loyalty.column_differs(text, oid, integer, oid) IS
@@ -180,8 +180,8 @@ COMMENT ON FUNCTION loyalty.column_differs(text, oid, integer, oid) IS
 REVOKE ALL ON FUNCTION loyalty.column_differs(text, oid, integer, oid) FROM PUBLIC;
 
 -- Which updates can matter to a source of the table: those that change a column that a mapping names, as pg_get_triggerdef()
--- writes it.  occurred_at is not asked: an award stays where it was earned.  Sources that are disabled count: whoever enables
--- them need not be the table's owner.
+-- writes it: the expressions that compile_mapping() in config_source.c counts.  occurred_at is none of them: an award stays
+-- where it was earned.  Sources that are disabled count: whoever enables them need not be the table's owner.
 CREATE OR REPLACE FUNCTION loyalty.update_condition(relation regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -240,10 +240,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   t record;
-  state "char" := loyalty.source_triggers_state(relation);
 BEGIN
   FOR t IN
-    SELECT s.name, s.definition, pg_get_triggerdef(g.oid) AS found, g.tgenabled AS state, f.pronamespace = 'loyalty'::regnamespace AS ours
+    SELECT s.name, s.definition, pg_get_triggerdef(g.oid) AS found, f.pronamespace = 'loyalty'::regnamespace AS ours,
+      CASE WHEN enable OR g.oid IS NULL THEN loyalty.source_triggers_state(relation) ELSE g.tgenabled END AS state
     FROM loyalty.source_triggers(relation) s
     LEFT JOIN pg_trigger g ON g.tgrelid = relation AND g.tgname = s.name
     LEFT JOIN pg_proc f ON f.oid = g.tgfoid
@@ -256,8 +256,7 @@ BEGIN
     END IF;
     IF enable OR t.found IS DISTINCT FROM t.definition THEN
       EXECUTE format('ALTER TABLE %s %s TRIGGER %I', relation,
-                     CASE CASE WHEN enable THEN state ELSE coalesce(t.state, state) END
-                       WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END, t.name);
+                     CASE t.state WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' WHEN 'D' THEN 'DISABLE' ELSE 'ENABLE' END, t.name);
     END IF;
   END LOOP;
 END $$;
